@@ -1,0 +1,70 @@
+"""What every command shares: exit statuses, one-line errors, and how a run is told to stop.
+
+0    done
+1    anything else went wrong (a traceback says what)
+2    the user's input is wrong (one line says what arrived, what was expected, how to mend it)
+130  stopped by Ctrl-C after saving
+143  stopped by SIGTERM after saving
+"""
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+
+from engine.config import UserError
+
+DONE, FAILED, WRONG_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+
+
+class StopRequested(BaseException):
+    """Raised where a SIGTERM arrives outside training, so that `finally` blocks still run.
+
+    A `BaseException`, as `KeyboardInterrupt` is: libraries that catch every `Exception` (Keras,
+    KerasTuner) must not swallow it.
+    """
+
+
+def raise_stop_requested(signal_number: int, frame: object) -> None:
+    """A signal handler that raises `StopRequested`."""
+    raise StopRequested
+
+
+def run(program: str, body: Callable[[], int]) -> int:
+    """Runs a command's body and turns what it raises into an exit status.
+
+    Args:
+        program: the name that error lines begin with, as `python -m engine.train`.
+        body: returns an exit status.
+    """
+    quieten_tensorflow()
+    previous = signal.signal(signal.SIGTERM, raise_stop_requested)
+    try:
+        status = body()
+        sys.stdout.flush()
+        return status
+    except UserError as error:
+        print(f"{program}: error: {error}", file=sys.stderr)
+        return WRONG_INPUT
+    except BrokenPipeError:
+        # The reader (head, less) went away: its choice, not an error. Point standard output at
+        # nothing, or the interpreter complains when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except StopRequested:
+        print(f"{program}: stopped by SIGTERM", file=sys.stderr)
+        return TERMINATED
+    except Exception:
+        traceback.print_exc()
+        return FAILED
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def quieten_tensorflow() -> None:
+    """Keeps TensorFlow's start-up chatter off standard error, unless the user asked for it."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

@@ -1,0 +1,249 @@
+"""Configurations: frozen dataclasses that validate themselves, to and from JSON and flags.
+
+One field is one flag (`global_batch_size` -> `--global-batch-size`), one JSON key and one attribute.
+A command's flags are the fields of its configuration; `--config FILE.json` sets defaults that
+flags override. No TensorFlow here, so that `--help` answers at once.
+"""
+
+import argparse
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from engine import files
+
+
+class UserError(Exception):
+    """The user's input is wrong. The message is one line: what arrived, what was expected, the cure."""
+
+
+ConfigType = TypeVar("ConfigType", bound="Config")
+
+
+def setting(
+    default: Any,
+    *,
+    help: str,
+    choices: Sequence[Any] | None = None,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    above: float | None = None,
+    parse: Callable[[str], Any] | None = None,
+    metavar: str | None = None,
+) -> Any:
+    """Declares one field: its default, its help line, and what values it takes.
+
+    Args:
+        minimum, maximum: inclusive bounds of a number; `above` is an exclusive lower bound.
+        parse: turns a flag's text (or a JSON string) into the value; raises `ValueError`.
+    """
+    rules = {
+        "help": help,
+        "choices": choices,
+        "minimum": minimum,
+        "maximum": maximum,
+        "above": above,
+        "parse": parse,
+        "metavar": metavar,
+    }
+    return dataclasses.field(default=default, metadata=rules)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """The base of all configurations; subclasses declare fields with `setting`."""
+
+    def __post_init__(self) -> None:
+        """Checks each field by its own rules.
+
+        Raises:
+            UserError: a value is of the wrong type, not among the choices, or out of bounds.
+        """
+        hints = typing.get_type_hints(type(self))
+        for field in dataclasses.fields(self):
+            value = _coerced(field, hints[field.name], getattr(self, field.name))
+            object.__setattr__(self, field.name, value)
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields as JSON values; tuples become lists."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in dataclasses.asdict(self).items()
+        }
+
+    @classmethod
+    def from_json(
+        cls: type[ConfigType], values: Mapping[str, Any], *, source: str = "the configuration"
+    ) -> ConfigType:
+        """Builds the configuration from JSON values, absent keys taking their defaults.
+
+        Raises:
+            UserError: `values` is no object, or a key names no field of this configuration.
+        """
+        if not isinstance(values, Mapping):
+            raise UserError(f"{source}: expected a JSON object of settings, got {values!r}")
+        names = [field.name for field in dataclasses.fields(cls)]
+        for key in values:
+            if key not in names:
+                raise UserError(f"{source}: no setting is called {key!r}{did_you_mean(key, names)}")
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def flag_name(field_name: str) -> str:
+    """`global_batch_size` -> `--global-batch-size`."""
+    return "--" + field_name.replace("_", "-")
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """`; did you mean 'depth'?`, or all that is known where nothing is close."""
+    close = difflib.get_close_matches(word, known, n=1)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; expected one of {', '.join(known)}"
+
+
+def add_flags(parser: argparse.ArgumentParser, config_class: type[Config]) -> None:
+    """Adds `--config FILE.json` and a flag for each field of `config_class` to `parser`.
+
+    Flags that are not given leave no trace in the namespace, so that `from_flags` can tell them
+    from flags given at their default value.
+    """
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE.json", help="JSON defaults that flags override"
+    )
+    hints = typing.get_type_hints(config_class)
+    for field in dataclasses.fields(config_class):
+        rules = field.metadata
+        options: dict[str, Any] = {
+            "dest": field.name,
+            "default": argparse.SUPPRESS,
+            "help": f"{rules['help']} (default: {_shown(field.default)})".replace("%", "%%"),
+        }
+        kind = _plain_type(hints[field.name])
+        if kind is bool:
+            options["action"] = argparse.BooleanOptionalAction
+        elif rules["choices"] is not None:
+            options["metavar"] = "{" + ",".join(str(choice) for choice in rules["choices"]) + "}"
+        else:
+            options["metavar"] = rules["metavar"] or {int: "N", float: "X"}.get(kind, "VALUE")
+        parser.add_argument(flag_name(field.name), **options)
+
+
+def from_flags(config_class: type[ConfigType], arguments: argparse.Namespace) -> ConfigType:
+    """The configuration that parsed flags ask for, on top of the file given with `--config`.
+
+    Raises:
+        UserError: the file cannot be read, or a value is not one the field takes.
+    """
+    values: dict[str, Any] = {}
+    source = "the flags"
+    if arguments.config is not None:
+        source = str(arguments.config)
+        values.update(read_settings(arguments.config))
+    given = vars(arguments)
+    names = {field.name for field in dataclasses.fields(config_class)}
+    values.update({name: given[name] for name in names & given.keys()})
+    return config_class.from_json(values, source=source)
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        UserError: the file is missing, is no JSON, or holds no object.
+    """
+    try:
+        values = files.read_json(path)
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}); expected a JSON file"
+        ) from error
+    except ValueError as error:
+        raise UserError(f"{path}: not valid JSON ({error})") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: expected a JSON object of settings, got {type(values).__name__}")
+    return values
+
+
+def parse_image_size(text: str) -> tuple[int, int]:
+    """`224` or `HxW`, as `192x256`, to (height, width) in pixels."""
+    parts = str(text).lower().split("x")
+    sizes = [int(part) for part in parts]
+    if len(sizes) not in (1, 2) or min(sizes) < 8 or max(sizes) > 8192:
+        raise ValueError("expected N or HxW, each between 8 and 8192 pixels")
+    return sizes[0], sizes[-1]
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, tuple):
+        return "x".join(str(part) for part in value)
+    return str(value)
+
+
+def _plain_type(hint: Any) -> Any:
+    """The type behind `X | None`."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return next(part for part in typing.get_args(hint) if part is not type(None))
+    return hint
+
+
+def _coerced(field: dataclasses.Field, hint: Any, value: Any) -> Any:
+    """`value` as the field's type, checked by the field's rules."""
+    optional = hint is not _plain_type(hint)
+    if optional and (value is None or (isinstance(value, str) and value.lower() == "none")):
+        return None
+    rules = field.metadata
+    flag = flag_name(field.name)
+    if rules["parse"] is not None and isinstance(value, (str, int)):
+        try:
+            value = rules["parse"](str(value))
+        except ValueError as error:
+            raise UserError(f"{flag}: got {value!r}: {error}") from error
+    value = _as_type(flag, _plain_type(hint), value)
+    _check_bounds(flag, rules, value)
+    if rules["choices"] is not None and value not in rules["choices"]:
+        expected = ", ".join(str(choice) for choice in rules["choices"])
+        raise UserError(f"{flag}: got {value!r}, expected one of {expected}")
+    return value
+
+
+def _as_type(flag: str, kind: Any, value: Any) -> Any:
+    expected = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+    try:
+        if kind is bool and not isinstance(value, bool):
+            raise ValueError
+        if kind is int:
+            if isinstance(value, bool) or (isinstance(value, float) and value != int(value)):
+                raise ValueError
+            return int(value)
+        if kind is float:
+            if isinstance(value, bool):
+                raise ValueError
+            return float(value)
+        if kind is str and not isinstance(value, str):
+            raise ValueError
+    except (TypeError, ValueError):
+        raise UserError(f"{flag}: got {value!r}, expected {expected[kind]}") from None
+    return value
+
+
+def _check_bounds(flag: str, rules: Mapping[str, Any], value: Any) -> None:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{flag}: got {value!r}, expected a finite number")
+    if rules["minimum"] is not None and value < rules["minimum"]:
+        raise UserError(f"{flag}: got {value}, must be at least {rules['minimum']}")
+    if rules["above"] is not None and value <= rules["above"]:
+        raise UserError(f"{flag}: got {value}, must be above {rules['above']}")
+    if rules["maximum"] is not None and value > rules["maximum"]:
+        raise UserError(f"{flag}: got {value}, must be at most {rules['maximum']}")

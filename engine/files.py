@@ -1,0 +1,71 @@
+"""Files that are either whole or absent: written aside, synced, then renamed into place.
+
+POSIX promises that `rename` within one directory is atomic; syncing the file before it and the
+directory after it makes the promise hold through a power cut as well.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ASIDE_SUFFIX = ".partial"
+
+
+def sync_directory(directory: Path) -> None:
+    """Makes the names in `directory` durable (a no-op where directories cannot be opened)."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        pass
+    finally:
+        os.close(descriptor)
+
+
+def sync_file(path: Path) -> None:
+    """Makes the contents of `path` durable."""
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """Yields a path to write to, which takes the name `path` only when the block ends well.
+
+    The name aside keeps the suffix of `path` (`model.partial.keras`), since some writers choose
+    the format by it. When the block raises, `path` is as it was and nothing is left aside.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f"{path.stem}{ASIDE_SUFFIX}{path.suffix}")
+    try:
+        yield aside
+        sync_file(aside)
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes `text` (UTF-8) so that readers see the old file or the new one, never a part."""
+    with written_aside(path) as aside:
+        aside.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes `value` as indented JSON with a final newline, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file; raises `OSError` or `ValueError` as `open` and `json` do."""
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
