@@ -12,6 +12,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from typing import Any
 
 from engine.config import UserError
 
@@ -29,6 +30,35 @@ class StopRequested(BaseException):
 def raise_stop_requested(signal_number: int, frame: object) -> None:
     """A signal handler that raises `StopRequested`."""
     raise StopRequested
+
+
+class StopFlag:
+    """Within its block, Ctrl-C and SIGTERM raise this flag instead of breaking off.
+
+    Called, it says whether to stop. A second Ctrl-C does break off, for those who will not wait.
+    """
+
+    def __init__(self) -> None:
+        self.signal_number: int | None = None
+        self._previous: dict[int, Any] = {}
+
+    def __call__(self) -> bool:
+        return self.signal_number is not None
+
+    def __enter__(self) -> "StopFlag":
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, self._raise_flag)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _raise_flag(self, signal_number: int, frame: object) -> None:
+        if self.signal_number is not None and signal_number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.signal_number = signal_number
+        print("stopping after this step ...", file=sys.stderr, flush=True)
 
 
 def run(program: str, body: Callable[[], int]) -> int:

@@ -46,6 +46,8 @@ class ProgressBar:
         label: what is being done, as `building train`.
         total: how many images there are.
         done: how many were done before this process started (they do not count towards images/s).
+        lines: whether to print lines where there is no terminal; without them only the live bar is
+            drawn, for work whose end is announced in another way.
         stream: where to write; standard error unless told.
         clock: seconds, monotonic; passed in by tests.
     """
@@ -57,10 +59,11 @@ class ProgressBar:
         total: int,
         done: int = 0,
         unit: str = "images",
+        lines: bool = True,
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._label, self._total, self._unit = label, total, unit
+        self._label, self._total, self._unit, self._lines = label, total, unit, lines
         self._already = self._done = done
         self._stream = stream if stream is not None else sys.stderr
         self._clock = clock
@@ -89,7 +92,7 @@ class ProgressBar:
     def __exit__(self, *exception: Any) -> None:
         if self._bar is not None:
             self._bar.stop()
-        if exception[0] is None:
+        if exception[0] is None and self._lines:
             self._print_line(final=True)
 
     def advance(self, count: int = 1, detail: str = "") -> None:
@@ -98,7 +101,7 @@ class ProgressBar:
         if self._bar is not None:
             text = f"{self.images_per_second:,.0f} {self._unit}/s {detail}".rstrip()
             self._bar.update(self._task, completed=self._done, detail=text)
-        elif self._clock() - self._last_line >= LINE_INTERVAL:
+        elif self._lines and self._clock() - self._last_line >= LINE_INTERVAL:
             self._print_line(final=False)
 
     @property

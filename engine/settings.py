@@ -6,3 +6,200 @@ Cross-field rules live in `__post_init__`; a field's own bounds stand beside it 
 import dataclasses
 
 from engine.config import Config, UserError, parse_image_size, setting
+
+AUGMENTATION_PRESETS = ("none", "light", "standard", "strong", "tutorial")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InputSettings(Config):
+    """How batches are made from shards."""
+
+    global_batch_size: int = setting(
+        64, minimum=1, help="images a training step sees, over all replicas"
+    )
+    cache: str = setting(
+        "auto",
+        choices=("auto", "memory", "streaming"),
+        help="keep the decoded split in host memory, or stream shards each epoch",
+    )
+    cache_memory_fraction: float = setting(
+        0.5,
+        above=0,
+        maximum=1,
+        help="share of free memory that --cache auto may take for the training split",
+    )
+    shuffle_window: int = setting(4096, minimum=1, help="examples permuted together when streaming")
+    sampling: str = setting(
+        "natural",
+        choices=("natural", "balanced"),
+        help="balanced draws every class equally often (memory tier)",
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AugmentationSettings(Config):
+    """What training images are put through; a strength left at none is the preset's."""
+
+    augment: str = setting("strong", choices=AUGMENTATION_PRESETS, help="augmentation preset")
+    rotation: float | None = setting(
+        None, minimum=0, maximum=180, help="largest rotation, degrees either way"
+    )
+    shear: float | None = setting(None, minimum=0, maximum=1, help="largest shear, radians")
+    zoom: float | None = setting(
+        None, minimum=0, maximum=0.9, help="largest zoom in and out, drawn per axis; 0.2 is 20 %"
+    )
+    width_shift: float | None = setting(
+        None, minimum=0, maximum=1, help="largest horizontal shift, share of the width"
+    )
+    height_shift: float | None = setting(
+        None, minimum=0, maximum=1, help="largest vertical shift, share of the height"
+    )
+    horizontal_flip: bool | None = setting(None, help="mirror half of the images")
+    brightness: float | None = setting(
+        None, minimum=0, maximum=1, help="largest change of brightness, share of the full range"
+    )
+    contrast: float | None = setting(
+        None, minimum=0, maximum=0.95, help="largest change of contrast; 0.4 is a factor 0.6-1.4"
+    )
+    gamma: float | None = setting(
+        None, minimum=0, maximum=2, help="gamma is drawn from exp(-X) to exp(X)"
+    )
+    blur: float | None = setting(
+        None, minimum=0, maximum=1, help="largest share of a four-times coarser image mixed in"
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelSettings(Config):
+    """The network."""
+
+    model: str = setting("cnn", choices=("cnn", "tutorial"), help="network")
+    depth: int = setting(4, minimum=2, maximum=7, help="stages of the cnn, each at half the size")
+    width: int = setting(32, minimum=4, maximum=512, help="channels of the first stage")
+    blocks: int = setting(
+        1, minimum=0, maximum=4, help="residual blocks a stage of the cnn (0: plain)"
+    )
+    dropout: float = setting(0.3, minimum=0, maximum=0.9, help="dropout before the classifier")
+    normalization: str = setting(
+        "weight",
+        choices=("weight", "batch", "group", "none"),
+        help="weight standardizes the kernels, not the activations, and costs next to nothing",
+    )
+    head: str = setting(
+        "auto", choices=("auto", "sigmoid", "softmax"), help="auto: sigmoid for two classes"
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptimizationSettings(Config):
+    """How the weights are found."""
+
+    epochs: int = setting(20, minimum=1, help="passes over the training split")
+    optimizer: str = setting("adamw", choices=("adam", "adamw"), help="optimizer")
+    learning_rate: float = setting(1e-3, above=0, maximum=10, help="peak learning rate")
+    schedule: str = setting(
+        "cosine",
+        choices=("cosine", "constant"),
+        help="warm-up and cosine, or constant with reductions on a plateau",
+    )
+    warmup_epochs: float = setting(
+        2.0, minimum=0, help="epochs of linear warm-up, at most a quarter of all"
+    )
+    plateau_patience: int = setting(
+        3, minimum=1, help="epochs without progress before a constant rate is reduced"
+    )
+    plateau_factor: float = setting(
+        0.3, above=0, maximum=0.99, help="what a constant rate is multiplied by on a plateau"
+    )
+    early_stopping: int = setting(
+        0, minimum=0, help="stop after this many epochs without progress (0: never)"
+    )
+    monitor: str = setting(
+        "val_auroc",
+        choices=("val_auroc", "val_accuracy", "val_loss"),
+        help="the metric that best weights, plateau and early stopping go by",
+    )
+    weight_decay: float = setting(1e-2, minimum=0, help="decoupled weight decay; adam has none")
+    ema: float = setting(
+        0.995, minimum=0, maximum=0.99999, help="momentum of averaged weights (0: off)"
+    )
+    clip_norm: float = setting(
+        1.0, minimum=0, help="gradients are scaled to this global norm at most (0: off)"
+    )
+    label_smoothing: float = setting(0.05, minimum=0, maximum=0.5, help="label smoothing")
+    class_weights: str = setting(
+        "balanced",
+        choices=("none", "balanced"),
+        help="weight examples by 1 / class frequency; not needed by --sampling balanced",
+    )
+    seed: int = setting(
+        0, minimum=0, maximum=2**31 - 1, help="seed of weights, order and augmentation"
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RuntimeSettings(Config):
+    """What the training runs on."""
+
+    precision: str = setting(
+        "auto",
+        choices=("auto", "float32", "mixed_bfloat16", "mixed_float16"),
+        help="compute precision; auto looks at the processor or GPU",
+    )
+    jit_compile: str = setting(
+        "auto", choices=("auto", "on", "off"), help="XLA; auto: on for GPUs, off for CPUs"
+    )
+    strategy: str = setting(
+        "auto", choices=("auto", "single", "mirrored"), help="auto: mirrored for several GPUs"
+    )
+    num_logical_devices: int = setting(
+        1, minimum=1, maximum=64, help="split the CPU into this many devices, to try strategies"
+    )
+    deterministic: bool = setting(False, help="bit-identical runs, at some cost in speed")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig(
+    InputSettings, AugmentationSettings, ModelSettings, OptimizationSettings, RuntimeSettings
+):
+    """Everything that decides what a training run computes."""
+
+    threshold: str = setting(
+        "youden",
+        metavar="RULE",
+        help="decision threshold, chosen on validation: youden, f1, accuracy, "
+        "sensitivity=X or specificity=X",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.sampling == "balanced" and self.cache == "streaming":
+            raise UserError(
+                "--sampling balanced needs the memory tier, got --cache streaming; "
+                "use --class-weights balanced to balance a streamed split"
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluateConfig(Config):
+    """How a run is measured."""
+
+    split: str = setting("test", metavar="NAME", help="the split to measure")
+    batch_size: int = setting(128, minimum=1, help="images a step of the model")
+    resamples: int = setting(
+        1000, minimum=200, maximum=100_000, help="bootstrap resamples behind the intervals"
+    )
+    seed: int = setting(0, minimum=0, maximum=2**31 - 1, help="seed of the resamples")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PredictConfig(Config):
+    """How files are read and predicted."""
+
+    batch_size: int = setting(32, minimum=1, help="images a step of the model")
+    workers: int | None = setting(
+        None, minimum=1, maximum=256, help="threads that decode; none: one a core"
+    )
+    max_pixels: int | None = setting(
+        None, minimum=1, help="largest image to decode, in pixels; none: as engine.build_tfrecords"
+    )

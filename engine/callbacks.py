@@ -1,0 +1,117 @@
+"""What happens between epochs: best weights, plateaus, early stopping, and the logs.
+
+Each keeps its state in plain values that go into a checkpoint, so that a resumed run decides as the
+undisturbed one would have (Keras' own callbacks forget theirs).
+"""
+
+import csv
+import dataclasses
+import io
+import math
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from engine import files
+
+Row = dict[str, float]
+HISTORY_FIELDS = (
+    "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "val_auroc", "learning_rate",
+    "images_per_second", "seconds",
+)  # fmt: skip
+
+
+def is_better(value: float, best: float | None, monitor: str) -> bool:
+    """Whether `value` beats `best`: losses go down, all else goes up; NaN never does."""
+    if math.isnan(value):
+        return False
+    if best is None:
+        return True
+    return value < best if monitor.endswith("loss") else value > best
+
+
+@dataclasses.dataclass
+class Progress:
+    """How the monitored metric has fared.
+
+    Attributes:
+        best_value, best_epoch: the best so far and when (epochs count from 1).
+        stale_epochs: epochs since then.
+        plateau_epochs: epochs since then, or since the learning rate was last reduced.
+    """
+
+    monitor: str
+    best_value: float | None = None
+    best_epoch: int = 0
+    stale_epochs: int = 0
+    plateau_epochs: int = 0
+
+    def update(self, row: Row) -> bool:
+        """Takes in an epoch; returns whether it is the best so far."""
+        if is_better(row[self.monitor], self.best_value, self.monitor):
+            self.best_value, self.best_epoch = row[self.monitor], int(row["epoch"])
+            self.stale_epochs = self.plateau_epochs = 0
+            return True
+        self.stale_epochs += 1
+        self.plateau_epochs += 1
+        return False
+
+    def on_plateau(self, patience: int) -> bool:
+        """Whether the learning rate is due for a reduction; if so the count starts anew."""
+        if self.plateau_epochs < patience:
+            return False
+        self.plateau_epochs = 0
+        return True
+
+
+class Logs:
+    """`history.csv`, rewritten whole each epoch, and TensorBoard scalars."""
+
+    def __init__(self, history: Path, tensorboard: Path) -> None:
+        self._history = history
+        self._writer = tf.summary.create_file_writer(str(tensorboard))
+
+    def write(self, rows: list[Row]) -> None:
+        """Stores all epochs so far, of which the last is new."""
+        files.write_text(self._history, history_csv(rows))
+        row = rows[-1]
+        with self._writer.as_default(step=int(row["epoch"])):
+            for name in HISTORY_FIELDS[1:]:
+                tf.summary.scalar(name, row[name])
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Closes the TensorBoard file."""
+        self._writer.close()
+
+
+def history_csv(rows: list[Row]) -> str:
+    """Epochs as CSV text with a header."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, HISTORY_FIELDS, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({name: _shortened(name, row[name]) for name in HISTORY_FIELDS})
+    return text.getvalue()
+
+
+def epoch_line(row: Row, *, epochs: int, best: bool) -> str:
+    """One epoch in one line of at most 80 columns."""
+    return (
+        f"epoch {int(row['epoch'])}/{epochs}  loss {row['loss']:.3f}  "
+        f"val loss {row['val_loss']:.3f}  acc {row['val_accuracy']:.3f}  "
+        f"AUROC {row['val_auroc']:.4f}{' *' if best else '  '} "
+        f"{row['images_per_second']:,.0f} images/s"
+    )
+
+
+def save_model(model: keras.Model, path: Path) -> None:
+    """Writes a `.keras` file, whole or not at all."""
+    with files.written_aside(path) as aside:
+        model.save(aside)
+
+
+def _shortened(name: str, value: Any) -> Any:
+    return int(value) if name == "epoch" else f"{value:.6g}"

@@ -1,0 +1,80 @@
+"""A run's state on disk: every variable and the loop's own state, one file a checkpoint.
+
+    checkpoints/step-00001234.npz
+
+An uncompressed NumPy archive holds the arrays and, as JSON, the loop's state. It is written aside and
+renamed, and each member has a CRC-32, so a damaged file is told from a whole one.
+"""
+
+import dataclasses
+import json
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine import files
+
+KEPT = 3
+_STATE = "state"
+_NAME = re.compile(r"step-(\d{8,})\.npz")
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """What was saved at a step.
+
+    Attributes:
+        arrays: the variables, by the keys they were saved under.
+        state: JSON values.
+        skipped: damaged, newer files that were passed over.
+    """
+
+    step: int
+    arrays: dict[str, np.ndarray]
+    state: dict[str, Any]
+    skipped: tuple[Path, ...] = ()
+
+
+def save(
+    directory: Path,
+    *,
+    step: int,
+    arrays: dict[str, np.ndarray],
+    state: dict[str, Any],
+    kept: int = KEPT,
+) -> Path:
+    """Writes a checkpoint, then removes all but the newest `kept`."""
+    path = directory / f"step-{step:08d}.npz"
+    encoded = np.frombuffer(json.dumps(state).encode(), np.uint8)
+    with files.written_aside(path) as aside, open(aside, "wb") as file:
+        np.savez(file, **{_STATE: encoded}, **arrays)
+    for old in paths(directory)[:-kept]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def paths(directory: Path) -> list[Path]:
+    """The checkpoints of a run, oldest first."""
+    if not directory.is_dir():
+        return []
+    found = [path for path in directory.iterdir() if _NAME.fullmatch(path.name)]
+    return sorted(found, key=lambda path: int(path.stem.partition("-")[2]))
+
+
+def load_newest(directory: Path) -> Checkpoint | None:
+    """The newest whole checkpoint, or None where there is none."""
+    skipped: list[Path] = []
+    for path in reversed(paths(directory)):
+        try:
+            with np.load(path) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+            state = json.loads(arrays.pop(_STATE).tobytes())
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            skipped.append(path)
+            continue
+        step = int(path.stem.partition("-")[2])
+        return Checkpoint(step, arrays, state, tuple(skipped))
+    return None

@@ -1,0 +1,349 @@
+"""`python -m engine.evaluate RUN SHARDS`: how good a run is, with intervals over patients.
+
+Writes `evaluation/<split>/` (metrics.json, predictions.csv, figures) and `report.md` into the run.
+"""
+
+import argparse
+import csv
+import dataclasses
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from engine import command_line, config, files, progress
+from engine.run_directory import RunDirectory
+from engine.settings import EvaluateConfig
+
+if TYPE_CHECKING:
+    from engine.evaluation import Estimate, Evaluation
+    from engine.predictor import DataSettings, Predictor
+    from engine.tfrecords import Manifest
+
+PROGRAM = "python -m engine.evaluate"
+TABLE_WIDTH = 80  # columns, where standard output is no terminal
+_TITLES = {
+    "auroc": "AUROC",
+    "average_precision": "average precision",
+    "balanced_accuracy": "balanced accuracy",
+    "f1": "F1",
+    "brier": "Brier score",
+    "loss": "loss (cross-entropy)",
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's flags."""
+    parser = argparse.ArgumentParser(prog=PROGRAM, description=__doc__.partition("\n")[0])
+    parser.add_argument("run", type=Path, metavar="RUN", help="made by engine.train")
+    parser.add_argument(
+        "shards", type=Path, metavar="SHARDS", help="made by engine.build_tfrecords"
+    )
+    config.add_flags(parser, EvaluateConfig)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    arguments = build_parser().parse_args(argv)
+    return command_line.run(PROGRAM, lambda: _run(arguments))
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitPredictions:
+    """A split's examples in the order of its records: labels int64[N], probabilities float64[N] or
+    float64[N, K], and paths and patients, N texts each."""
+
+    labels: np.ndarray
+    probabilities: np.ndarray
+    paths: list[str]
+    patients: list[str]
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from engine import evaluation, report, tfrecords
+    from engine.predictor import DataSettings, Predictor
+
+    settings = config.from_flags(EvaluateConfig, arguments)
+    run = RunDirectory(arguments.run)
+    run.require_trained()
+    manifest = tfrecords.read_manifest(arguments.shards)
+    data = DataSettings.of_run(run)
+    check_same_format(data, manifest, arguments.shards)
+    for warning in warnings_about(data, manifest, settings.split):
+        progress.say(f"warning: {warning}")
+    predictor = Predictor.load(run.path, batch_size=settings.batch_size)
+    predictions = predict_split(predictor, arguments.shards, manifest, settings.split)
+    result = evaluation.evaluate(
+        predictions.labels,
+        predictions.probabilities,
+        predictions.patients,
+        class_names=data.class_names,
+        threshold=predictor.threshold,
+        resamples=settings.resamples,
+        seed=settings.seed,
+    )
+    directory = run.evaluation(settings.split)
+    write_results(directory, result, predictions, split=settings.split)
+    written = report.write_report(run)
+    print_results(result, settings.split)
+    print(f"figures: {directory}")
+    print(f"report: {written}")
+    return command_line.DONE
+
+
+def check_same_format(data: "DataSettings", manifest: "Manifest", shards: Path) -> None:
+    """Raises `UserError` unless shards hold the classes, image size and channels of the run."""
+    pairs = {
+        "classes": (data.class_names, tuple(manifest.class_names)),
+        "image size": (data.image_size, tuple(manifest.image_size)),
+        "channels": (data.channels, manifest.channels),
+    }
+    for name, (of_run, of_shards) in pairs.items():
+        if of_run != of_shards:
+            raise config.UserError(
+                f"{shards}: its {name} are {of_shards}, the run was trained on {of_run}; "
+                "build shards from folders of the same classes, at the run's image size"
+            )
+
+
+def warnings_about(data: "DataSettings", manifest: "Manifest", split: str) -> list[str]:
+    """What a reader of the figures must know about the examples they come from."""
+    warnings = []
+    if split == "train":
+        warnings.append("the run was trained on this split; its figures say nothing of new images")
+    if split == "validation":
+        warnings.append(
+            "the best epoch and the threshold were chosen on this split, which flatters its figures"
+        )
+    if data.fingerprint and data.fingerprint != manifest.fingerprint:
+        warnings.append(
+            "these shards come from other images than the run was trained on (fingerprint "
+            f"{manifest.fingerprint[:12]}, not {data.fingerprint[:12]}); whether they share "
+            "patients with its training split cannot be told"
+        )
+    elif data.splits and data.splits != _split_counts(manifest):
+        warnings.append(
+            "these shards split the run's images in another way; what is tested here may have "
+            "been trained on"
+        )
+    return warnings
+
+
+def _split_counts(manifest: "Manifest") -> dict[str, dict[str, int]]:
+    return {name: dict(split.class_counts) for name, split in manifest.splits.items()}
+
+
+def predict_split(
+    predictor: "Predictor", shards: Path, manifest: "Manifest", split: str
+) -> SplitPredictions:
+    """Every example of a split once, with progress on standard error.
+
+    Raises:
+        UserError: there is no such split.
+    """
+    from engine import input_pipeline
+
+    dataset = input_pipeline.make_evaluation_dataset(
+        shards,
+        split=split,
+        batch_size=predictor.batch_size,
+        features=("image", "label", "path", "patient"),
+    )
+    labels, probabilities = [], []
+    paths: list[str] = []
+    patients: list[str] = []
+    total = manifest.splits[split].num_examples
+    with progress.ProgressBar(f"evaluating {split}", total=total) as bar:
+        for batch, outputs in predictor.predict_batches(dataset):
+            labels.append(np.asarray(batch["label"]))
+            probabilities.append(outputs)
+            paths += _texts(batch["path"])
+            patients += _texts(batch["patient"])
+            bar.advance(len(outputs))
+    return SplitPredictions(np.concatenate(labels), np.concatenate(probabilities), paths, patients)
+
+
+def _texts(values: Iterable[bytes]) -> list[str]:
+    return [value.decode("utf-8", errors="backslashreplace") for value in values]
+
+
+# --- what is written ----------------------------------------------------------------------------
+
+
+def write_results(
+    directory: Path, result: "Evaluation", predictions: SplitPredictions, *, split: str
+) -> None:
+    """Writes the figures, `predictions.csv`, and `metrics.json` last."""
+    draw_figures(directory, result, predictions, split=split)
+    write_predictions(directory / "predictions.csv", result, predictions)
+    files.write_json(directory / "metrics.json", {"split": split, **result.to_json()})
+
+
+def write_predictions(path: Path, result: "Evaluation", predictions: SplitPredictions) -> None:
+    """A row an image: `path,label,probability,predicted`, classes by name.
+
+    Of two classes `probability` is the positive one's. Of more it is the predicted one's, and a
+    column `probability_<class>` follows for each class.
+    """
+    from engine import evaluation
+
+    names = result.class_names
+    probabilities = predictions.probabilities
+    predicted = evaluation.predict_labels(probabilities, result.threshold)
+    many = probabilities.ndim == 2
+    shown = probabilities.max(axis=1) if many else probabilities
+    header = ["path", "label", "probability", "predicted"]
+    header += [f"probability_{name}" for name in names] if many else []
+    with files.written_aside(path) as aside, open(aside, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        for place, image in enumerate(predictions.paths):
+            row = [
+                image,
+                names[predictions.labels[place]],
+                f"{shown[place]:.6f}",
+                names[predicted[place]],
+            ]
+            row += [f"{value:.6f}" for value in probabilities[place]] if many else []
+            writer.writerow(row)
+
+
+def draw_figures(
+    directory: Path, result: "Evaluation", predictions: SplitPredictions, *, split: str
+) -> None:
+    """Draws roc, precision_recall, confusion_matrix and calibration as PNG files."""
+    from engine import evaluation, plots
+
+    metrics, names = result.metrics, result.class_names
+    labels, probabilities = predictions.labels, predictions.probabilities
+    binary = probabilities.ndim == 1
+    scored = {1: probabilities} if binary else dict(enumerate(probabilities.T))
+    scored = {k: scores for k, scores in scored.items() if 0 < (labels == k).sum() < len(labels)}
+    roc_curves, recall_curves = [], []
+    for index, scores in scored.items():
+        false_rate, true_rate, _ = evaluation.roc_curve(labels == index, scores)
+        precision, recall, _ = evaluation.precision_recall_curve(labels == index, scores)
+        roc_curves.append((names[index], false_rate, true_rate))
+        recall_curves.append((names[index], recall, precision))
+    plots.roc(
+        roc_curves,
+        directory / "roc.png",
+        area=metrics["auroc"].value,
+        interval=_interval(metrics["auroc"]),
+        operating_point=_point(metrics, "specificity", "sensitivity", binary=binary),
+        title=f"ROC, {split} split",
+    )
+    plots.precision_recall(
+        recall_curves,
+        directory / "precision_recall.png",
+        area=metrics["average_precision"].value,
+        interval=_interval(metrics["average_precision"]),
+        operating_point=_point(metrics, "recall", "precision", binary=binary),
+        prevalence=float((labels == 1).mean()) if binary else None,
+        title=f"Precision-recall, {split} split",
+    )
+    plots.confusion_matrix(
+        result.confusion,
+        names,
+        directory / "confusion_matrix.png",
+        title=f"Confusion matrix, {split} split",
+    )
+    bins = result.reliability
+    plots.calibration(
+        bins.edges,
+        bins.predicted,
+        bins.observed,
+        bins.counts,
+        directory / "calibration.png",
+        error=bins.expected_calibration_error,
+        subject=names[1] if binary else "the predicted class",
+        title=f"Calibration, {split} split",
+    )
+
+
+def _interval(estimate: "Estimate") -> tuple[float | None, float | None]:
+    return estimate.low, estimate.high
+
+
+def _point(
+    metrics: dict[str, "Estimate"], x: str, y: str, *, binary: bool
+) -> tuple[float, float] | None:
+    """The operating point of two classes, if both its rates are defined."""
+    across, up = metrics[x].value, metrics[y].value
+    if not binary or across is None or up is None:
+        return None
+    return (1 - across if x == "specificity" else across), up
+
+
+# --- what is printed ----------------------------------------------------------------------------
+
+
+def print_results(result: "Evaluation", split: str) -> None:
+    """A table of all metrics, and the figures that matter most on the last lines."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else TABLE_WIDTH
+    console = Console(file=sys.stdout, width=width, highlight=False, soft_wrap=False)
+    rows = [
+        (_TITLES.get(name, name), _shown(e.value), _shown_interval(e))
+        for name, e in result.metrics.items()
+    ]
+    console.print(_table(["metric", "value", "95 % interval"], rows))
+    if result.per_class:
+        shown = ("auroc", "average_precision", "sensitivity", "specificity", "precision")
+        class_rows = [
+            (name, *(_shown(row[metric].value) for metric in shown))
+            for name, row in result.per_class.items()
+        ]
+        heads = ["class", "AUROC", "AP", "sensitivity", "specificity", "precision"]
+        console.print(_table(heads, class_rows))
+    sys.stdout.flush()
+    for line in summary_lines(result, split):
+        print(line)
+
+
+def summary_lines(result: "Evaluation", split: str) -> list[str]:
+    """How good the run is, in lines of at most 80 columns."""
+    metrics = result.metrics
+    if result.threshold is None:
+        decided = "the largest probability decides; rates are means over classes"
+    else:
+        decided = f"threshold {result.threshold:.3f} for {result.class_names[1]}"
+    lines = [
+        f"{split}: {result.num_examples:,} images of {result.num_patients:,} patients; {decided}"
+    ]
+    for name in ("auroc", "accuracy", "sensitivity", "specificity"):
+        estimate = metrics[name]
+        lines.append(
+            f"{_TITLES.get(name, name):<12} {_shown(estimate.value)} {_shown_interval(estimate)}"
+        )
+    return lines
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for place, head in enumerate(heads):
+        table.add_column(head, justify="right" if place else "left")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _shown(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}"
+
+
+def _shown_interval(estimate: "Estimate") -> str:
+    if estimate.low is None or estimate.high is None:
+        return f"({estimate.reason})"
+    return f"{estimate.low:.4f} to {estimate.high:.4f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

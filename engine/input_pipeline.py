@@ -1,0 +1,403 @@
+"""Shards to batches: the memory tier, the streaming tier, and evaluation.
+
+Both training tiers yield, for ever, batches whose content is a pure function of (seed, step): the
+order of an epoch is a stateless permutation, and no random state lives in a buffer. A dataset can be
+opened at any step and goes on exactly there. Each epoch drops the examples that fill no whole batch,
+other ones every time.
+
+memory     the split is decoded once into host memory; a batch is a gather by permuted index
+streaming  shards in a permuted order, interleaved, then permuted within windows of whole batches;
+           opening it inside an epoch reads over, but does not parse, what went before
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from engine import augmentation, tfrecords
+from engine.config import UserError
+from engine.runtime import free_memory_bytes
+from engine.tfrecords import Manifest
+
+PREFETCHED_BATCHES = 4  # bounded: AUTOTUNE may take memory without limit
+READ_CYCLE = 16  # shards read in turn by the streaming tier
+READ_BLOCK = 16  # consecutive records taken from each
+_LOAD_BATCH = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Tier:
+    """Where a training split is read from, and why: a line for the user."""
+
+    name: str
+    reason: str
+
+
+def make_train_dataset(
+    shards: Path | str,
+    *,
+    split: str = "train",
+    global_batch_size: int = 64,
+    seed: int = 0,
+    strengths: augmentation.Strengths | None = None,
+    cache: str = "auto",
+    cache_memory_fraction: float = 0.5,
+    shuffle_window: int = 4096,
+    sampling: str = "natural",
+    start_step: int = 0,
+) -> tf.data.Dataset:
+    """An endless dataset of shuffled training batches.
+
+    Args:
+        strengths: what augmentation to draw; None or all zero draws nothing.
+        cache: `memory`, `streaming`, or `auto` (see `choose_tier`).
+        shuffle_window: examples permuted together when streaming.
+        sampling: `natural`, or `balanced` (every class equally often; memory tier only).
+        start_step: the number of batches to pass over, as after a resume.
+
+    Returns:
+        Without augmentation `(uint8[B, H, W, C], int64[B])`, ready for `Model.fit` with
+        `steps_per_epoch=steps_per_epoch(...)`; with it dictionaries of `image`, `label`, and the
+        draws `warp` float32[B, 8] and `tone` float32[B, 4] that `augmentation.apply` takes.
+
+    Raises:
+        UserError: there is no such split, or it holds less than one batch.
+    """
+    manifest = tfrecords.read_manifest(shards)
+    dataset = make_draws_dataset(
+        Path(shards),
+        manifest,
+        split=split,
+        global_batch_size=global_batch_size,
+        seed=seed,
+        strengths=strengths or augmentation.Strengths(),
+        tier=choose_tier(manifest, split, cache=cache, memory_fraction=cache_memory_fraction),
+        shuffle_window=shuffle_window,
+        sampling=sampling,
+        start_step=start_step,
+    )
+    if strengths:
+        return dataset
+    return dataset.map(lambda batch: (batch["image"], batch["label"]))
+
+
+def make_draws_dataset(
+    shards: Path,
+    manifest: Manifest,
+    *,
+    split: str,
+    global_batch_size: int,
+    seed: int,
+    strengths: augmentation.Strengths,
+    tier: Tier,
+    shuffle_window: int,
+    sampling: str,
+    start_step: int,
+) -> tf.data.Dataset:
+    """The endless dataset of dictionaries behind `make_train_dataset`."""
+    steps = steps_per_epoch(manifest, split, global_batch_size)
+    if tier.name == "memory":
+        batches = _memory_batches(
+            load_split(shards, manifest, split),
+            global_batch_size=global_batch_size,
+            steps=steps,
+            seed=seed,
+            sampling=sampling,
+            num_classes=len(manifest.class_names),
+            start_step=start_step,
+        )
+    elif sampling == "balanced":
+        raise UserError(
+            f"--sampling balanced needs the memory tier, but this split is streamed ({tier.reason}); "
+            "use --class-weights balanced, or --cache memory"
+        )
+    else:
+        batches = _streamed_batches(
+            shards,
+            manifest,
+            split=split,
+            global_batch_size=global_batch_size,
+            steps=steps,
+            seed=seed,
+            shuffle_window=shuffle_window,
+            start_step=start_step,
+        )
+
+    def with_draws(step: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        first = step % steps * global_batch_size
+        draws = augmentation.draw(
+            first + tf.range(global_batch_size, dtype=tf.int64),
+            seed=seed,
+            epoch=step // steps,
+            image_size=manifest.image_size,
+            strengths=strengths,
+        )
+        return {**batch, **draws}
+
+    return (
+        batches.enumerate(start=start_step)
+        .map(with_draws, num_parallel_calls=1, deterministic=True)
+        .prefetch(PREFETCHED_BATCHES)
+    )
+
+
+def steps_per_epoch(manifest: Manifest, split: str, global_batch_size: int) -> int:
+    """How many whole batches a split holds.
+
+    Raises:
+        UserError: there is no such split, or it holds less than one batch.
+    """
+    num_examples = split_info(manifest, split).num_examples
+    if num_examples < global_batch_size:
+        raise UserError(
+            f"--global-batch-size {global_batch_size} is more than the {num_examples} images of "
+            f"split {split!r}; give at most {num_examples}"
+        )
+    return num_examples // global_batch_size
+
+
+def split_info(manifest: Manifest, split: str) -> tfrecords.SplitInfo:
+    """What the manifest says of a split.
+
+    Raises:
+        UserError: there is no such split, or it is empty.
+    """
+    info = manifest.splits.get(split)
+    if info is None or info.num_examples == 0:
+        present = ", ".join(name for name, one in manifest.splits.items() if one.num_examples)
+        raise UserError(
+            f"the shards hold no split {split!r}, only {present}; build them again with "
+            f"--validation-fraction or --test-fraction to draw one"
+        )
+    return info
+
+
+def choose_tier(manifest: Manifest, split: str, *, cache: str, memory_fraction: float) -> Tier:
+    """Which tier serves a split: `cache` itself, or under `auto` the one that fits.
+
+    `auto` takes memory where the decoded split is no larger than `memory_fraction` of the memory
+    that is free to this process (the machine's, or its container's if that is less).
+    """
+    if cache != "auto":
+        return Tier(cache, f"as --cache {cache} asks")
+    needed = decoded_bytes(manifest, split)
+    free = free_memory_bytes()
+    budget = memory_fraction * free
+    sizes = (
+        f"{needed / 2**30:.2f} GiB decoded, {memory_fraction:.0%} of {free / 2**30:.1f} GiB free "
+        f"is {budget / 2**30:.1f} GiB"
+    )
+    if needed <= budget:
+        return Tier("memory", f"it fits: {sizes}")
+    return Tier("streaming", f"it does not fit in memory: {sizes}")
+
+
+def decoded_bytes(manifest: Manifest, split: str) -> int:
+    """The size of a split's pixels in memory."""
+    height, width = manifest.image_size
+    return split_info(manifest, split).num_examples * height * width * manifest.channels
+
+
+def load_split(
+    shards: Path,
+    manifest: Manifest,
+    split: str,
+    features: Sequence[str] = ("image", "label"),
+) -> dict[str, np.ndarray]:
+    """Decodes a whole split into memory, in the order of its records.
+
+    Returns:
+        An array a feature: `image` uint8[N, H, W, C], `label` int64[N], `path` and `patient`
+        object[N] of bytes.
+
+    Raises:
+        UserError: the shards hold fewer or more records than the manifest says.
+    """
+    num_examples = split_info(manifest, split).num_examples
+    arrays: dict[str, np.ndarray] = {}
+    done = 0
+    for batch in _parsed_in_order(shards, manifest, split, _LOAD_BATCH, features):
+        for name, value in batch.items():
+            value = value.numpy()
+            if name not in arrays:
+                arrays[name] = np.empty((num_examples, *value.shape[1:]), value.dtype)
+            arrays[name][done : done + len(value)] = value[: num_examples - done]
+        done += len(value)
+    if done != num_examples:
+        raise UserError(
+            f"{shards}: split {split!r} holds {done} records, the manifest says {num_examples}; "
+            "check it with engine.build_tfrecords --verify"
+        )
+    return arrays
+
+
+def first_images(shards: Path, manifest: Manifest, split: str, count: int) -> np.ndarray:
+    """The first images of a split, uint8[<=count, H, W, C]."""
+    batches = _parsed_in_order(shards, manifest, split, count, ("image",))
+    return next(iter(batches))["image"].numpy()
+
+
+def make_evaluation_dataset(
+    shards: Path | str,
+    *,
+    split: str,
+    batch_size: int = 256,
+    features: Sequence[str] = ("image", "label"),
+) -> tf.data.Dataset:
+    """Every example of a split once, in the order of the records, the remainder included.
+
+    Args:
+        features: which of `image`, `label`, `path`, `patient` to read.
+
+    Returns:
+        A dataset of dictionaries, `image` uint8[<=B, H, W, C], `label` int64[<=B], `path` and
+        `patient` string[<=B]; its cardinality is known.
+    """
+    manifest = tfrecords.read_manifest(shards)
+    num_examples = split_info(manifest, split).num_examples
+    dataset = _parsed_in_order(Path(shards), manifest, split, batch_size, features)
+    cardinality = tf.data.experimental.assert_cardinality(math.ceil(num_examples / batch_size))
+    return dataset.apply(cardinality).prefetch(PREFETCHED_BATCHES)
+
+
+def shard_paths(shards: Path, manifest: Manifest, split: str) -> list[str]:
+    """The paths of a split's shards that hold any record, in order."""
+    info = split_info(manifest, split)
+    return [str(shards / shard.file) for shard in info.shards if shard.num_examples]
+
+
+def _parsed_in_order(
+    shards: Path, manifest: Manifest, split: str, batch_size: int, features: Sequence[str]
+) -> tf.data.Dataset:
+    records = tf.data.TFRecordDataset(shard_paths(shards, manifest, split), buffer_size=8 << 20)
+    return records.batch(batch_size).map(
+        lambda serialized: tfrecords.parse_batch(serialized, manifest, features=features),
+        num_parallel_calls=2,
+        deterministic=True,
+    )
+
+
+def _memory_batches(
+    arrays: dict[str, np.ndarray],
+    *,
+    global_batch_size: int,
+    steps: int,
+    seed: int,
+    sampling: str,
+    num_classes: int,
+    start_step: int,
+) -> tf.data.Dataset:
+    images, labels = tf.constant(arrays["image"]), tf.constant(arrays["label"])
+    num_examples = len(arrays["label"])
+    members = [np.flatnonzero(arrays["label"] == c) for c in range(num_classes)]
+
+    def batch_at(step: tf.Tensor) -> dict[str, tf.Tensor]:
+        positions = step % steps * global_batch_size + tf.range(global_batch_size, dtype=tf.int64)
+        order = _shuffled(positions, seed, step // steps, num_examples)
+        if sampling == "balanced":
+            order = _balanced(order, seed, step // steps, members)
+        batch = {"image": tf.gather(images, order), "label": tf.gather(labels, order)}
+        batch["image"].set_shape([global_batch_size, *images.shape[1:]])
+        return batch
+
+    return tf.data.Dataset.range(start_step, np.iinfo(np.int64).max).map(
+        batch_at, num_parallel_calls=2, deterministic=True
+    )
+
+
+def _shuffled(positions: tf.Tensor, seed: int, epoch: tf.Tensor, size: int) -> tf.Tensor:
+    """Where a stateless permutation of `size` things, one per (seed, epoch), sends `positions`."""
+    if size == 1:
+        return tf.zeros_like(positions)
+    return tf.random.experimental.index_shuffle(
+        positions, seed=tf.stack([tf.cast(seed, tf.int64), epoch]), max_index=size - 1
+    )
+
+
+def _balanced(
+    order: tf.Tensor, seed: int, epoch: tf.Tensor, members: list[np.ndarray]
+) -> tf.Tensor:
+    """Permuted positions to example indices such that every class comes equally often.
+
+    Position p belongs to class p mod K and is that class's draw number p div K; a class's draws run
+    through its own permutation, again and again where it has fewer members than draws.
+    """
+    present = [indices for indices in members if len(indices)]
+    chosen = tf.zeros_like(order)
+    for number, indices in enumerate(present):
+        turn = order // len(present)
+        within = _shuffled(turn % len(indices), seed + 1 + number, epoch, len(indices))
+        drawn = tf.gather(tf.constant(indices), within)
+        chosen = tf.where(order % len(present) == number, drawn, chosen)
+    return chosen
+
+
+def _streamed_batches(
+    shards: Path,
+    manifest: Manifest,
+    *,
+    split: str,
+    global_batch_size: int,
+    steps: int,
+    seed: int,
+    shuffle_window: int,
+    start_step: int,
+) -> tf.data.Dataset:
+    paths = tf.constant(shard_paths(shards, manifest, split))
+    num_shards = int(paths.shape[0])
+    steps_a_window = min(steps, max(1, shuffle_window // global_batch_size))
+    window_size = steps_a_window * global_batch_size
+
+    def records_of(epoch: tf.Tensor) -> tf.data.Dataset:
+        order = _shuffled(tf.range(num_shards, dtype=tf.int64), seed, epoch, num_shards)
+        return tf.data.Dataset.from_tensor_slices(tf.gather(paths, order)).interleave(
+            lambda path: tf.data.TFRecordDataset(path, buffer_size=8 << 20),
+            cycle_length=min(READ_CYCLE, num_shards),
+            block_length=READ_BLOCK,
+            num_parallel_calls=2,
+            deterministic=True,
+        )
+
+    def batches_of(window: tf.Tensor, epoch: tf.Tensor, number: tf.Tensor, skipped: tf.Tensor):
+        size = tf.shape(window, out_type=tf.int64)[0]
+        window_seed = tf.stack([tf.cast(seed, tf.int64), epoch * (steps + 1) + number + 1])
+
+        def batch_at(index: tf.Tensor) -> dict[str, tf.Tensor]:
+            places = index * global_batch_size + tf.range(global_batch_size, dtype=tf.int64)
+            order = tf.random.experimental.index_shuffle(
+                places, seed=window_seed, max_index=tf.maximum(size - 1, 1)
+            )
+            serialized = tf.gather(window, tf.minimum(order, size - 1))
+            serialized.set_shape([global_batch_size])
+            return tfrecords.parse_batch(serialized, manifest, features=("image", "label"))
+
+        return tf.data.Dataset.range(skipped, size // global_batch_size).map(
+            batch_at, num_parallel_calls=2, deterministic=True
+        )
+
+    def epoch_from(epoch: tf.Tensor) -> tf.data.Dataset:
+        first = tf.where(epoch == start_step // steps, start_step % steps, 0)
+        first = tf.cast(first, tf.int64)
+        first_window = first // steps_a_window
+        windows = (
+            records_of(epoch)
+            .skip(first_window * window_size)
+            .batch(window_size)
+            .enumerate(start=first_window)
+            .prefetch(1)
+        )
+        return windows.flat_map(
+            lambda number, window: batches_of(
+                window,
+                epoch,
+                number,
+                tf.where(number == first_window, first % steps_a_window, 0),
+            )
+        )
+
+    epochs = tf.data.Dataset.range(start_step // steps, np.iinfo(np.int64).max)
+    return epochs.flat_map(epoch_from)

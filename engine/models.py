@@ -1,0 +1,262 @@
+"""The networks. Each takes uint8 images of the manifest's size and gives probabilities.
+
+A model holds its own scaling, so that there is nothing to remember at inference. Three layers are
+found by name, in every network here:
+
+    pixels            the images as float32 in [0, 255]; training enters behind it, with augmented pixels
+    last_convolution  the last feature map, for explanations
+    logits            the classifier before its sigmoid or softmax; losses are computed from it
+"""
+
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+HEADS = ("sigmoid", "softmax")
+_WORKING_SIZE = 112  # pixels; larger images are averaged down to about this before the cnn
+
+
+def build_model(
+    name: str,
+    *,
+    image_size: tuple[int, int],
+    channels: int,
+    num_classes: int,
+    depth: int = 4,
+    width: int = 32,
+    blocks: int = 1,
+    dropout: float = 0.3,
+    normalization: str = "weight",
+    head: str = "auto",
+) -> keras.Model:
+    """Builds a network by name under the current dtype policy.
+
+    Args:
+        name: `cnn` or `tutorial` (which takes none of depth, width, blocks, dropout, normalization).
+        head: `sigmoid` (two classes), `softmax`, or `auto`.
+
+    Returns:
+        uint8[B, H, W, C] -> float32[B, 1] (sigmoid: probability of class 1) or float32[B, K].
+
+    Raises:
+        ValueError: a sigmoid head for more than two classes, or images too small for the depth.
+    """
+    head = choose_head(head, num_classes)
+    inputs = keras.Input((*image_size, channels), dtype="uint8", name="image")
+    pixels = Pixels(name="pixels")(inputs)
+    if name == "tutorial":
+        features = _tutorial(pixels)
+    elif name == "cnn":
+        features = _cnn(
+            pixels,
+            depth=depth,
+            width=width,
+            blocks=blocks,
+            dropout=dropout,
+            normalization=normalization,
+        )
+    else:
+        raise ValueError(f"no network is called {name!r}; expected cnn or tutorial")
+    units = 1 if head == "sigmoid" else num_classes
+    logits = layers.Dense(units, dtype="float32", name="logits")(features)
+    outputs = layers.Activation(head, dtype="float32", name="probabilities")(logits)
+    return keras.Model(inputs, outputs, name=name)
+
+
+def choose_head(head: str, num_classes: int) -> str:
+    """`auto` resolved: sigmoid for two classes, softmax for more.
+
+    Raises:
+        ValueError: a sigmoid head for other than two classes.
+    """
+    if head == "auto":
+        return "sigmoid" if num_classes == 2 else "softmax"
+    if head == "sigmoid" and num_classes != 2:
+        raise ValueError(f"--head sigmoid tells two classes apart, got {num_classes}; use softmax")
+    return head
+
+
+def training_model(model: keras.Model) -> keras.Model:
+    """The part that is trained: float32[B, H, W, C] pixels in [0, 255] -> logits float32[B, units].
+
+    Shares every weight with `model`.
+    """
+    return keras.Model(model.get_layer("pixels").output, model.get_layer("logits").output)
+
+
+def _tutorial(pixels: Any) -> Any:
+    """Conv32-pool-Conv64-pool-Flatten-Dense128-Dropout0.5 on intensities in [0, 1]."""
+    x = layers.Rescaling(1 / 255, name="rescale")(pixels)
+    x = layers.Conv2D(32, 3, activation="relu", name="convolution_1")(x)
+    x = layers.MaxPooling2D(name="pool_1")(x)
+    x = layers.Conv2D(64, 3, activation="relu", name="last_convolution")(x)
+    x = layers.MaxPooling2D(name="pool_2")(x)
+    x = layers.Flatten(name="flatten")(x)
+    x = layers.Dense(128, activation="relu", name="dense")(x)
+    return layers.Dropout(0.5, name="dropout")(x)
+
+
+def _cnn(
+    pixels: Any, *, depth: int, width: int, blocks: int, dropout: float, normalization: str
+) -> Any:
+    """A residual network with a strided 5x5 stem; stage i has width * 2**i channels.
+
+    Every stage after the stem is a convolution, a pooling, and `blocks` residual blocks of two
+    convolutions.
+    """
+    height, _, _ = pixels.shape[1:]
+    factor = max(1, round(min(pixels.shape[1:3]) / _WORKING_SIZE))
+    if min(pixels.shape[1:3]) // factor < 2**depth:
+        raise ValueError(
+            f"--depth {depth} halves images {depth} times, too often for {height} pixels; "
+            f"give a smaller depth or build larger images"
+        )
+    convolve = _Convolutions(normalization)
+    x = Standardize(factor, name="standardize")(pixels)
+    x = convolve(x, width, 5, strides=2, name="stem")
+    x = layers.ReLU(name="stem_relu")(x)
+    for stage in range(1, depth):
+        channels, name = width * 2**stage, f"stage{stage}"
+        x = convolve(x, channels, 3, name=f"{name}_in")
+        x = layers.ReLU(name=f"{name}_in_relu")(x)
+        x = layers.MaxPooling2D(name=f"{name}_pool")(x)
+        for block in range(1, blocks + 1):
+            x = _residual(x, channels, convolve, name=f"{name}_block{block}")
+    x = layers.Activation("linear", name="last_convolution")(x)
+    x = layers.GlobalAveragePooling2D(name="average")(x)
+    return layers.Dropout(dropout, name="dropout")(x)
+
+
+def _residual(x: Any, channels: int, convolve: "_Convolutions", *, name: str) -> Any:
+    y = convolve(x, channels, 3, name=f"{name}_a")
+    y = layers.ReLU(name=f"{name}_a_relu")(y)
+    y = convolve(y, channels, 3, name=f"{name}_b")
+    x = layers.Add(name=f"{name}_add")([x, y])
+    return layers.ReLU(name=f"{name}_relu")(x)
+
+
+class _Convolutions:
+    """Convolution and normalization in one call."""
+
+    def __init__(self, normalization: str) -> None:
+        self._normalization = normalization
+
+    def __call__(self, x: Any, channels: int, size: int, *, name: str, strides: int = 1) -> Any:
+        if self._normalization == "weight":
+            return StandardizedConv2D(channels, size, strides=strides, name=f"{name}_convolution")(
+                x
+            )
+        x = layers.Conv2D(
+            channels,
+            size,
+            strides=strides,
+            padding="same",
+            use_bias=self._normalization != "batch",
+            kernel_initializer="he_normal",
+            name=f"{name}_convolution",
+        )(x)
+        if self._normalization == "batch":
+            x = layers.BatchNormalization(momentum=0.9, name=f"{name}_normalization")(x)
+        if self._normalization == "group":
+            groups = next(g for g in (8, 4, 2, 1) if channels % g == 0)
+            x = layers.GroupNormalization(groups, name=f"{name}_normalization")(x)
+        return x
+
+
+@keras.saving.register_keras_serializable(package="engine")
+class Pixels(layers.Layer):
+    """uint8[B, H, W, C] to the same values in float32, whatever the dtype policy."""
+
+    def __init__(self, **options: Any) -> None:
+        options.pop("dtype", None)
+        super().__init__(dtype="float32", autocast=False, **options)
+
+    def call(self, images: Any) -> Any:
+        return ops.cast(images, "float32")
+
+    def compute_output_spec(self, images: Any) -> Any:
+        return keras.KerasTensor(images.shape, "float32")
+
+
+@keras.saving.register_keras_serializable(package="engine")
+class Standardize(layers.Layer):
+    """Averages pixels down by a whole factor, then gives each image mean 0 and deviation 1.
+
+    Averaging takes away the sharpness by which scanners differ; standardizing takes away exposure and
+    contrast. Computed in float32.
+
+    Args:
+        factor: how many pixels a side go into one.
+    """
+
+    _FLOOR = 5.0  # grey levels added to the deviation, so that flat images stay flat
+
+    def __init__(self, factor: int = 1, **options: Any) -> None:
+        options.pop("dtype", None)
+        super().__init__(dtype="float32", autocast=False, **options)
+        self.factor = factor
+
+    def call(self, pixels: Any) -> Any:
+        if self.factor > 1:
+            pixels = ops.average_pool(pixels, self.factor, self.factor, padding="valid")
+        mean = ops.mean(pixels, axis=(1, 2, 3), keepdims=True)
+        deviation = ops.std(pixels, axis=(1, 2, 3), keepdims=True)
+        return (pixels - mean) / (deviation + self._FLOOR)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "factor": self.factor}
+
+
+@keras.saving.register_keras_serializable(package="engine")
+class StandardizedConv2D(layers.Layer):
+    """A convolution whose kernel has zero mean and unit variance per output channel, with a gain.
+
+    Weight standardization (Qiao et al., 2019) as scaled for ReLU networks without activation
+    normalization (Brock et al., 2021, https://arxiv.org/abs/2101.08692). It steadies training as
+    batch normalization does, but costs a few operations on the kernel and none on the activations,
+    and an image's result never depends on its batch. Padding is `same`.
+
+    Args:
+        filters: channels of the output.
+        kernel_size: pixels a side.
+        strides: pixels between outputs.
+    """
+
+    _RELU_GAIN = 1.7
+
+    def __init__(self, filters: int, kernel_size: int, strides: int = 1, **options: Any) -> None:
+        super().__init__(**options)
+        self.filters, self.kernel_size, self.strides = filters, kernel_size, strides
+
+    def build(self, input_shape: Any) -> None:
+        shape = (self.kernel_size, self.kernel_size, input_shape[-1], self.filters)
+        self.kernel = self.add_weight(shape=shape, initializer="he_normal", name="kernel")
+        self.bias = self.add_weight(shape=(self.filters,), initializer="zeros", name="bias")
+        self.gain = self.add_weight(shape=(self.filters,), initializer="ones", name="gain")
+
+    def call(self, inputs: Any) -> Any:
+        kernel = ops.cast(self.standardized_kernel(), inputs.dtype)
+        outputs = ops.conv(inputs, kernel, strides=self.strides, padding="same")
+        return outputs + ops.cast(self.bias, outputs.dtype)
+
+    def standardized_kernel(self) -> Any:
+        """What the inputs are convolved with, float32[h, w, in, out]."""
+        kernel = ops.cast(self.kernel, "float32")
+        mean = ops.mean(kernel, axis=(0, 1, 2), keepdims=True)
+        variance = ops.var(kernel, axis=(0, 1, 2), keepdims=True)
+        fan_in = kernel.shape[0] * kernel.shape[1] * kernel.shape[2]
+        scale = ops.cast(self.gain, "float32") * self._RELU_GAIN
+        return (kernel - mean) * ops.rsqrt(variance * fan_in + 1e-4) * scale
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        batch, height, width, _ = input_shape
+        return (batch, -(-height // self.strides), -(-width // self.strides), self.filters)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+            "strides": self.strides,
+        }

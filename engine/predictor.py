@@ -1,0 +1,229 @@
+"""A trained run, ready to give probabilities; what evaluate, predict and explain share.
+
+The model is loaded once and compiled for one batch size. Smaller batches are padded up to it and
+the padding's outputs dropped, so a remainder never costs a second trace (half a second or more).
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine import evaluation
+from engine.config import UserError
+from engine.run_directory import RunDirectory
+
+Batch = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSettings:
+    """What a run's images are like: how `decoding.decode_file` must prepare any other image.
+
+    Attributes:
+        image_size: (height, width) in pixels.
+        fingerprint: of the image folder that the run was trained on; '' where it is not known.
+        splits: split -> class -> number of images; empty where it is not known.
+    """
+
+    class_names: tuple[str, ...]
+    image_size: tuple[int, int]
+    channels: int
+    keep_aspect_ratio: bool
+    fingerprint: str
+    splits: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def of_run(cls, run: RunDirectory) -> "DataSettings":
+        """Reads them from `environment.json`.
+
+        Raises:
+            UserError: the file is missing or damaged, or tells nothing of the data.
+        """
+        environment = run.read_environment()
+        try:
+            data = environment["data"]
+            height, width = (int(size) for size in data["image_size"])
+            return cls(
+                class_names=tuple(str(name) for name in data["class_names"]),
+                image_size=(height, width),
+                channels=int(data["channels"]),
+                keep_aspect_ratio=bool(data.get("keep_aspect_ratio", False)),
+                fingerprint=str(data.get("fingerprint") or ""),
+                splits={
+                    name: {str(k): int(v) for k, v in split["class_counts"].items()}
+                    for name, split in data.get("splits", {}).items()
+                },
+            )
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{run.environment}: does not say what the run was trained on ({error!r}); "
+                'expected "data" with class_names, image_size and channels, as engine.train writes'
+            ) from error
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels)."""
+        return (*self.image_size, self.channels)
+
+    @property
+    def is_binary(self) -> bool:
+        """Two classes: one probability, and a threshold."""
+        return len(self.class_names) == 2
+
+    @property
+    def positive_class(self) -> str | None:
+        """The class whose probability a two-class run gives; None with more classes."""
+        return self.class_names[1] if self.is_binary else None
+
+
+class Predictor:
+    """A model with the classes, the image format and the threshold that belong to it.
+
+    Args:
+        model: a Keras model from uint8[B, H, W, C] to float[B, 1] or float[B, K] probabilities.
+        threshold: the least probability of the positive class that is called positive; None with
+            more than two classes.
+        batch_size: the one batch size that the model is compiled for.
+
+    Raises:
+        UserError: the model does not take such images, or gives another number of classes.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        data: DataSettings,
+        *,
+        threshold: float | None = 0.5,
+        batch_size: int = 64,
+    ) -> None:
+        self.model = model
+        self.data = data
+        self.batch_size = batch_size
+        self.threshold = threshold if data.is_binary else None
+        self._check_model()
+        self._compiled = self._compile()
+
+    @classmethod
+    def load(cls, run_directory: Path | str, *, batch_size: int = 64) -> "Predictor":
+        """Loads a run's best weights and its threshold.
+
+        Raises:
+            UserError: the directory holds no trained run, or one that cannot be read.
+        """
+        run = RunDirectory(run_directory)
+        run.require_trained()
+        data = DataSettings.of_run(run)
+        return cls(
+            load_model(run.model), data, threshold=stored_threshold(run), batch_size=batch_size
+        )
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Probabilities of uint8[N, H, W, C] images.
+
+        Returns:
+            float64[N] of the positive class, or float64[N, K] with more than two classes.
+
+        Raises:
+            UserError: the images have another shape or type.
+        """
+        if images.shape[1:] != self.data.image_shape or images.dtype != np.uint8:
+            raise UserError(
+                f"got {images.dtype} images of shape {images.shape[1:]}; this run expects uint8 "
+                f"images of shape {self.data.image_shape}"
+            )
+        parts = [
+            self._predict_block(images[start : start + self.batch_size])
+            for start in range(0, len(images), self.batch_size)
+        ]
+        if not parts:
+            return evaluation.as_probabilities(np.zeros((0, self._num_outputs)))
+        return np.concatenate(parts)
+
+    def predict_batches(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, np.ndarray]]:
+        """Yields each batch with its probabilities, in order.
+
+        Args:
+            batches: a `tf.data.Dataset` or an iterator of dicts that hold `image`,
+                uint8[B, H, W, C]; what else they hold is passed on.
+        """
+        numpy_batches = getattr(batches, "as_numpy_iterator", None)
+        for batch in numpy_batches() if numpy_batches else batches:
+            yield batch, self.predict(np.asarray(batch["image"]))
+
+    def predicted_labels(self, probabilities: np.ndarray) -> np.ndarray:
+        """int64[N] class indices, by the threshold or by the largest probability."""
+        return evaluation.predict_labels(probabilities, self.threshold)
+
+    def _predict_block(self, images: np.ndarray) -> np.ndarray:
+        count = len(images)
+        if count < self.batch_size:
+            padding = [(0, self.batch_size - count)] + [(0, 0)] * 3
+            images = np.pad(images, padding)
+        outputs = np.asarray(self._compiled(images), np.float64)[:count]
+        return evaluation.as_probabilities(outputs)
+
+    def _compile(self) -> Any:
+        import tensorflow as tf
+
+        shape = (self.batch_size, *self.data.image_shape)
+
+        @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8)], autograph=False)
+        def forward(images: Any) -> Any:
+            return tf.cast(self.model(images, training=False), tf.float32)
+
+        return forward
+
+    def _check_model(self) -> None:
+        takes, gives = self.model.input_shape, self.model.output_shape
+        sizes = itertools.zip_longest(takes[1:], self.data.image_shape)
+        if any(size not in (None, wanted) for size, wanted in sizes):
+            raise UserError(
+                f"the model takes images of shape {takes[1:]} but the run was trained on "
+                f"{self.data.image_shape}; its files are not of one run"
+            )
+        self._num_outputs = int(gives[-1])
+        num_classes = len(self.data.class_names)
+        if self._num_outputs != num_classes and (self._num_outputs, num_classes) != (1, 2):
+            raise UserError(
+                f"the model gives {self._num_outputs} probabilities but the run names "
+                f"{num_classes} classes; its files are not of one run"
+            )
+
+
+def load_model(path: Path) -> Any:
+    """A saved Keras model, custom layers of `engine.models` included, without its optimizer.
+
+    Raises:
+        UserError: the file is damaged, or was saved by code that this version does not know.
+    """
+    import keras
+
+    import engine.models  # noqa: F401  registers the layers that a saved model names
+
+    try:
+        return keras.models.load_model(path, compile=False)
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise UserError(
+            f"{path}: cannot be loaded ({reason}); expected a model that engine.train saved"
+        ) from error
+
+
+def stored_threshold(run: RunDirectory) -> float | None:
+    """The run's decision threshold, or None where none is stored.
+
+    Raises:
+        UserError: `threshold.json` holds no number.
+    """
+    try:
+        value = run.read_threshold()
+        return None if value is None else float(value)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{run.threshold}: holds no threshold ({error!r}); delete it to decide at 0.5"
+        ) from error

@@ -1,0 +1,254 @@
+"""What a run computes on: devices, distribution strategy, precision, XLA; what was chosen, and why.
+
+Figures behind the choices (2 cores, TensorFlow 2.21, four-stage CNN): XLA on the CPU halves the
+speed; bfloat16 convolutions are 2 times as fast with AVX512-BF16 and 2-5 times with AMX, except where
+batch normalization eats the gain; float16 on the CPU takes tens of seconds a step.
+"""
+
+import contextlib
+import dataclasses
+import os
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from engine.config import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Runtime:
+    """Devices and modes a run was given.
+
+    Attributes:
+        strategy: where variables live and steps run.
+        precision: a Keras dtype policy's name.
+        jit_compile: whether the training step goes through XLA.
+        summary: one line that says all of it, with reasons.
+    """
+
+    strategy: tf.distribute.Strategy
+    precision: str
+    jit_compile: bool
+    summary: str
+
+    @property
+    def num_replicas(self) -> int:
+        """How many devices share each global batch."""
+        return self.strategy.num_replicas_in_sync
+
+
+def prepare(
+    *,
+    precision: str,
+    jit_compile: str,
+    strategy: str,
+    num_logical_devices: int,
+    global_batch_size: int,
+    normalization: str,
+    seed: int,
+    deterministic: bool,
+) -> Runtime:
+    """Chooses devices and modes, and seeds everything that takes a global seed.
+
+    Raises:
+        UserError: the devices asked for are not there, or the batch does not divide among them.
+    """
+    devices = _devices(num_logical_devices)
+    on_gpu = bool(tf.config.list_physical_devices("GPU"))
+    chosen = _strategy(strategy, devices, on_gpu=on_gpu)
+    _check_divides(global_batch_size, chosen.num_replicas_in_sync)
+    precision, why = choose_precision(precision, normalization)
+    jit = jit_compile == "on" or (jit_compile == "auto" and on_gpu and len(devices) == 1)
+    keras.utils.set_random_seed(seed)
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
+    replicas = chosen.num_replicas_in_sync
+    each = f", {global_batch_size // replicas} images each" if replicas > 1 else ""
+    summary = (
+        f"{replicas} x {_device_name(on_gpu)}{each}; {precision} ({why}); "
+        f"XLA {'on' if jit else 'off'}{_why_jit(jit_compile, on_gpu)}"
+    )
+    return Runtime(chosen, precision, jit, summary)
+
+
+def choose_precision(precision: str, normalization: str) -> tuple[str, str]:
+    """The dtype policy for `precision`, and the reason.
+
+    Returns:
+        (policy name, reason), `auto` resolved by the GPU if there is one, else by the processor.
+
+    Raises:
+        UserError: float16 was asked for on the CPU, where it is unusably slow.
+    """
+    gpus = tf.config.list_physical_devices("GPU")
+    if precision == "mixed_float16" and not gpus:
+        raise UserError(
+            "--precision mixed_float16 takes tens of seconds a step on a CPU; "
+            "use auto, float32 or mixed_bfloat16"
+        )
+    if precision != "auto":
+        return precision, "as asked"
+    if gpus:
+        major, minor = tf.config.experimental.get_device_details(gpus[0]).get(
+            "compute_capability", (0, 0)
+        )
+        name = f"compute capability {major}.{minor}"
+        if major >= 8:
+            return "mixed_bfloat16", name
+        return ("mixed_float16", name) if major >= 7 else ("float32", name)
+    flags = processor_flags()
+    if "amx_bf16" in flags:
+        return "mixed_bfloat16", "the processor has AMX"
+    if "avx512_bf16" in flags and normalization in ("weight", "none"):
+        return "mixed_bfloat16", "the processor has AVX512-BF16"
+    if "avx512_bf16" in flags:
+        return "float32", f"{normalization} normalization is slower in bfloat16 without AMX"
+    return "float32", "the processor has no bfloat16 units"
+
+
+def processor_flags() -> frozenset[str]:
+    """The processor's feature flags as Linux names them; empty where it cannot be told."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return frozenset()
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return frozenset(flags.partition(":")[2].split())
+
+
+def free_memory_bytes() -> int:
+    """Memory this process may still take: the machine's, or its container's if that is less."""
+    return min(_machine_free_bytes(), *_container_free_bytes())
+
+
+def describe_machine() -> dict[str, Any]:
+    """Hardware and versions, for `environment.json` and reports."""
+    return {
+        "processor": _processor_name(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(_total_memory_bytes() / 2**30, 1),
+        "devices": [device.name for device in tf.config.list_logical_devices()],
+        "gpus": [
+            tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
+            for gpu in tf.config.list_physical_devices("GPU")
+        ],
+        "platform": platform.platform(),
+        "versions": {
+            "python": platform.python_version(),
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+        },
+    }
+
+
+@contextlib.contextmanager
+def dtype_policy(name: str) -> Iterator[None]:
+    """Sets Keras' global dtype policy within a block, and puts the old one back."""
+    previous = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(previous)
+
+
+def _devices(num_logical_devices: int) -> list[str]:
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        for gpu in gpus:
+            with contextlib.suppress(RuntimeError):  # already initialised: leave it as it is
+                tf.config.experimental.set_memory_growth(gpu, True)
+        return [f"/gpu:{i}" for i in range(len(gpus))]
+    if num_logical_devices > 1:
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        with contextlib.suppress(RuntimeError):  # raised once the devices are in use
+            tf.config.set_logical_device_configuration(
+                cpu, [tf.config.LogicalDeviceConfiguration()] * num_logical_devices
+            )
+        present = len(tf.config.list_logical_devices("CPU"))
+        if present < num_logical_devices:
+            raise UserError(
+                f"--num-logical-devices {num_logical_devices}: this process already runs on "
+                f"{present}; set it before TensorFlow is first used"
+            )
+    return [f"/cpu:{i}" for i in range(num_logical_devices)]
+
+
+def _strategy(name: str, devices: list[str], *, on_gpu: bool) -> tf.distribute.Strategy:
+    if name == "auto":
+        name = "mirrored" if len(devices) > 1 else "single"
+    if name == "single":
+        return tf.distribute.OneDeviceStrategy(devices[0])
+    # Collectives on the CPU keep keys a process can use once only (a second model would fail with
+    # a shape mismatch); reducing to one device does not.
+    reduce = None if on_gpu else tf.distribute.ReductionToOneDevice()
+    return tf.distribute.MirroredStrategy(devices, cross_device_ops=reduce)
+
+
+def _check_divides(global_batch_size: int, replicas: int) -> None:
+    if global_batch_size % replicas:
+        below = global_batch_size // replicas * replicas
+        nearest = f"{below} or {below + replicas}" if below else str(replicas)
+        raise UserError(
+            f"--global-batch-size {global_batch_size} does not divide among {replicas} replicas; "
+            f"the nearest that do are {nearest}"
+        )
+
+
+def _why_jit(jit_compile: str, on_gpu: bool) -> str:
+    if jit_compile != "auto":
+        return " (as asked)"
+    return "" if on_gpu else " (it halves the speed on CPUs)"
+
+
+def _device_name(on_gpu: bool) -> str:
+    if not on_gpu:
+        return _processor_name()
+    gpu = tf.config.list_physical_devices("GPU")[0]
+    return tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
+
+
+def _processor_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _meminfo(key: str) -> int | None:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith(key + ":"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return None
+
+
+def _total_memory_bytes() -> int:
+    return _meminfo("MemTotal") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _machine_free_bytes() -> int:
+    return _meminfo("MemAvailable") or _total_memory_bytes() // 2
+
+
+def _container_free_bytes(root: Path = Path("/sys/fs/cgroup")) -> list[int]:
+    """What control groups leave free: version 2's files, then version 1's."""
+    free = []
+    for limit, usage in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        try:
+            free.append(int((root / limit).read_text()) - int((root / usage).read_text()))
+        except (OSError, ValueError):  # absent, or "max": no limit
+            continue
+    return [max(0, one) for one in free]

@@ -1,0 +1,575 @@
+"""Training, whole: `train(config, shards, workdir)` is what the command, the tuner and benchmarks call.
+
+The configuration is unpacked here; the parts below take plain arguments. A run's directory is always
+in a state that can be resumed or used: the model file holds the best epoch so far, the newest
+checkpoint everything else.
+"""
+
+import dataclasses
+import math
+import os
+import platform
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from scipy.special import expit, softmax
+
+from engine import (
+    augmentation,
+    callbacks,
+    checkpoints,
+    evaluation,
+    files,
+    input_pipeline,
+    models,
+    optimization,
+    plots,
+    progress,
+    runtime,
+    tfrecords,
+)
+from engine.callbacks import Row
+from engine.config import UserError, flag_name
+from engine.run_directory import RunDirectory
+from engine.settings import TrainConfig
+from engine.tfrecords import Manifest
+from engine.training_step import TrainingStep, cross_entropy_from_logits
+
+# Which settings may differ when a run is resumed: none of them changes what is computed.
+_FREE_ON_RESUME = frozenset({"cache", "cache_memory_fraction", "threshold"})
+
+
+class DivergenceError(ArithmeticError):
+    """The loss became infinite or NaN."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainResult:
+    """How a run ended.
+
+    Attributes:
+        history: a row an epoch, with the fields of `history.csv`.
+        best_epoch, best_value: by the monitored metric, epochs counted from 1.
+        images_per_second: the median over epochs, the first (compilation) left out if there are more.
+        stopped: whether it was asked to stop before the end; `resume` goes on.
+    """
+
+    history: list[Row]
+    monitor: str
+    best_epoch: int
+    best_value: float
+    images_per_second: float
+    seconds: float
+    threshold: float | None
+    stopped: bool
+
+
+def train(
+    config: TrainConfig,
+    shards: Path | str,
+    workdir: Path | str,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    should_stop: Callable[[], bool] = lambda: False,
+    say: Callable[[str], None] = progress.say,
+) -> TrainResult:
+    """Trains a classifier on shards and leaves a run directory.
+
+    Args:
+        resume: goes on from the newest checkpoint of `workdir` (from the start, if it has none).
+        overwrite: removes an earlier run in `workdir` first.
+        should_stop: asked after every step; when true, the state is saved and training ends.
+        say: takes lines for the user.
+
+    Raises:
+        UserError: wrong shards, settings that do not fit them, or a `workdir` with another run.
+        DivergenceError: the loss became infinite or NaN; the last checkpoint is kept.
+    """
+    shards, run = Path(shards), RunDirectory(workdir)
+    manifest = tfrecords.read_manifest(shards)
+    _check_trainable(manifest, config)
+    checkpoint = _prepare_directory(run, config, manifest, resume=resume, overwrite=overwrite)
+    run_on = runtime.prepare(
+        precision=config.precision,
+        jit_compile=config.jit_compile,
+        strategy=config.strategy,
+        num_logical_devices=config.num_logical_devices,
+        global_batch_size=config.global_batch_size,
+        normalization=config.normalization if config.model == "cnn" else "none",
+        seed=config.seed,
+        deterministic=config.deterministic,
+    )
+    say(run_on.summary)
+    files.write_json(run.config, config.to_json())
+    files.write_json(run.environment, describe_environment(manifest, shards, run_on))
+    with runtime.dtype_policy(run_on.precision):
+        session = _Session(config, manifest, shards, run, run_on, say)
+        if checkpoint is not None:
+            session.restore(checkpoint)
+        try:
+            session.train(should_stop)
+        finally:
+            session.close()
+    return session.finish()
+
+
+def describe_environment(
+    manifest: Manifest, shards: Path, run_on: runtime.Runtime
+) -> dict[str, Any]:
+    """The contents of `environment.json`: data, hardware, versions, source revision."""
+    return {
+        "data": {
+            "shards": str(shards),
+            "fingerprint": manifest.fingerprint,
+            "class_names": list(manifest.class_names),
+            "image_size": list(manifest.image_size),
+            "channels": manifest.channels,
+            "keep_aspect_ratio": manifest.keep_aspect_ratio,
+            "resize_method": manifest.resize_method,
+            "splits": {
+                name: {"num_examples": one.num_examples, "class_counts": dict(one.class_counts)}
+                for name, one in manifest.splits.items()
+            },
+        },
+        "runtime": {
+            "summary": run_on.summary,
+            "precision": run_on.precision,
+            "jit_compile": run_on.jit_compile,
+            "num_replicas": run_on.num_replicas,
+        },
+        **runtime.describe_machine(),
+        "packages": _package_versions(),
+        "git_commit": _git_commit(),
+        "host": platform.node(),
+    }
+
+
+class _Session:
+    """One process's part of a run: what is built from the configuration, and the loop over it."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        manifest: Manifest,
+        shards: Path,
+        run: RunDirectory,
+        run_on: runtime.Runtime,
+        say: Callable[[str], None],
+    ) -> None:
+        self._config, self._manifest, self._shards = config, manifest, shards
+        self._run, self._runtime, self._say = run, run_on, say
+        self._steps_per_epoch = input_pipeline.steps_per_epoch(
+            manifest, "train", config.global_batch_size
+        )
+        with run_on.strategy.scope():
+            self._model = build_model(config, manifest)
+            network = models.training_model(self._model)
+            self._optimizer = _build_optimizer(config, self._steps_per_epoch, run_on.precision)
+            self._optimizer.build(network.trainable_variables)
+        self._weights = network.trainable_variables
+        self._step = TrainingStep(
+            network,
+            self._optimizer,
+            strategy=run_on.strategy,
+            global_batch_size=config.global_batch_size,
+            class_weights=_class_weights(config, manifest),
+            label_smoothing=config.label_smoothing,
+            clip_norm=config.clip_norm,
+            jit_compile=run_on.jit_compile,
+        )
+        self._validation = input_pipeline.load_split(shards, manifest, "validation")
+        self._logs = callbacks.Logs(run.history, run.tensorboard)
+        self._progress = callbacks.Progress(config.monitor)
+        self._rows: list[Row] = []
+        self._global_step = 0
+        self._epoch_sums = [0.0, 0.0]  # loss and right answers of the epoch so far
+        self._epoch_seconds = 0.0
+        self._best: list[np.ndarray] | None = None
+        self._stopped = False
+
+    def restore(self, checkpoint: checkpoints.Checkpoint) -> None:
+        """Goes back to a checkpoint: variables, and everything the loop decides by."""
+        for path in checkpoint.skipped:
+            self._say(f"{path.name} is damaged; going on from step {checkpoint.step}")
+        for key, variable in self._variables().items():
+            variable.assign(checkpoint.arrays[key])
+        if "best/0000" in checkpoint.arrays:
+            self._best = [
+                checkpoint.arrays[f"best/{i:04d}"] for i in range(len(self._model.variables))
+            ]
+        self._global_step = checkpoint.step
+        self._rows = checkpoint.state["rows"]
+        self._progress = callbacks.Progress(**checkpoint.state["progress"])
+        self._epoch_sums = checkpoint.state["epoch_sums"]
+        self._epoch_seconds = checkpoint.state["epoch_seconds"]
+        epoch, step = divmod(self._global_step, self._steps_per_epoch)
+        self._say(f"resuming in epoch {epoch + 1} after step {step}/{self._steps_per_epoch}")
+
+    def train(self, should_stop: Callable[[], bool]) -> None:
+        """Runs epochs until they are done, progress has stopped, or a stop is asked for."""
+        batches = self._open_batches()
+        while len(self._rows) < self._config.epochs and not self._out_of_patience():
+            self._train_epoch(batches, should_stop)
+            if self._stopped:
+                self._save_checkpoint()
+                return
+            self._end_epoch()
+
+    def finish(self) -> TrainResult:
+        """Chooses the threshold and draws the history; what a run does after its last epoch."""
+        speeds = [row["images_per_second"] for row in self._rows]
+        result = TrainResult(
+            history=self._rows,
+            monitor=self._config.monitor,
+            best_epoch=self._progress.best_epoch,
+            best_value=math.nan if self._best is None else float(self._progress.best_value or 0),
+            images_per_second=float(np.median(speeds[1:] or speeds or [math.nan])),
+            seconds=sum(row["seconds"] for row in self._rows),
+            threshold=None,
+            stopped=self._stopped,
+        )
+        if self._stopped or self._best is None:
+            return result
+        _assign(self._model.variables, self._best)
+        threshold = self._choose_threshold()
+        plots.history(self._rows, self._run.history_figure, best_epoch=result.best_epoch)
+        files.write_json(
+            self._run.training_summary,
+            {
+                "images_per_second": round(result.images_per_second, 1),
+                "seconds": round(result.seconds, 1),
+                "epochs": len(self._rows),
+                "best_epoch": result.best_epoch,
+                "monitor": result.monitor,
+                "best_value": result.best_value,
+                "parameters": self._model.count_params(),
+            },
+        )
+        return dataclasses.replace(result, threshold=threshold)
+
+    def close(self) -> None:
+        """Releases the logs."""
+        self._logs.close()
+
+    def _open_batches(self) -> Iterator[Any]:
+        config = self._config
+        tier = input_pipeline.choose_tier(
+            self._manifest,
+            "train",
+            cache=config.cache,
+            memory_fraction=config.cache_memory_fraction,
+        )
+        self._say(f"input: {tier.name} tier, {tier.reason}")
+        dataset = input_pipeline.make_draws_dataset(
+            self._shards,
+            self._manifest,
+            split="train",
+            global_batch_size=config.global_batch_size,
+            seed=config.seed,
+            strengths=augmentation.strengths_from(config),
+            tier=tier,
+            shuffle_window=config.shuffle_window,
+            sampling=config.sampling,
+            start_step=self._global_step,
+        )
+        return iter(self._runtime.strategy.experimental_distribute_dataset(dataset))
+
+    def _train_epoch(self, batches: Iterator[Any], should_stop: Callable[[], bool]) -> None:
+        """Runs what is left of the current epoch."""
+        epoch, done = divmod(self._global_step, self._steps_per_epoch)
+        size = self._config.global_batch_size
+        label = f"epoch {epoch + 1}/{self._config.epochs}"
+        best = self._progress.best_value
+        with progress.ProgressBar(
+            label, total=self._steps_per_epoch * size, done=done * size, lines=False
+        ) as bar:
+            for _ in range(done, self._steps_per_epoch):
+                started = time.perf_counter()
+                loss, correct = self._step.run(batches, 1)
+                self._epoch_seconds += time.perf_counter() - started
+                self._global_step += 1
+                self._check_finite(loss)
+                self._epoch_sums[0] += loss
+                self._epoch_sums[1] += correct
+                mean = self._epoch_sums[0] / (self._steps_in_epoch() * size)
+                reached = "" if best is None else f"best {self._config.monitor} {best:.4f}"
+                bar.advance(size, detail=f"loss {mean:.3f} {reached}")
+                if should_stop():
+                    self._stopped = True
+                    return
+
+    def _steps_in_epoch(self) -> int:
+        """Steps of the current epoch that are done, from 1 to `steps_per_epoch`."""
+        return (self._global_step - 1) % self._steps_per_epoch + 1
+
+    def _end_epoch(self) -> None:
+        """Validates, logs, keeps the best weights, adapts the learning rate, checkpoints."""
+        trained = [variable.numpy() for variable in self._weights]
+        if self._config.ema:
+            optimization.inner(self._optimizer).finalize_variable_values(self._weights)
+        row = self._epoch_row()
+        self._rows.append(row)
+        improved = self._progress.update(row)
+        if improved or self._best is None:
+            self._best = [variable.numpy() for variable in self._model.variables]
+            callbacks.save_model(self._model, self._run.model)
+        _assign(self._weights, trained)
+        if self._config.schedule == "constant":
+            self._reduce_on_plateau()
+        self._epoch_sums, self._epoch_seconds = [0.0, 0.0], 0.0
+        self._logs.write(self._rows)
+        self._save_checkpoint()
+        self._say(callbacks.epoch_line(row, epochs=self._config.epochs, best=improved))
+
+    def _epoch_row(self) -> Row:
+        images = self._steps_per_epoch * self._config.global_batch_size
+        return {
+            "epoch": len(self._rows) + 1,
+            "loss": self._epoch_sums[0] / images,
+            "accuracy": self._epoch_sums[1] / images,
+            **self._validate(),
+            "learning_rate": optimization.current_learning_rate(self._optimizer),
+            "images_per_second": images / self._epoch_seconds,
+            "seconds": self._epoch_seconds,
+        }
+
+    def _validate(self) -> Row:
+        labels = self._validation["label"]
+        logits = self._step.predict(self._validation["image"])
+        probabilities = evaluation.as_probabilities(_to_probabilities(logits))
+        loss = float(tf.reduce_mean(cross_entropy_from_logits(labels, tf.constant(logits))))
+        predicted = evaluation.predict_labels(probabilities)
+        return {
+            "val_loss": loss,
+            "val_accuracy": float((predicted == labels).mean()),
+            "val_auroc": mean_auroc(labels, probabilities),
+        }
+
+    def _reduce_on_plateau(self) -> None:
+        if self._progress.on_plateau(self._config.plateau_patience):
+            rate = optimization.inner(self._optimizer).learning_rate
+            rate.assign(rate * self._config.plateau_factor)
+            self._say(f"no progress: learning rate reduced to {float(rate):.2g}")
+
+    def _out_of_patience(self) -> bool:
+        patience = self._config.early_stopping
+        if not patience or self._progress.stale_epochs < patience:
+            return False
+        self._say(f"no progress for {patience} epochs: stopping early")
+        return True
+
+    def _check_finite(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            rate = optimization.current_learning_rate(self._optimizer)
+            raise DivergenceError(
+                f"the loss became {loss} at step {self._global_step} (learning rate {rate:.2g}); "
+                "lower --learning-rate, or raise --warmup-epochs"
+            )
+
+    def _choose_threshold(self) -> float | None:
+        """Chooses and stores the decision threshold on validation; two classes only."""
+        if len(self._manifest.class_names) != 2:
+            return None
+        logits = self._step.predict(self._validation["image"])
+        chosen = evaluation.choose_threshold(
+            self._validation["label"],
+            evaluation.as_probabilities(_to_probabilities(logits)),
+            self._config.threshold,
+        )
+        files.write_json(self._run.threshold, chosen.to_json())
+        return chosen.threshold
+
+    def _variables(self) -> dict[str, Any]:
+        """Every variable a resumed run needs, under stable keys."""
+        variables = {f"model/{i:04d}": v for i, v in enumerate(self._model.variables)}
+        variables |= {f"optimizer/{i:04d}": v for i, v in enumerate(self._optimizer.variables)}
+        return variables
+
+    def _save_checkpoint(self) -> None:
+        arrays = {key: variable.numpy() for key, variable in self._variables().items()}
+        if self._best is not None:
+            arrays |= {f"best/{i:04d}": array for i, array in enumerate(self._best)}
+        state = {
+            "rows": self._rows,
+            "progress": dataclasses.asdict(self._progress),
+            "epoch_sums": self._epoch_sums,
+            "epoch_seconds": self._epoch_seconds,
+        }
+        checkpoints.save(self._run.checkpoints, step=self._global_step, arrays=arrays, state=state)
+
+
+def build_model(config: TrainConfig, manifest: Manifest) -> Any:
+    """The network that a configuration asks for, at the manifest's size.
+
+    Raises:
+        UserError: the network does not fit the images or the classes.
+    """
+    try:
+        return models.build_model(
+            config.model,
+            image_size=manifest.image_size,
+            channels=manifest.channels,
+            num_classes=len(manifest.class_names),
+            depth=config.depth,
+            width=config.width,
+            blocks=config.blocks,
+            dropout=config.dropout,
+            normalization=config.normalization,
+            head=config.head,
+        )
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def mean_auroc(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """AUROC of float[N], or the mean of one class against the rest of float[N, K]; NaN if undefined."""
+    if probabilities.ndim == 1:
+        value = evaluation.auroc(labels, probabilities)
+        return math.nan if value is None else value
+    each = [
+        evaluation.auroc((labels == k).astype(np.int64), probabilities[:, k])
+        for k in range(probabilities.shape[1])
+    ]
+    defined = [value for value in each if value is not None]
+    return float(np.mean(defined)) if defined else math.nan
+
+
+def _to_probabilities(logits: np.ndarray) -> np.ndarray:
+    return expit(logits) if logits.shape[1] == 1 else softmax(logits, axis=1)
+
+
+def _check_trainable(manifest: Manifest, config: TrainConfig) -> None:
+    """Raises `UserError` unless there is something to train and to validate on."""
+    evaluation.parse_threshold_rule(config.threshold)
+    input_pipeline.steps_per_epoch(manifest, "train", config.global_batch_size)
+    validation = input_pipeline.split_info(manifest, "validation")
+    if config.monitor == "val_auroc" and sum(1 for n in validation.class_counts.values() if n) < 2:
+        raise UserError(
+            "--monitor val_auroc needs two classes in the validation split, which has "
+            f"{dict(validation.class_counts)}; build with a larger --validation-fraction"
+        )
+
+
+def _prepare_directory(
+    run: RunDirectory, config: TrainConfig, manifest: Manifest, *, resume: bool, overwrite: bool
+) -> checkpoints.Checkpoint | None:
+    """Makes the directory ready and returns the checkpoint to go on from, if any."""
+    if resume and overwrite:
+        raise UserError("--resume goes on with a run and --overwrite removes it; give one of them")
+    if overwrite:
+        _remove_run(run)
+    if run.path.exists() and not run.path.is_dir():
+        raise UserError(f"--workdir {run.path} is a file; expected a directory")
+    if not run.config.is_file():
+        if run.path.is_dir() and any(run.path.iterdir()):
+            raise UserError(
+                f"--workdir {run.path} holds other files; give a new or an empty directory"
+            )
+        return None
+    if not resume:
+        raise UserError(
+            f"--workdir {run.path} already holds a run; go on with --resume, start anew with "
+            "--overwrite, or give another directory"
+        )
+    _check_same_run(run, config, manifest)
+    checkpoint = checkpoints.load_newest(run.checkpoints)
+    if checkpoint is None and checkpoints.paths(run.checkpoints):
+        raise UserError(f"{run.checkpoints}: every checkpoint is damaged; train with --overwrite")
+    return checkpoint
+
+
+def _remove_run(run: RunDirectory) -> None:
+    """Removes what a run leaves, and nothing else."""
+    if run.path.is_dir() and not run.config.is_file() and any(run.path.iterdir()):
+        raise UserError(f"--overwrite: {run.path} does not look like a run; remove it by hand")
+    for path in vars(run).values():
+        if path == run.path:
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    shutil.rmtree(run.evaluation("").parent / "evaluation", ignore_errors=True)
+
+
+def _check_same_run(run: RunDirectory, config: TrainConfig, manifest: Manifest) -> None:
+    """Raises `UserError` if the stored run was started with other settings or other data."""
+    stored = TrainConfig.from_json(files.read_json(run.config), source=str(run.config)).to_json()
+    differing = [
+        f"{flag_name(name)} was {stored[name]}, now {value}"
+        for name, value in config.to_json().items()
+        if value != stored[name] and name not in _FREE_ON_RESUME
+    ]
+    if differing:
+        raise UserError(
+            f"--resume: {run.path} was started with other settings: {'; '.join(differing)}"
+        )
+    fingerprint = run.read_environment()["data"]["fingerprint"]
+    if fingerprint != manifest.fingerprint:
+        raise UserError(f"--resume: {run.path} was started on other images than these shards hold")
+
+
+def _build_optimizer(config: TrainConfig, steps_per_epoch: int, precision: str) -> Any:
+    return optimization.make_optimizer(
+        config.optimizer,
+        learning_rate=config.learning_rate,
+        schedule=config.schedule,
+        steps_per_epoch=steps_per_epoch,
+        epochs=config.epochs,
+        warmup_epochs=config.warmup_epochs,
+        weight_decay=config.weight_decay,
+        ema=config.ema,
+        loss_scaling=precision == "mixed_float16",
+    )
+
+
+def _class_weights(config: TrainConfig, manifest: Manifest) -> np.ndarray:
+    """float32[K]: 1, or N / (K * count) so that every class weighs the same in the loss."""
+    counts = manifest.splits["train"].class_counts
+    numbers = np.array([counts.get(name, 0) for name in manifest.class_names], np.float32)
+    if config.class_weights == "none" or config.sampling == "balanced":
+        return np.ones(len(numbers), np.float32)
+    present = numbers > 0
+    return np.where(present, numbers.sum() / (present.sum() * np.maximum(numbers, 1)), 0)
+
+
+def _assign(variables: list[Any], arrays: list[np.ndarray]) -> None:
+    for variable, array in zip(variables, arrays, strict=True):
+        variable.assign(array)
+
+
+def _package_versions() -> dict[str, str]:
+    names = ("tensorflow", "keras", "numpy", "tensorflow-datasets", "keras-tuner", "pillow")
+    found = {}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _git_commit() -> str | None:
+    """The revision of the engine's own source, marked where it has uncommitted changes."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(
+            command,
+            cwd=Path(__file__).parent,
+            env={**os.environ, "LC_ALL": "C"},
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None

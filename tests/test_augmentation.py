@@ -1,0 +1,148 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from engine import augmentation
+from engine.augmentation import PRESETS, Strengths
+from engine.settings import AugmentationSettings
+
+SIZE = (24, 32)
+
+
+def draws(positions, *, seed=0, epoch=0, strengths=PRESETS["strong"], size=SIZE):
+    return augmentation.draw(
+        tf.constant(positions, tf.int64), seed=seed, epoch=epoch, image_size=size, strengths=strengths
+    )
+
+
+def random_images(count=4, size=SIZE, channels=1):
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (count, *size, channels), dtype=np.uint8)
+
+
+def test_uniform_draws_fill_their_range_and_are_uncorrelated():
+    values = augmentation.uniform_draws(tf.range(20_000), seed=3, epoch=1, columns=12).numpy()
+    assert values.min() >= -1
+    assert values.max() < 1
+    assert np.abs(values.mean(0)).max() < 0.03
+    assert np.abs(values.var(0) - 1 / 3).max() < 0.01
+    between_columns = np.corrcoef(values.T) - np.eye(12)
+    between_rows = np.corrcoef(values[:-1, 0], values[1:, 0])[0, 1]
+    assert np.abs(between_columns).max() < 0.03
+    assert abs(between_rows) < 0.03
+
+
+def test_uniform_draws_of_neighbouring_epochs_and_seeds_are_unrelated():
+    one = augmentation.uniform_draws(tf.range(5_000), seed=0, epoch=0, columns=1).numpy()[:, 0]
+    for seed, epoch in ((0, 1), (1, 0), (1, 1)):
+        other = augmentation.uniform_draws(tf.range(5_000), seed=seed, epoch=epoch, columns=1)
+        assert abs(np.corrcoef(one, other.numpy()[:, 0])[0, 1]) < 0.06
+
+
+def test_a_draw_depends_on_its_position_alone_and_not_on_its_batch():
+    together = draws([5, 6, 7, 8])
+    apart = draws([7])
+    np.testing.assert_array_equal(together["warp"][2], apart["warp"][0])
+    np.testing.assert_array_equal(together["tone"][2], apart["tone"][0])
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"epoch": 1}])
+def test_another_seed_or_epoch_draws_something_else(change):
+    assert not np.allclose(draws([0, 1])["warp"], draws([0, 1], **change)["warp"])
+
+
+def test_draws_are_the_same_eagerly_and_inside_a_dataset():
+    dataset = tf.data.Dataset.from_tensors(0).map(lambda _: draws([0, 3], epoch=2))
+    inside = next(iter(dataset))
+    np.testing.assert_allclose(inside["warp"], draws([0, 3], epoch=2)["warp"], rtol=1e-6)
+
+
+def test_nothing_drawn_leaves_pixels_as_they_are():
+    images = random_images()
+    drawn = draws([0, 1, 2, 3], strengths=Strengths())
+    assert drawn == {}
+    np.testing.assert_array_equal(augmentation.apply({"image": images, **drawn}), images)
+
+
+def test_a_flip_alone_mirrors_about_half_of_the_images_exactly():
+    images = random_images(200)
+    drawn = draws(range(200), strengths=Strengths(horizontal_flip=True))
+    seen = augmentation.apply({"image": images, **drawn}).numpy()
+    same = np.array([np.allclose(a, b, atol=0.01) for a, b in zip(seen, images, strict=True)])
+    mirrored = np.array(
+        [np.allclose(a, b[:, ::-1], atol=0.01) for a, b in zip(seen, images, strict=True)]
+    )
+    assert (same ^ mirrored).all()
+    assert 70 < mirrored.sum() < 130
+
+
+def test_a_shift_moves_pixels_by_whole_shares_of_each_side():
+    drawn = draws(range(500), strengths=Strengths(width_shift=0.25, height_shift=0.5))
+    shift_x, shift_y = drawn["warp"][:, 2].numpy(), drawn["warp"][:, 5].numpy()
+    assert 7 < np.abs(shift_x).max() <= 8
+    assert 11 < np.abs(shift_y).max() <= 12
+
+
+def test_a_rotation_keeps_the_centre_and_turns_by_at_most_its_strength():
+    drawn = draws(range(500), strengths=Strengths(rotation=30))
+    warps = drawn["warp"].numpy()
+    centre = np.array([(SIZE[1] - 1) / 2, (SIZE[0] - 1) / 2])
+    matrices = warps[:, [0, 1, 3, 4]].reshape(-1, 2, 2)
+    sent = matrices @ centre + warps[:, [2, 5]]
+    np.testing.assert_allclose(sent, np.tile(centre, (500, 1)), atol=1e-4)
+    angles = np.degrees(np.arctan2(matrices[:, 1, 0], matrices[:, 0, 0]))
+    assert 28 < np.abs(angles).max() <= 30.001
+    np.testing.assert_allclose(np.linalg.det(matrices), 1, atol=1e-5)
+
+
+def test_zoom_scales_each_axis_within_its_strength():
+    warps = draws(range(500), strengths=Strengths(zoom=0.2))["warp"].numpy()
+    for column in (0, 4):
+        assert 0.8 <= warps[:, column].min() < 0.82
+        assert 1.18 < warps[:, column].max() <= 1.2
+    assert np.abs(np.corrcoef(warps[:, 0], warps[:, 4])[0, 1]) < 0.15
+
+
+def test_tone_does_what_its_formula_says():
+    images = np.full((1, 8, 8, 1), 51.0, np.float32)
+    tones = tf.constant([[0.1, 0.5, 2.0, 0.0]])
+    # A flat image stays at its mean under contrast: (0.2 + 0.1) ** 2 = 0.09.
+    np.testing.assert_allclose(augmentation.tone(images, tones), 0.09 * 255, rtol=1e-4)
+
+
+def test_tone_keeps_pixels_in_range_and_the_neutral_tone_changes_nothing():
+    images = random_images(8).astype(np.float32)
+    seen = augmentation.tone(images, draws(range(8))["tone"]).numpy()
+    assert seen.min() >= 0
+    assert seen.max() <= 255.001
+    neutral = tf.tile(tf.constant([[0.0, 1.0, 1.0, 0.0]]), [8, 1])
+    np.testing.assert_allclose(augmentation.tone(images, neutral), images, atol=0.05)
+
+
+def test_blur_takes_fine_detail_away():
+    images = random_images(1).astype(np.float32)
+    blurred = augmentation.tone(images, tf.constant([[0.0, 1.0, 1.0, 1.0]])).numpy()
+    assert blurred.std() < 0.5 * images.std()
+
+
+def test_explicit_strengths_stand_over_the_preset():
+    settings = AugmentationSettings(augment="tutorial", rotation=3.0, horizontal_flip=False)
+    strengths = augmentation.strengths_from(settings)
+    assert strengths.rotation == 3
+    assert not strengths.horizontal_flip
+    assert strengths.shear == PRESETS["tutorial"].shear
+
+
+def test_every_preset_name_is_known():
+    for name in PRESETS:
+        augmentation.strengths_from(AugmentationSettings(augment=name))
+    assert not PRESETS["none"]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_apply_is_the_same_eagerly_and_compiled(channels):
+    batch = {"image": random_images(4, channels=channels), **draws(range(4))}
+    compiled = tf.function(augmentation.apply)(batch)
+    assert compiled.shape == (4, *SIZE, channels)
+    assert compiled.dtype == tf.float32
+    np.testing.assert_allclose(compiled, augmentation.apply(batch), atol=0.02)

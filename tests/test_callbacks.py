@@ -1,0 +1,62 @@
+import csv
+import io
+import math
+
+import pytest
+
+from engine import callbacks
+
+
+def row(epoch, **values):
+    zero = dict.fromkeys(callbacks.HISTORY_FIELDS, 0.0)
+    return {**zero, "epoch": epoch, **values}
+
+
+@pytest.mark.parametrize(
+    ("monitor", "values", "best_epoch"),
+    [
+        ("val_auroc", [0.7, 0.9, 0.8], 2),
+        ("val_loss", [0.7, 0.9, 0.6], 3),
+        ("val_auroc", [math.nan, 0.5, math.nan], 2),
+        ("val_accuracy", [0.5, 0.5, 0.5], 1),
+    ],
+)
+def test_the_best_epoch_is_found_in_the_metrics_own_direction(monitor, values, best_epoch):
+    progress = callbacks.Progress(monitor)
+    for epoch, value in enumerate(values, 1):
+        progress.update(row(epoch, **{monitor: value}))
+    assert progress.best_epoch == best_epoch
+    assert progress.stale_epochs == len(values) - best_epoch
+
+
+def test_a_plateau_is_reported_once_per_patience():
+    progress = callbacks.Progress("val_auroc")
+    reported = []
+    for epoch, value in enumerate([0.9] + [0.1] * 6, 1):
+        progress.update(row(epoch, val_auroc=value))
+        reported.append(progress.on_plateau(3))
+    assert reported == [False, False, False, True, False, False, True]
+
+
+def test_history_csv_holds_every_field_of_every_epoch():
+    text = callbacks.history_csv([row(1, loss=0.123456789), row(2, val_auroc=0.5)])
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [r["epoch"] for r in rows] == ["1", "2"]
+    assert float(rows[0]["loss"]) == pytest.approx(0.123457)
+    assert tuple(rows[0]) == callbacks.HISTORY_FIELDS
+
+
+def test_an_epoch_line_fits_a_terminal():
+    line = callbacks.epoch_line(
+        row(20, loss=0.5, val_auroc=0.99, images_per_second=12345.0), epochs=100, best=True
+    )
+    assert len(line) <= 100
+    assert "AUROC 0.9900 *" in line
+
+
+def test_logs_leave_a_history_and_a_tensorboard_file(tmp_path):
+    logs = callbacks.Logs(tmp_path / "history.csv", tmp_path / "tensorboard")
+    logs.write([row(1)])
+    logs.close()
+    assert (tmp_path / "history.csv").read_text().count("\n") == 2
+    assert list((tmp_path / "tensorboard").iterdir())

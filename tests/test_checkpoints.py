@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+
+from engine import checkpoints
+
+ARRAYS = {"model/0000": np.arange(6.0).reshape(2, 3), "model/0001": np.array(3, np.int64)}
+
+
+def save(directory, step, **options):
+    state = {"rows": [{"loss": 0.1}], "step": step}
+    return checkpoints.save(directory, step=step, arrays=ARRAYS, state=state, **options)
+
+
+def test_a_checkpoint_comes_back_as_it_was(tmp_path):
+    save(tmp_path, 12)
+    loaded = checkpoints.load_newest(tmp_path)
+    assert loaded.step == 12
+    assert loaded.state == {"rows": [{"loss": 0.1}], "step": 12}
+    assert loaded.arrays.keys() == ARRAYS.keys()
+    for key, array in ARRAYS.items():
+        np.testing.assert_array_equal(loaded.arrays[key], array)
+        assert loaded.arrays[key].dtype == array.dtype
+
+
+def test_only_the_newest_are_kept(tmp_path):
+    for step in (9, 10, 11, 100):
+        save(tmp_path, step, kept=2)
+    assert [path.name for path in checkpoints.paths(tmp_path)] == [
+        "step-00000011.npz",
+        "step-00000100.npz",
+    ]
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "flipped"])
+def test_a_damaged_newest_is_passed_over_and_named(tmp_path, damage):
+    save(tmp_path, 1)
+    newest = save(tmp_path, 2)
+    content = bytearray(newest.read_bytes())
+    if damage == "cut":
+        content = content[: len(content) // 2]
+    elif damage == "empty":
+        content = bytearray()
+    else:
+        place = content.find(np.arange(6.0).tobytes())
+        content[place + 20] ^= 0xFF
+    newest.write_bytes(content)
+    loaded = checkpoints.load_newest(tmp_path)
+    assert loaded.step == 1
+    assert loaded.skipped == (newest,)
+
+
+def test_no_checkpoint_is_none(tmp_path):
+    assert checkpoints.load_newest(tmp_path) is None
+    assert checkpoints.load_newest(tmp_path / "absent") is None
+
+
+def test_a_half_written_file_is_no_checkpoint(tmp_path):
+    save(tmp_path, 1)
+    (tmp_path / "step-00000002.partial.npz").write_bytes(b"half")
+    assert checkpoints.load_newest(tmp_path).step == 1
