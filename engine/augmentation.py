@@ -80,8 +80,8 @@ PRESETS = {
         horizontal_flip=True, brightness=0.1, contrast=0.2, gamma=0.2,
     ),
     "strong": Strengths(
-        rotation=20, shear=0.2, zoom=0.3, width_shift=0.15, height_shift=0.15,
-        horizontal_flip=True, brightness=0.3, contrast=0.5, gamma=0.7, blur=1.0,
+        rotation=15, shear=0.15, zoom=0.25, width_shift=0.1, height_shift=0.1,
+        horizontal_flip=True, brightness=0.2, contrast=0.4, gamma=0.5, blur=0.8,
     ),
     # What most X-ray tutorials hand to ImageDataGenerator (there, shear is in degrees by mistake;
     # 0.2 was meant as radians, as in every later API).

@@ -34,11 +34,64 @@ class _Counters:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Values:
+class Values:
     """Metrics of R resamples: `overall` name -> [R]; `classes` name -> [R, C]; NaN is undefined."""
 
     overall: dict[str, Array]
     classes: dict[str, Array]
+
+
+def measure(labels: Array, probabilities: Array, predicted: Array, scored: Sequence[int]) -> Values:
+    """The metrics of the examples themselves, R = 1.
+
+    Args:
+        labels, predicted: int64[N].
+        probabilities: float64[N] of class 1, or float64[N, K].
+        scored: the classes that are measured against the rest: (1,), or all K.
+    """
+    sums = _by_group(
+        _counters(labels, probabilities, predicted, scored), np.zeros(len(labels), np.int64)
+    )
+    rankings = _rankings_of(labels, probabilities, scored)
+    return _metrics_of(sums, _measure(rankings, np.ones((1, len(labels)))))
+
+
+def resample(
+    labels: Array,
+    probabilities: Array,
+    predicted: Array,
+    scored: Sequence[int],
+    *,
+    groups: Array,
+    resamples: int,
+    seed: int,
+) -> Values:
+    """The metrics of R draws of as many groups as there are, with replacement.
+
+    Args:
+        groups: int64[N], counted from 0 without gaps; the examples of one are drawn together.
+        seed: the draws are a pure function of it.
+    """
+    random = np.random.default_rng(seed)
+    sums = _by_group(_counters(labels, probabilities, predicted, scored), groups)
+    num_groups = len(sums.common)
+    rankings = _rankings_of(labels, probabilities, scored)
+    block = max(1, BLOCK_ELEMENTS // len(labels))
+    parts = []
+    for start in range(0, resamples, block):
+        drawn = _draw_counts(random, min(block, resamples - start), num_groups)
+        resampled = _Counters(drawn @ sums.common, np.tensordot(drawn, sums.classes, axes=(1, 0)))
+        parts.append(_metrics_of(resampled, _measure(rankings, drawn[:, groups])))
+    return Values(
+        {name: np.concatenate([p.overall[name] for p in parts]) for name in parts[0].overall},
+        {name: np.concatenate([p.classes[name] for p in parts]) for name in parts[0].classes},
+    )
+
+
+def affordable_resamples(asked: int, *, examples: int, classes: int) -> int:
+    """How many of the resamples asked for the ranking metrics leave time for."""
+    affordable = RANKING_BUDGET // max(1, examples * classes)
+    return min(asked, max(FEWEST_RESAMPLES, affordable))
 
 
 def _counters(
@@ -72,7 +125,7 @@ def _by_group(counters: _Counters, groups: Array) -> _Counters:
     )
 
 
-def _metrics_of(sums: _Counters, rankings: tuple[Array, Array]) -> _Values:
+def _metrics_of(sums: _Counters, rankings: tuple[Array, Array]) -> Values:
     """Metrics from sums [R, ...] and from the areas of each class, 2 x [R, C]."""
     total, correct, loss, squared = np.moveaxis(sums.common, -1, 0)
     hits, members, calls = np.moveaxis(sums.classes, -1, 0)
@@ -93,13 +146,13 @@ def _metrics_of(sums: _Counters, rankings: tuple[Array, Array]) -> _Values:
     if hits.shape[1] == 1:
         overall |= {name: values[:, 0] for name, values in classes.items()}
         overall["balanced_accuracy"] = (sensitivity[:, 0] + specificity[:, 0]) / 2
-        return _Values(overall, {})
+        return Values(overall, {})
     # A class that is there but never called has precision 0 in the average (as scikit-learn has
     # it): leaving it out would reward a model for ignoring it. An absent class is left out.
     macro = {**classes, "precision": np.where(calls > 0, classes["precision"], 0.0)}
     overall |= {name: _mean_of(values, members > 0) for name, values in macro.items()}
     overall["balanced_accuracy"] = overall["sensitivity"]
-    return _Values(overall, classes)
+    return Values(overall, classes)
 
 
 def _mean_of(values: Array, counted: Array) -> Array:
@@ -109,13 +162,13 @@ def _mean_of(values: Array, counted: Array) -> Array:
         return np.where(counted, values, 0.0).sum(axis=1) / counted.sum(axis=1)
 
 
-class _Ranking:
+class Ranking:
     """One class against the rest, sorted once, measured under many weightings of the examples."""
 
     def __init__(self, positive: Array, scores: Array) -> None:
         self._order = np.argsort(scores, kind="stable")
         ordered = scores[self._order]
-        new_score = np.ones(len(ordered), bool)
+        new_score: Array = np.ones(len(ordered), bool)
         new_score[1:] = ordered[1:] != ordered[:-1]
         self._positive = positive[self._order]
         self._starts = np.flatnonzero(new_score)
@@ -136,47 +189,14 @@ class _Ranking:
         return area, average_precision
 
 
-def _rankings(
-    labels: Array, probabilities: Array, scored: Sequence[int], weights: Array
-) -> tuple[Array, Array]:
-    """AUROC and average precision of each scored class, 2 x float[R, C]."""
-    return _measure(_rankings_of(labels, probabilities, scored), weights)
-
-
-def _rankings_of(labels: Array, probabilities: Array, scored: Sequence[int]) -> list[_Ranking]:
+def _rankings_of(labels: Array, probabilities: Array, scored: Sequence[int]) -> list[Ranking]:
     columns = probabilities[:, None] if probabilities.ndim == 1 else probabilities
-    return [_Ranking(labels == index, columns[:, place]) for place, index in enumerate(scored)]
+    return [Ranking(labels == index, columns[:, place]) for place, index in enumerate(scored)]
 
 
-def _measure(rankings: Sequence[_Ranking], weights: Array) -> tuple[Array, Array]:
+def _measure(rankings: Sequence[Ranking], weights: Array) -> tuple[Array, Array]:
     areas, precisions = zip(*(ranking.measure(weights) for ranking in rankings), strict=True)
     return np.stack(areas, axis=1), np.stack(precisions, axis=1)
-
-
-def _resampled_metrics(
-    labels: Array,
-    probabilities: Array,
-    counters: _Counters,
-    groups: Array,
-    scored: Sequence[int],
-    resamples: int,
-    seed: int,
-) -> _Values:
-    """The metrics of `resamples` draws of as many groups as there are, with replacement."""
-    random = np.random.default_rng(seed)
-    sums = _by_group(counters, groups)
-    num_groups = len(sums.common)
-    rankings = _rankings_of(labels, probabilities, scored)
-    block = max(1, BLOCK_ELEMENTS // len(labels))
-    parts = []
-    for start in range(0, resamples, block):
-        drawn = _draw_counts(random, min(block, resamples - start), num_groups)
-        resampled = _Counters(drawn @ sums.common, np.tensordot(drawn, sums.classes, axes=(1, 0)))
-        parts.append(_metrics_of(resampled, _measure(rankings, drawn[:, groups])))
-    return _Values(
-        {name: np.concatenate([part.overall[name] for part in parts]) for name in METRICS},
-        {name: np.concatenate([p.classes[name] for p in parts]) for name in parts[0].classes},
-    )
 
 
 def _draw_counts(random: np.random.Generator, resamples: int, groups: int) -> Array:

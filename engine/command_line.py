@@ -1,17 +1,19 @@
 """What every command shares: exit statuses, one-line errors, and how a run is told to stop.
 
-0    done
-1    anything else went wrong (a traceback says what)
-2    the user's input is wrong (one line says what arrived, what was expected, how to mend it)
-130  stopped by Ctrl-C after saving
-143  stopped by SIGTERM after saving
+    0    done
+    1    anything else went wrong (a traceback says what)
+    2    the user's input is wrong (one line says what arrived, what was expected, how to mend it)
+    130  stopped by Ctrl-C after saving
+    143  stopped by SIGTERM after saving
 """
 
+import contextlib
 import os
 import signal
 import sys
+import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from engine.config import UserError
@@ -96,5 +98,33 @@ def run(program: str, body: Callable[[], int]) -> int:
 
 
 def quieten_tensorflow() -> None:
-    """Keeps TensorFlow's start-up chatter off standard error, unless the user asked for it."""
+    """Keeps TensorFlow's log off standard error, unless the user asked for it."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+@contextlib.contextmanager
+def quiet_imports() -> Iterator[None]:
+    """Drops what native libraries print while TensorFlow is imported and looks for devices.
+
+    That chatter ignores `TF_CPP_MIN_LOG_LEVEL`, so the file descriptor itself is turned away within
+    the block; when the block raises, what was printed is shown. Set `TF_CPP_MIN_LOG_LEVEL=0` to
+    see it always.
+    """
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":
+        yield
+        return
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as chatter:
+        os.dup2(chatter.fileno(), 2)
+        try:
+            yield
+            if "tensorflow" in sys.modules:
+                sys.modules["tensorflow"].config.list_physical_devices()
+        except BaseException:
+            chatter.seek(0)
+            os.write(kept, chatter.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)

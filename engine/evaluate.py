@@ -72,7 +72,8 @@ def _run(arguments: argparse.Namespace) -> int:
     manifest = tfrecords.read_manifest(arguments.shards)
     data = DataSettings.of_run(run)
     check_same_format(data, manifest, arguments.shards)
-    for warning in warnings_about(data, manifest, settings.split):
+    warnings = warnings_about(data, manifest, settings.split)
+    for warning in warnings:
         progress.say(f"warning: {warning}")
     predictor = Predictor.load(run.path, batch_size=settings.batch_size)
     predictions = predict_split(predictor, arguments.shards, manifest, settings.split)
@@ -86,7 +87,7 @@ def _run(arguments: argparse.Namespace) -> int:
         seed=settings.seed,
     )
     directory = run.evaluation(settings.split)
-    write_results(directory, result, predictions, split=settings.split)
+    write_results(directory, result, predictions, split=settings.split, warnings=warnings)
     written = report.write_report(run)
     print_results(result, settings.split)
     print(f"figures: {directory}")
@@ -124,7 +125,10 @@ def warnings_about(data: "DataSettings", manifest: "Manifest", split: str) -> li
             f"{manifest.fingerprint[:12]}, not {data.fingerprint[:12]}); whether they share "
             "patients with its training split cannot be told"
         )
-    elif data.splits and data.splits != _split_counts(manifest):
+    elif data.splits and (data.splits, data.seed) != (
+        _split_counts(manifest),
+        data.seed if data.seed is None else manifest.seed,
+    ):
         warnings.append(
             "these shards split the run's images in another way; what is tested here may have "
             "been trained on"
@@ -174,12 +178,18 @@ def _texts(values: Iterable[bytes]) -> list[str]:
 
 
 def write_results(
-    directory: Path, result: "Evaluation", predictions: SplitPredictions, *, split: str
+    directory: Path,
+    result: "Evaluation",
+    predictions: SplitPredictions,
+    *,
+    split: str,
+    warnings: Sequence[str] = (),
 ) -> None:
-    """Writes the figures, `predictions.csv`, and `metrics.json` last."""
+    """Writes the figures, `predictions.csv`, and `metrics.json` last, the warnings within."""
     draw_figures(directory, result, predictions, split=split)
     write_predictions(directory / "predictions.csv", result, predictions)
-    files.write_json(directory / "metrics.json", {"split": split, **result.to_json()})
+    values = {"split": split, **result.to_json(), "warnings": list(warnings)}
+    files.write_json(directory / "metrics.json", values)
 
 
 def write_predictions(path: Path, result: "Evaluation", predictions: SplitPredictions) -> None:
@@ -317,9 +327,9 @@ def summary_lines(result: "Evaluation", split: str) -> list[str]:
     ]
     for name in ("auroc", "accuracy", "sensitivity", "specificity"):
         estimate = metrics[name]
-        lines.append(
-            f"{_TITLES.get(name, name):<12} {_shown(estimate.value)} {_shown_interval(estimate)}"
-        )
+        interval = _shown_interval(estimate)
+        rest = interval if estimate.low is None else f"(95 %: {interval})"
+        lines.append(f"{_TITLES.get(name, name):<11}  {_shown(estimate.value)}  {rest}")
     return lines
 
 

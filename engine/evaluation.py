@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from engine import bootstrap
 from engine.config import UserError
 
 METRICS = (
@@ -33,16 +34,6 @@ METRICS = (
     "brier",
 )
 CONFIDENCE = 0.95
-# Probabilities are kept this far from 0 and 1, so that one certain error costs 16 nats, not
-# infinity. Keras does the same.
-PROBABILITY_FLOOR = 1e-7
-# Elements of one block of resampled weights: 32 MB of float64 bound the memory, whatever N is.
-BLOCK_ELEMENTS = 4_000_000
-# Ranking resamples cost about 30 ns an element on one core: with many classes the number of
-# resamples gives way, down to a floor, so that a thousand classes take minutes and not hours.
-RANKING_BUDGET = 4_000_000_000
-FEWEST_RESAMPLES = 200
-
 Array = np.ndarray
 
 
@@ -172,14 +163,11 @@ def evaluate(
     threshold = (0.5 if threshold is None else float(threshold)) if binary else None
     predicted = predict_labels(probabilities, threshold)
     scored = (1,) if binary else tuple(range(len(class_names)))
-    resamples = _affordable_resamples(resamples, len(labels), len(scored))
-
-    counters = _counters(labels, probabilities, predicted, scored)
-    value = _metrics_of(
-        _by_group(counters, np.zeros_like(groups)),
-        _rankings(labels, probabilities, scored, np.ones((1, len(labels)))),
+    resamples = bootstrap.affordable_resamples(resamples, examples=len(labels), classes=len(scored))
+    value = bootstrap.measure(labels, probabilities, predicted, scored)
+    spread = bootstrap.resample(
+        labels, probabilities, predicted, scored, groups=groups, resamples=resamples, seed=seed
     )
-    spread = _resampled_metrics(labels, probabilities, counters, groups, scored, resamples, seed)
     metrics, rows = _estimates(value, spread, groups=int(groups.max()) + 1, binary=binary)
     return Evaluation(
         class_names=tuple(class_names),
@@ -311,7 +299,7 @@ def _cuts(labels: Array, probabilities: Array) -> tuple[Array, Array, Array]:
     Cut `g` calls the scores from index `g` on positive: cut 0 all, cut G none.
     """
     scores, index = np.unique(probabilities, return_inverse=True)
-    counts = np.zeros((2, len(scores) + 1), np.int64)
+    counts: Array = np.zeros((2, len(scores) + 1), np.int64)
     np.add.at(counts, (labels, index.reshape(-1)), 1)
     above = counts[:, ::-1].cumsum(axis=1)[:, ::-1]
     return scores, above[1], above[0]
@@ -402,7 +390,7 @@ def auroc(labels: Array, scores: Array) -> float | None:
         The area under the ROC curve, exact with ties; None where a class is missing.
     """
     positive = np.asarray(labels).astype(bool)
-    area, _ = _Ranking(positive, np.asarray(scores)).measure(np.ones((1, len(positive))))
+    area, _ = bootstrap.Ranking(positive, np.asarray(scores)).measure(np.ones((1, len(positive))))
     return None if np.isnan(area[0]) else float(area[0])
 
 
@@ -431,7 +419,7 @@ def precision_recall_curve(labels: Array, scores: Array) -> tuple[Array, Array, 
 
 def confusion_matrix(labels: Array, predicted: Array, num_classes: int) -> Array:
     """int64[K, K]: rows the true class, columns the predicted one."""
-    matrix = np.zeros((num_classes, num_classes), np.int64)
+    matrix: Array = np.zeros((num_classes, num_classes), np.int64)
     np.add.at(matrix, (labels, predicted), 1)
     return matrix
 
@@ -475,8 +463,13 @@ def fit_temperature(labels: Array, probabilities: Array) -> float:
 
     classes = 2 if np.ndim(probabilities) == 1 else np.shape(probabilities)[1]
     labels, probabilities = _checked(labels, probabilities, classes)
+
+    def loss_at(log_temperature: float) -> float:
+        tempered = apply_temperature(probabilities, math.exp(log_temperature))
+        return float(bootstrap.cross_entropy(labels, tempered).mean())
+
     found = optimize.minimize_scalar(
-        lambda log: cross_entropy(labels, apply_temperature(probabilities, math.exp(log))).mean(),
+        loss_at,
         bounds=(math.log(0.05), math.log(20.0)),
         method="bounded",
     )
@@ -485,9 +478,9 @@ def fit_temperature(labels: Array, probabilities: Array) -> float:
 
 def apply_temperature(probabilities: Array, temperature: float) -> Array:
     """The probabilities, float[N] or float[N, K], that logits divided by `temperature` give."""
-    clipped = np.clip(np.asarray(probabilities, np.float64), PROBABILITY_FLOOR, 1.0)
+    clipped = np.clip(np.asarray(probabilities, np.float64), bootstrap.PROBABILITY_FLOOR, 1.0)
     if clipped.ndim == 1:
-        clipped = np.minimum(clipped, 1 - PROBABILITY_FLOOR)
+        clipped = np.minimum(clipped, 1 - bootstrap.PROBABILITY_FLOOR)
         return 1 / (1 + ((1 - clipped) / clipped) ** (1 / temperature))
     powers = clipped ** (1 / temperature)
     return powers / powers.sum(axis=1, keepdims=True)
@@ -508,7 +501,7 @@ _WHY_UNDEFINED = {
 
 
 def _estimates(
-    value: _Values, spread: _Values, *, groups: int, binary: bool
+    value: bootstrap.Values, spread: bootstrap.Values, *, groups: int, binary: bool
 ) -> tuple[dict[str, Estimate], list[dict[str, Estimate]]]:
     overall = {
         name: _estimate(name, value.overall[name][0], spread.overall[name], groups)
@@ -539,11 +532,6 @@ def _estimate(name: str, value: Any, resampled: Array, groups: int) -> Estimate:
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(defined, [tail, 1 - tail])
     return Estimate(float(value), float(low), float(high))
-
-
-def _affordable_resamples(asked: int, examples: int, classes: int) -> int:
-    affordable = RANKING_BUDGET // max(1, examples * classes)
-    return min(asked, max(FEWEST_RESAMPLES, affordable))
 
 
 def _groups(patients: Sequence[str] | Array | None, count: int) -> Array:

@@ -350,7 +350,13 @@ def _streamed_batches(
     paths = tf.constant(shard_paths(shards, manifest, split))
     num_shards = int(paths.shape[0])
     steps_a_window = min(steps, max(1, shuffle_window // global_batch_size))
-    window_size = steps_a_window * global_batch_size
+    # The last window also holds the examples that fill no batch, so that chance leaves them out.
+    one_window = steps_a_window == steps
+    window_size = (
+        split_info(manifest, split).num_examples
+        if one_window
+        else (steps_a_window * global_batch_size)
+    )
 
     def records_of(epoch: tf.Tensor) -> tf.data.Dataset:
         order = _shuffled(tf.range(num_shards, dtype=tf.int64), seed, epoch, num_shards)

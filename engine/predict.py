@@ -6,27 +6,19 @@ cannot be read are named on standard error and passed over. Not for diagnosis.
 """
 
 import argparse
-import collections
 import csv
 import json
-import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import numpy as np
 
 from engine import command_line, config, progress
 from engine.settings import PredictConfig
 
-if TYPE_CHECKING:
-    from engine.predictor import Predictor
-
 PROGRAM = "python -m engine.predict"
-_CLUTTER = frozenset({"thumbs.db", "desktop.ini"})  # what file managers leave in folders
-_GLOB_CHARACTERS = frozenset("*?[")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -55,21 +47,25 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     settings = config.from_flags(PredictConfig, arguments)
+    from engine import image_files
     from engine.predictor import Predictor
 
     predictor = Predictor.load(arguments.run, batch_size=settings.batch_size)
     kind = JsonWriter if arguments.json else CsvWriter if arguments.csv else TextWriter
-    failures = Failures()
-    images = decoded_images(
-        find_files(arguments.paths, failures),
-        predictor,
+    failures = image_files.Failures()
+    images = image_files.decoded_images(
+        image_files.find_files(arguments.paths, failures),
         failures,
-        workers=settings.workers or os.cpu_count() or 1,
+        image_size=predictor.data.image_size,
+        channels=predictor.data.channels,
+        keep_aspect_ratio=predictor.data.keep_aspect_ratio,
         max_pixels=settings.max_pixels,
+        workers=settings.workers,
     )
+    batches = image_files.batched(images, predictor.batch_size)
     predicted = 0
     with kind(predictor.data.class_names, sys.stdout) as writer:
-        for batch, probabilities in predictor.predict_batches(_batches(images, predictor)):
+        for batch, probabilities in predictor.predict_batches(batches):
             labels = predictor.predicted_labels(probabilities)
             for path, probability, label in zip(batch["path"], probabilities, labels, strict=True):
                 writer.write(path, probability, int(label))
@@ -80,143 +76,6 @@ def _run(arguments: argparse.Namespace) -> int:
     if not predicted:
         raise config.UserError("none of the paths holds an image that can be read")
     return command_line.DONE
-
-
-class Failures:
-    """Names what cannot be read on standard error, and counts it."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def add(self, path: Path | str, reason: object) -> None:
-        """Reports one path with its reason."""
-        self.count += 1
-        progress.say(f"{path}: {reason}")
-
-
-# --- which files --------------------------------------------------------------------------------
-
-
-def find_files(paths: Iterable[str], failures: Failures) -> Iterator[Path]:
-    """The files that paths stand for, in the order given, folders and globs sorted.
-
-    A path that exists is taken literally, even with `[` or `*` in its name. Hidden files are found
-    only where they are named. What matches nothing is added to `failures`.
-    """
-    for text in paths:
-        path = Path(text)
-        if path.is_dir():
-            found: Iterable[Path] = _files_below(path)
-        elif path.exists() or path.is_symlink():
-            found = [path]
-        elif _GLOB_CHARACTERS & set(text):
-            found = _matches(path)
-        else:
-            failures.add(path, "no such file or folder")
-            continue
-        count = 0
-        for count, file in enumerate(found, start=1):  # noqa: B007  counted for the line below
-            yield file
-        if not count:
-            failures.add(path, "holds no file" if path.is_dir() else "matches no file")
-
-
-def _files_below(folder: Path) -> Iterator[Path]:
-    """Every file in a folder and below, sorted, without following links to folders."""
-    for directory, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if not name.startswith(".") and name.lower() not in _CLUTTER:
-                yield Path(directory, name)
-
-
-def _matches(pattern: Path) -> Iterator[Path]:
-    """Files that match a glob, and the files in folders that match it."""
-    # What exists is taken literally: `scans [2024]/*.png` holds only one glob.
-    base, rest = Path(pattern.anchor), list(pattern.parts[1 if pattern.anchor else 0 :])
-    while rest and (base / rest[0]).exists():
-        base /= rest.pop(0)
-    recursive = "**" in rest
-    if rest[-1] == "**":  # pathlib takes it for the folders alone before Python 3.13
-        rest.append("*")
-    for match in sorted(base.glob("/".join(rest))):
-        hidden = any(part.startswith(".") for part in match.relative_to(base).parts)
-        if hidden and not any(part.startswith(".") for part in rest):
-            continue
-        if match.is_dir():
-            # With `**` the files below are matches themselves.
-            yield from () if recursive else _files_below(match)
-        else:
-            yield match
-
-
-# --- decoding -----------------------------------------------------------------------------------
-
-
-def decoded_images(
-    paths: Iterable[Path],
-    predictor: "Predictor",
-    failures: Failures,
-    *,
-    workers: int,
-    max_pixels: int | None = None,
-) -> Iterator[tuple[Path, np.ndarray]]:
-    """Yields (path, uint8[H, W, C]) in order, decoded by threads, a bounded number at a time.
-
-    Args:
-        max_pixels: the largest image to decode; None for the decoder's own bound.
-    """
-    from engine import decoding
-
-    data = predictor.data
-    limits: dict[str, Any] = {} if max_pixels is None else {"max_pixels": max_pixels}
-
-    def decode(path: Path) -> np.ndarray:
-        return decoding.decode_file(
-            path,
-            image_size=data.image_size,
-            channels=data.channels,
-            keep_aspect_ratio=data.keep_aspect_ratio,
-            **limits,
-        )
-
-    waiting: collections.deque[tuple[Path, Future[np.ndarray]]] = collections.deque()
-
-    def finished() -> Iterator[tuple[Path, np.ndarray]]:
-        path, future = waiting.popleft()
-        try:
-            yield path, future.result()
-        except (decoding.DecodeError, OSError) as error:
-            failures.add(path, error)
-
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for path in paths:
-                waiting.append((path, pool.submit(decode, path)))
-                if len(waiting) > 2 * workers:
-                    yield from finished()
-            while waiting:
-                yield from finished()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _batches(
-    images: Iterable[tuple[Path, np.ndarray]], predictor: "Predictor"
-) -> Iterator[dict[str, Any]]:
-    paths: list[Path] = []
-    pixels: list[np.ndarray] = []
-    for path, image in images:
-        paths.append(path)
-        pixels.append(image)
-        if len(paths) == predictor.batch_size:
-            yield {"path": paths, "image": np.stack(pixels)}
-            paths, pixels = [], []
-    if paths:
-        yield {"path": paths, "image": np.stack(pixels)}
-
-
-# --- output -------------------------------------------------------------------------------------
 
 
 class TextWriter:
@@ -249,7 +108,7 @@ class CsvWriter(TextWriter):
 
     def write(self, path: Path, probability: np.ndarray, label: int) -> None:
         """As `TextWriter.write`."""
-        each: list[str] = [f"{value:.6f}" for value in probability] if np.ndim(probability) else []
+        each = [f"{value:.6f}" for value in probability] if np.ndim(probability) else []
         shown = f"{_shown_probability(probability):.6f}"
         self._csv.writerow([_printable(path), shown, self._names[label], *each])
 
@@ -267,7 +126,7 @@ class JsonWriter(TextWriter):
 
     def write(self, path: Path, probability: np.ndarray, label: int) -> None:
         """As `TextWriter.write`."""
-        each = probability if np.ndim(probability) else (1 - probability, probability)
+        each: Any = probability if np.ndim(probability) else (1 - probability, probability)
         value = {
             "path": _printable(path),
             "probability": round(_shown_probability(probability), 6),

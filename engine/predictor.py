@@ -27,6 +27,7 @@ class DataSettings:
         image_size: (height, width) in pixels.
         fingerprint: of the image folder that the run was trained on; '' where it is not known.
         splits: split -> class -> number of images; empty where it is not known.
+        seed: what the splits were drawn with; None where it is not known.
     """
 
     class_names: tuple[str, ...]
@@ -35,6 +36,7 @@ class DataSettings:
     keep_aspect_ratio: bool
     fingerprint: str
     splits: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
+    seed: int | None = None
 
     @classmethod
     def of_run(cls, run: RunDirectory) -> "DataSettings":
@@ -57,6 +59,7 @@ class DataSettings:
                     name: {str(k): int(v) for k, v in split["class_counts"].items()}
                     for name, split in data.get("splits", {}).items()
                 },
+                seed=data.get("seed"),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(

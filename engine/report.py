@@ -33,12 +33,6 @@ _FIGURES = {
     "confusion_matrix.png": "Confusion matrix",
     "calibration.png": "Calibration",
 }
-_CAUTIONS = {
-    "validation": "The best epoch and the threshold were chosen on this split, which flatters its "
-    "figures.",
-    "train": "The run was trained on this split; its figures say nothing of new images.",
-}
-
 Json = Mapping[str, Any]
 
 
@@ -94,7 +88,7 @@ def _split_results(run: RunDirectory, split: str, metrics: Json) -> list[str]:
         estimates.append(("Loss (cross-entropy)", metrics["loss_interval"]))
     return [
         f"### {_text(split).capitalize()} split: {counted}",
-        _CAUTIONS.get(split, ""),
+        _warnings(metrics.get("warnings")),
         _decision(run, metrics, classes),
         _table(
             ("metric", "value", "95 % interval"),
@@ -126,10 +120,11 @@ def _about_intervals(metrics: Json) -> str:
     resamples = metrics.get("num_resamples")
     if not resamples:
         return ""
-    return (
-        f"Intervals are percentiles of {resamples:,} bootstrap resamples over patients. One without "
-        "width means that no resample erred, not that the model never does."
-    )
+    text = f"Intervals are percentiles of {resamples:,} bootstrap resamples over patients."
+    estimates = [_mapping(metrics.get(name)) for name in _METRICS]
+    if any(e.get("low") is not None and e.get("low") == e.get("high") for e in estimates):
+        text += " One without width means that no resample erred, not that the model never does."
+    return text
 
 
 def _class_table(metrics: Json) -> str:
@@ -185,8 +180,7 @@ def _data(data: Json) -> list[str]:
         ("Fingerprint", f"`{data['fingerprint']}`" if data.get("fingerprint") else ""),
         ("Groups kept together", f"`{data['group_by']}`" if data.get("group_by") else ""),
     ]
-    warnings = [f"- **Warning:** {_text(line)}" for line in data.get("warnings") or ()]
-    return ["## On what", _facts(facts), _class_counts(data), "\n".join(warnings)]
+    return ["## On what", _facts(facts), _class_counts(data), _warnings(data.get("warnings"))]
 
 
 def _class_counts(data: Json) -> str:
@@ -219,7 +213,8 @@ def _training(run: RunDirectory, environment: Json) -> list[str]:
     listed = [(f"`{name}`", f"`{_shown(value)}`") for name, value in settings.items()]
     table = _table(("setting", "value"), listed) if listed else ""
     folded = f"<details><summary>All settings</summary>\n\n{table}\n\n</details>" if table else ""
-    return ["## How it was trained", _facts(facts), history, folded]
+    parts = [part for part in (_facts(facts), history, folded) if part]
+    return ["## How it was trained", *parts] if parts else []
 
 
 def _network(settings: Json, training: Json) -> str:
@@ -244,6 +239,11 @@ def _best(training: Json) -> str:
     value = training.get("best_value")
     reached = f", {_text(training.get('monitor', 'monitored metric'))} {_number(value)}"
     return f"{training['best_epoch']}{reached if value is not None else ''}"
+
+
+def _warnings(lines: Any) -> str:
+    listed = lines if isinstance(lines, (list, tuple)) else ()
+    return "\n".join(f"- **Warning:** {_text(line)}." for line in listed)
 
 
 # --- Markdown -----------------------------------------------------------------------------------

@@ -75,7 +75,7 @@ class ModelSettings(Config):
 
     model: str = setting("cnn", choices=("cnn", "tutorial"), help="network")
     depth: int = setting(4, minimum=2, maximum=7, help="stages of the cnn, each at half the size")
-    width: int = setting(32, minimum=4, maximum=512, help="channels of the first stage")
+    width: int = setting(24, minimum=4, maximum=512, help="channels of the first stage")
     blocks: int = setting(
         1, minimum=0, maximum=4, help="residual blocks a stage of the cnn (0: plain)"
     )
@@ -203,3 +203,43 @@ class PredictConfig(Config):
     max_pixels: int | None = setting(
         None, minimum=1, help="largest image to decode, in pixels; none: as engine.build_tfrecords"
     )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PhantomConfig(Config):
+    """How many phantoms there are, and of what kind."""
+
+    train_images: int = setting(1600, minimum=0, maximum=99_999, help="images to train on")
+    val_images: int = setting(
+        16, minimum=0, maximum=99_999, help="images in val, too few on purpose as in the real set"
+    )
+    test_images: int = setting(320, minimum=0, maximum=99_999, help="images in test")
+    pneumonia_share: float = setting(
+        0.6, minimum=0.05, maximum=0.95, help="share of the images that show pneumonia"
+    )
+    images_per_patient: int = setting(
+        3, minimum=1, maximum=50, help="most images of one patient; each has 1 to that many"
+    )
+    min_size: int = setting(
+        256, minimum=32, maximum=4096, help="shortest longer side of an image, pixels"
+    )
+    max_size: int = setting(
+        400, minimum=32, maximum=4096, help="longest longer side of an image, pixels"
+    )
+    seed: int = setting(0, minimum=0, maximum=2**31 - 1, help="seed of everything drawn")
+    workers: int | None = setting(
+        None, minimum=1, maximum=256, help="processes that draw; none: one a core"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.min_size > self.max_size:
+            raise UserError(
+                f"--min-size: got {self.min_size}, must be at most --max-size ({self.max_size})"
+            )
+        counts = (self.train_images, self.val_images, self.test_images)
+        if 1 in counts or not any(counts):
+            raise UserError(
+                f"--train-images, --val-images, --test-images: got {counts}, expected 0 (no such "
+                "split) or at least 2 (an image a class) each, and one split at least"
+            )

@@ -44,7 +44,8 @@ def main(argv: list[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     settings = config.from_flags(TrainConfig, arguments)
     if arguments.preview_augmentation is not None:
-        from engine import preview
+        with command_line.quiet_imports():
+            from engine import preview
 
         preview.draw_preview(settings, arguments.shards, arguments.preview_augmentation)
         print(f"preview: {arguments.preview_augmentation}")
@@ -55,7 +56,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _train(arguments: argparse.Namespace, settings: TrainConfig) -> int:
-    from engine import trainer
+    with command_line.quiet_imports():
+        from engine import trainer
 
     with command_line.StopFlag() as stop:
         result = trainer.train(

@@ -210,8 +210,10 @@ class _Session:
         self._progress = callbacks.Progress(**checkpoint.state["progress"])
         self._epoch_sums = checkpoint.state["epoch_sums"]
         self._epoch_seconds = checkpoint.state["epoch_seconds"]
-        epoch, step = divmod(self._global_step, self._steps_per_epoch)
-        self._say(f"resuming in epoch {epoch + 1} after step {step}/{self._steps_per_epoch}")
+        done = self._global_step - len(self._rows) * self._steps_per_epoch
+        self._say(
+            f"resuming after {len(self._rows)} epochs and {done}/{self._steps_per_epoch} steps"
+        )
 
     def train(self, should_stop: Callable[[], bool]) -> None:
         """Runs epochs until they are done, progress has stopped, or a stop is asked for."""
@@ -284,7 +286,8 @@ class _Session:
 
     def _train_epoch(self, batches: Iterator[Any], should_stop: Callable[[], bool]) -> None:
         """Runs what is left of the current epoch."""
-        epoch, done = divmod(self._global_step, self._steps_per_epoch)
+        epoch = len(self._rows)
+        done = self._global_step - epoch * self._steps_per_epoch
         size = self._config.global_batch_size
         label = f"epoch {epoch + 1}/{self._config.epochs}"
         best = self._progress.best_value
@@ -299,16 +302,13 @@ class _Session:
                 self._check_finite(loss)
                 self._epoch_sums[0] += loss
                 self._epoch_sums[1] += correct
-                mean = self._epoch_sums[0] / (self._steps_in_epoch() * size)
+                done += 1
+                mean = self._epoch_sums[0] / (done * size)
                 reached = "" if best is None else f"best {self._config.monitor} {best:.4f}"
                 bar.advance(size, detail=f"loss {mean:.3f} {reached}")
                 if should_stop():
                     self._stopped = True
                     return
-
-    def _steps_in_epoch(self) -> int:
-        """Steps of the current epoch that are done, from 1 to `steps_per_epoch`."""
-        return (self._global_step - 1) % self._steps_per_epoch + 1
 
     def _end_epoch(self) -> None:
         """Validates, logs, keeps the best weights, adapts the learning rate, checkpoints."""
@@ -469,7 +469,7 @@ def _prepare_directory(
     if run.path.exists() and not run.path.is_dir():
         raise UserError(f"--workdir {run.path} is a file; expected a directory")
     if not run.config.is_file():
-        if run.path.is_dir() and any(run.path.iterdir()):
+        if not overwrite and run.path.is_dir() and any(run.path.iterdir()):
             raise UserError(
                 f"--workdir {run.path} holds other files; give a new or an empty directory"
             )

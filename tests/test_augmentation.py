@@ -11,7 +11,11 @@ SIZE = (24, 32)
 
 def draws(positions, *, seed=0, epoch=0, strengths=PRESETS["strong"], size=SIZE):
     return augmentation.draw(
-        tf.constant(positions, tf.int64), seed=seed, epoch=epoch, image_size=size, strengths=strengths
+        tf.constant(positions, tf.int64),
+        seed=seed,
+        epoch=epoch,
+        image_size=size,
+        strengths=strengths,
     )
 
 

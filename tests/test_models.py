@@ -9,9 +9,7 @@ SIZE = (48, 40)
 
 def build(name="cnn", num_classes=2, **options):
     options = {"depth": 3, "width": 4, **options}
-    return models.build_model(
-        name, image_size=SIZE, channels=1, num_classes=num_classes, **options
-    )
+    return models.build_model(name, image_size=SIZE, channels=1, num_classes=num_classes, **options)
 
 
 def images(count=3, seed=0):

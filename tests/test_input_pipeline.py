@@ -1,0 +1,169 @@
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from numbered_shards import SIZE, write_shards
+
+from engine import augmentation, files, input_pipeline, tfrecords
+from engine.config import UserError
+
+BATCH = 16
+TIERS = ("memory", "streaming")
+
+
+@pytest.fixture(scope="module")
+def numbered(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("numbered")
+    write_shards(directory, {"train": 150, "validation": 37})
+    return directory
+
+
+def train_dataset(shards, **options):
+    return input_pipeline.make_train_dataset(shards, global_batch_size=BATCH, **options)
+
+
+def numbers_of(dataset, steps):
+    """The example numbers in each of the first `steps` batches, int[steps, B]."""
+    taken = itertools.islice(iter(dataset), steps)
+    images = [batch["image"] if isinstance(batch, dict) else batch[0] for batch in taken]
+    return np.array([image.numpy()[:, 0, 0, 0] for image in images])
+
+
+@pytest.mark.parametrize("cache", TIERS)
+@pytest.mark.parametrize("window", [16, 48, 4096])
+def test_an_epoch_shows_each_example_at_most_once_and_all_but_a_remainder(numbered, cache, window):
+    seen = numbers_of(train_dataset(numbered, cache=cache, shuffle_window=window), 9)
+    assert len(np.unique(seen)) == 9 * BATCH
+
+
+@pytest.mark.parametrize("cache", TIERS)
+def test_epochs_differ_in_order_and_in_what_they_leave_out(numbered, cache):
+    seen = numbers_of(train_dataset(numbered, cache=cache), 18)
+    first, second = seen[:9].ravel(), seen[9:].ravel()
+    assert (first == second).mean() < 0.1
+    assert set(first) != set(second)
+
+
+@pytest.mark.parametrize("cache", TIERS)
+def test_the_order_is_a_function_of_the_seed(numbered, cache):
+    one = numbers_of(train_dataset(numbered, cache=cache, seed=5), 12)
+    np.testing.assert_array_equal(one, numbers_of(train_dataset(numbered, cache=cache, seed=5), 12))
+    assert (one != numbers_of(train_dataset(numbered, cache=cache, seed=6), 12)).mean() > 0.9
+
+
+@pytest.mark.parametrize("cache", TIERS)
+@pytest.mark.parametrize("window", [32, 4096])
+@pytest.mark.parametrize("start", [1, 3, 8, 9, 14])
+def test_a_dataset_opened_at_any_step_goes_on_exactly_there(numbered, cache, window, start):
+    options = {
+        "cache": cache,
+        "shuffle_window": window,
+        "seed": 2,
+        "strengths": augmentation.PRESETS["strong"],
+    }
+    whole = list(itertools.islice(iter(train_dataset(numbered, **options)), start + 12))
+    later = itertools.islice(iter(train_dataset(numbered, start_step=start, **options)), 12)
+    for expected, got in zip(whole[start:], later, strict=True):
+        assert expected.keys() == got.keys() == {"image", "label", "warp", "tone"}
+        for name in expected:
+            np.testing.assert_array_equal(expected[name], got[name])
+
+
+@pytest.mark.parametrize("cache", TIERS)
+def test_batches_have_static_shapes_and_labels_that_belong_to_their_images(numbered, cache):
+    dataset = train_dataset(numbered, cache=cache, strengths=augmentation.PRESETS["tutorial"])
+    assert dataset.element_spec["image"] == tf.TensorSpec((BATCH, *SIZE, 1), tf.uint8)
+    assert dataset.element_spec["label"] == tf.TensorSpec((BATCH,), tf.int64)
+    assert dataset.element_spec["warp"] == tf.TensorSpec((BATCH, 8), tf.float32)
+    batch = next(iter(dataset))
+    numbers = batch["image"].numpy()[:, 0, 0, 0]
+    np.testing.assert_array_equal(batch["label"], numbers % 3 > 0)
+
+
+def test_without_augmentation_batches_are_pairs_for_model_fit(numbered):
+    images, labels = next(iter(train_dataset(numbered)))
+    assert images.shape == (BATCH, *SIZE, 1)
+    assert labels.shape == (BATCH,)
+
+
+def test_draws_change_from_epoch_to_epoch_and_step_to_step(numbered):
+    dataset = train_dataset(numbered, strengths=augmentation.PRESETS["strong"])
+    warps = [batch["warp"].numpy() for batch in itertools.islice(iter(dataset), 10)]
+    assert len({warp.tobytes() for warp in warps}) == 10
+
+
+def test_both_tiers_draw_the_same_augmentation(numbered):
+    options = {"strengths": augmentation.PRESETS["strong"], "seed": 4, "start_step": 11}
+    one, other = (next(iter(train_dataset(numbered, cache=tier, **options))) for tier in TIERS)
+    np.testing.assert_array_equal(one["warp"], other["warp"])
+    np.testing.assert_array_equal(one["tone"], other["tone"])
+
+
+def test_balanced_sampling_shows_every_class_equally_often(numbered):
+    dataset = train_dataset(numbered, sampling="balanced", cache="memory")
+    numbers = numbers_of(dataset, 36)
+    labels = numbers % 3 > 0
+    assert abs(labels.mean() - 0.5) < 0.02
+    first_epoch = numbers[:9].ravel()
+    rare, common = (first_epoch[(first_epoch % 3 > 0) == value] for value in (False, True))
+    assert np.bincount(rare).max() <= 2
+    assert np.bincount(common).max() == 1
+    assert len(np.unique(numbers)) > 140
+
+
+def test_balanced_sampling_of_a_streamed_split_is_refused(numbered):
+    with pytest.raises(UserError, match="class-weights"):
+        train_dataset(numbered, sampling="balanced", cache="streaming")
+
+
+@pytest.mark.parametrize("batch_size", [1, 10, 37, 64])
+def test_evaluation_sees_every_example_once_in_order(numbered, batch_size):
+    dataset = input_pipeline.make_evaluation_dataset(
+        numbered,
+        split="validation",
+        batch_size=batch_size,
+        features=("image", "label", "path", "patient"),
+    )
+    batches = list(dataset.as_numpy_iterator())
+    assert len(batches) == len(dataset)
+    numbers = np.concatenate([batch["image"][:, 0, 0, 0] for batch in batches])
+    np.testing.assert_array_equal(numbers, np.arange(37))
+    paths = np.concatenate([batch["path"] for batch in batches])
+    assert [path.decode() for path in paths] == [f"{n}.png" for n in range(37)]
+
+
+def test_png_shards_give_the_same_batches_as_raw_ones(tmp_path):
+    for encoding in ("raw", "png"):
+        write_shards(tmp_path / encoding, {"train": 40}, encoding=encoding)
+    raw, png = (numbers_of(train_dataset(tmp_path / e), 4) for e in ("raw", "png"))
+    np.testing.assert_array_equal(raw, png)
+
+
+def test_a_missing_split_names_those_that_are_there(numbered):
+    with pytest.raises(UserError, match="train, validation"):
+        train_dataset(numbered, split="test")
+
+
+def test_a_batch_larger_than_the_split_is_refused_with_the_largest_that_fits(numbered):
+    with pytest.raises(UserError, match="at most 37"):
+        input_pipeline.make_train_dataset(numbered, split="validation", global_batch_size=64)
+
+
+def test_a_shard_cut_at_a_record_boundary_is_noticed(tmp_path):
+    manifest = write_shards(tmp_path, {"train": 30})
+    with files.written_aside(tmp_path / manifest.splits["train"].shards[1].file) as aside:
+        aside.write_bytes(b"")
+    with pytest.raises(UserError):
+        input_pipeline.load_split(tmp_path, manifest, "train")
+
+
+def test_auto_takes_memory_only_where_the_split_fits(numbered, monkeypatch):
+    manifest = tfrecords.read_manifest(numbered)
+    needed = input_pipeline.decoded_bytes(manifest, "train")
+    assert needed == 150 * 8 * 6
+    for free, expected in ((2 * needed, "memory"), (2 * needed - 2, "streaming")):
+        monkeypatch.setattr(input_pipeline, "free_memory_bytes", lambda free=free: free)
+        tier = input_pipeline.choose_tier(manifest, "train", cache="auto", memory_fraction=0.5)
+        assert tier.name == expected
+        assert "GiB" in tier.reason

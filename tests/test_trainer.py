@@ -1,0 +1,205 @@
+import csv
+import itertools
+import json
+
+import keras
+import numpy as np
+import pytest
+from numbered_shards import striped_image, write_shards
+
+from engine import checkpoints, trainer
+from engine.config import UserError
+from engine.run_directory import RunDirectory
+from engine.settings import TrainConfig
+from engine.training_step import TrainingStep
+
+TINY = TrainConfig(
+    epochs=2,
+    global_batch_size=16,
+    depth=2,
+    width=8,
+    augment="light",
+    precision="float32",
+    warmup_epochs=0.0,
+    learning_rate=3e-3,
+    ema=0.5,
+)
+STEPS = 6  # an epoch: 100 // 16
+
+
+@pytest.fixture(scope="module")
+def striped(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("striped")
+    write_shards(directory, {"train": 100, "validation": 40}, draw=striped_image)
+    return directory
+
+
+def with_(config=TINY, **changes):
+    return TrainConfig.from_json({**config.to_json(), **changes})
+
+
+def train(shards, workdir, config=TINY, **options):
+    return trainer.train(config, shards, workdir, say=lambda line: None, **options)
+
+
+def stop_after(steps):
+    calls = itertools.count(1)
+    return lambda: next(calls) >= steps
+
+
+def model_weights(run):
+    return keras.saving.load_model(run.model).get_weights()
+
+
+def comparable(history):
+    """History without what the clock decides."""
+    return [
+        {k: v for k, v in row.items() if k not in ("images_per_second", "seconds")}
+        for row in history
+    ]
+
+
+def test_a_run_learns_and_leaves_all_its_files(striped, tmp_path):
+    result = train(striped, tmp_path / "run", with_(epochs=6))
+    run = RunDirectory(tmp_path / "run")
+    assert result.best_value > 0.95
+    assert not result.stopped
+    for path in (run.config, run.environment, run.history, run.model, run.threshold):
+        assert path.is_file(), path
+    assert run.history_figure.read_bytes().startswith(b"\x89PNG")
+    assert list(run.tensorboard.iterdir())
+    rows = list(csv.DictReader(run.history.open()))
+    assert [int(row["epoch"]) for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert TrainConfig.from_json(json.loads(run.config.read_text())) == with_(epochs=6)
+    data = json.loads(run.environment.read_text())["data"]
+    assert data["class_names"] == ["well", "ill"]
+    assert data["image_size"] == [16, 16]
+    summary = json.loads(run.training_summary.read_text())
+    assert summary["best_value"] == result.best_value
+    assert summary["images_per_second"] > 0
+
+
+def test_the_model_file_holds_the_best_epochs_weights(striped, tmp_path):
+    result = train(striped, tmp_path / "run", with_(epochs=4))
+    model = keras.saving.load_model(RunDirectory(tmp_path / "run").model)
+    manifest_images = np.stack([striped_image(n) for n in range(40)])
+    labels = np.arange(40) % 3 > 0
+    probabilities = model.predict(manifest_images, verbose=0)[:, 0]
+    best = max(row["val_auroc"] for row in result.history)
+    assert result.best_value == best
+    assert trainer.mean_auroc(labels.astype(int), probabilities) == pytest.approx(best, abs=1e-6)
+
+
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(striped, tmp_path):
+    config = with_(epochs=1, deterministic=True)
+    one = train(striped, tmp_path / "one", config)
+    same = train(striped, tmp_path / "same", config)
+    other = train(striped, tmp_path / "other", with_(config, seed=1))
+    assert comparable(one.history) == comparable(same.history)
+    assert one.history[0]["loss"] != other.history[0]["loss"]
+
+
+@pytest.mark.parametrize("cache", ["memory", "streaming"])
+@pytest.mark.parametrize("stop", [2, STEPS, STEPS + 3])
+def test_a_stopped_and_resumed_run_equals_the_undisturbed_one(striped, tmp_path, cache, stop):
+    config = with_(cache=cache, deterministic=True, dropout=0.5)
+    whole = train(striped, tmp_path / "whole", config)
+    stopped = train(striped, tmp_path / "parts", config, should_stop=stop_after(stop))
+    assert stopped.stopped
+    resumed = train(striped, tmp_path / "parts", config, resume=True)
+    assert comparable(resumed.history) == comparable(whole.history)
+    assert resumed.threshold == whole.threshold
+    one, other = (model_weights(RunDirectory(tmp_path / name)) for name in ("whole", "parts"))
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_resuming_a_finished_run_changes_nothing(striped, tmp_path):
+    first = train(striped, tmp_path / "run")
+    again = train(striped, tmp_path / "run", resume=True)
+    assert comparable(again.history) == comparable(first.history)
+    assert again.threshold == first.threshold
+
+
+def test_a_run_is_not_resumed_with_other_settings_and_the_message_names_them(striped, tmp_path):
+    train(striped, tmp_path / "run", with_(epochs=1))
+    with pytest.raises(UserError, match=r"--learning-rate was 0\.003, now 0\.1"):
+        train(striped, tmp_path / "run", with_(epochs=1, learning_rate=0.1), resume=True)
+
+
+def test_a_run_is_not_resumed_on_other_images(striped, tmp_path):
+    train(striped, tmp_path / "run", with_(epochs=1))
+    environment = RunDirectory(tmp_path / "run").environment
+    environment.write_text(
+        environment.read_text().replace('"fingerprint": "f"', '"fingerprint": "g"')
+    )
+    with pytest.raises(UserError, match="other images"):
+        train(striped, tmp_path / "run", with_(epochs=1), resume=True)
+
+
+def test_an_earlier_run_is_kept_unless_told_otherwise(striped, tmp_path):
+    config = with_(epochs=1)
+    train(striped, tmp_path / "run", config)
+    with pytest.raises(UserError, match="--resume"):
+        train(striped, tmp_path / "run", config)
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    train(striped, tmp_path / "run", config, overwrite=True)
+    assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
+
+
+def test_a_directory_with_other_files_is_refused(striped, tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match="other files"):
+        train(striped, tmp_path)
+    with pytest.raises(UserError, match="by hand"):
+        train(striped, tmp_path, overwrite=True)
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+def test_a_damaged_checkpoint_is_passed_over(striped, tmp_path):
+    config = with_(deterministic=True)
+    whole = train(striped, tmp_path / "run", config)
+    newest = checkpoints.paths(RunDirectory(tmp_path / "run").checkpoints)[-1]
+    newest.write_bytes(newest.read_bytes()[:1000])
+    lines = []
+    resumed = trainer.train(config, striped, tmp_path / "run", resume=True, say=lines.append)
+    assert any(newest.name in line for line in lines)
+    assert comparable(resumed.history) == comparable(whole.history)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_with_the_step(striped, tmp_path, monkeypatch):
+    monkeypatch.setattr(TrainingStep, "run", lambda self, batches, steps: (float("nan"), 0))
+    with pytest.raises(trainer.DivergenceError, match="step 1 "):
+        train(striped, tmp_path / "run")
+
+
+def test_early_stopping_ends_a_run_without_progress(striped, tmp_path, monkeypatch):
+    values = itertools.chain([0.9], itertools.repeat(0.5))
+    monkeypatch.setattr(trainer, "mean_auroc", lambda labels, probabilities: next(values))
+    result = train(striped, tmp_path / "run", with_(epochs=20, early_stopping=2))
+    assert len(result.history) == 3
+    assert result.best_epoch == 1
+
+
+def test_a_plateau_reduces_a_constant_rate(striped, tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer, "mean_auroc", lambda labels, probabilities: 0.5)
+    config = with_(epochs=3, schedule="constant", plateau_patience=1, plateau_factor=0.5)
+    rates = [row["learning_rate"] for row in train(striped, tmp_path / "run", config).history]
+    np.testing.assert_allclose(rates, [3e-3, 3e-3, 1.5e-3], rtol=1e-5)
+
+
+def test_a_depth_that_does_not_fit_is_the_users_to_mend(striped, tmp_path):
+    with pytest.raises(UserError, match="--depth 6"):
+        train(striped, tmp_path / "run", with_(depth=6))
+
+
+def test_the_tutorial_network_trains(striped, tmp_path):
+    result = train(striped, tmp_path / "run", with_(model="tutorial", augment="tutorial", epochs=1))
+    assert len(result.history) == 1
+
+
+def test_mean_auroc_of_several_classes_is_the_mean_over_classes():
+    labels = np.array([0, 1, 2, 0, 1, 2])
+    perfect = np.eye(3)[labels]
+    assert trainer.mean_auroc(labels, perfect) == 1
+    assert trainer.mean_auroc(labels, 1 - perfect) == 0

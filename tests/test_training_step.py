@@ -1,0 +1,116 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from engine import models, training_step
+from engine.training_step import TrainingStep, cross_entropy_from_logits
+
+SIZE = (16, 16)
+BATCH = 8
+
+
+def make_step(*, num_classes=2, optimizer=None, class_weights=None, **options):
+    keras.utils.set_random_seed(0)
+    model = models.build_model(
+        "cnn", image_size=SIZE, channels=1, num_classes=num_classes, depth=2, width=4, dropout=0.0
+    )
+    network = models.training_model(model)
+    optimizer = optimizer or keras.optimizers.SGD(0.1)
+    optimizer.build(network.trainable_variables)
+    defaults = {"label_smoothing": 0.0, "clip_norm": 0.0, "jit_compile": False}
+    step = TrainingStep(
+        network,
+        optimizer,
+        strategy=tf.distribute.OneDeviceStrategy("/cpu:0"),
+        global_batch_size=BATCH,
+        class_weights=np.ones(num_classes) if class_weights is None else class_weights,
+        **{**defaults, **options},
+    )
+    return network, step
+
+
+def make_batch(num_classes=2):
+    """Images whose brighter half tells the class."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(BATCH) % num_classes
+    images = rng.integers(0, 120, (BATCH, *SIZE, 1)).astype(np.uint8)
+    images[labels == 1, : SIZE[0] // 2] += 100
+    return {"image": images, "label": labels.astype(np.int64)}
+
+
+def repeated(batch):
+    return iter(tf.data.Dataset.from_tensors(batch).repeat())
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_steps_bring_the_loss_down(num_classes):
+    _, step = make_step(num_classes=num_classes)
+    batches = repeated(make_batch(num_classes))
+    first, _ = step.run(batches, 1)
+    step.run(batches, 20)
+    last, correct = step.run(batches, 1)
+    assert last < 0.7 * first
+    assert 0 <= correct <= BATCH
+
+
+def test_the_first_loss_is_that_of_the_untrained_network():
+    network, step = make_step()
+    batch = make_batch()
+    logits = network(batch["image"].astype(np.float32))
+    expected = float(tf.reduce_sum(cross_entropy_from_logits(batch["label"], logits)))
+    loss, _ = step.run(repeated(batch), 1)
+    assert loss == pytest.approx(expected, rel=1e-5)
+
+
+def test_several_steps_at_once_equal_as_many_single_ones():
+    one, together = make_step(), make_step()
+    batches = repeated(make_batch())
+    singles = sum(one[1].run(batches, 1)[0] for _ in range(3))
+    assert together[1].run(repeated(make_batch()), 3)[0] == pytest.approx(singles, rel=1e-5)
+    for a, b in zip(one[0].weights, together[0].weights, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_clipping_bounds_the_length_of_a_step():
+    network, step = make_step(clip_norm=0.01, optimizer=keras.optimizers.SGD(1.0))
+    before = [variable.numpy() for variable in network.trainable_variables]
+    step.run(repeated(make_batch()), 1)
+    moved = [b - v.numpy() for b, v in zip(before, network.trainable_variables, strict=True)]
+    assert np.sqrt(sum((m**2).sum() for m in moved)) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_a_class_of_no_weight_teaches_nothing():
+    batch = make_batch()
+    batch["label"][:] = 1
+    network, step = make_step(class_weights=np.array([1.0, 0.0]))
+    before = [variable.numpy() for variable in network.trainable_variables]
+    loss, _ = step.run(repeated(batch), 1)
+    assert loss == 0
+    for b, v in zip(before, network.trainable_variables, strict=True):
+        np.testing.assert_array_equal(b, v)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_the_cross_entropy_of_a_sigmoid_equals_that_of_a_two_way_softmax(smoothing):
+    labels = tf.constant([0, 1, 1], tf.int64)
+    one = tf.constant([[-1.5], [0.3], [4.0]])
+    two = tf.concat([tf.zeros_like(one), one], axis=1)
+    np.testing.assert_allclose(
+        cross_entropy_from_logits(labels, one, label_smoothing=smoothing),
+        cross_entropy_from_logits(labels, two, label_smoothing=smoothing),
+        rtol=1e-5,
+    )
+
+
+def test_predicted_labels_are_the_likelier_class():
+    assert training_step.predicted_labels(tf.constant([[-0.1], [0.1]])).numpy().tolist() == [0, 1]
+    assert training_step.predicted_labels(tf.constant([[1.0, 3.0, 2.0]])).numpy().tolist() == [1]
+
+
+def test_predict_covers_every_image_in_order():
+    network, step = make_step()
+    images = np.random.default_rng(1).integers(0, 256, (300, *SIZE, 1), dtype=np.uint8)
+    np.testing.assert_allclose(
+        step.predict(images), network(images.astype(np.float32)), rtol=1e-4, atol=1e-5
+    )
