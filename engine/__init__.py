@@ -3,10 +3,12 @@
 Layers, each importing only from rows below its own (held by tests/test_layers.py):
 
     commands  phantoms build_tfrecords train evaluate predict explain export
-    runs      trainer
-    parts     input_pipeline augmentation models callbacks evaluation plots runtime report
-    formats   image_folder tfrecords run_directory
-    ground    config command_line decoding files progress
+    runs      trainer builder
+    parts     input_pipeline augmentation models optimization training_step callbacks runtime
+              evaluation bootstrap predictor explanation image_files plots preview report
+              phantom_images phantom_folder
+    formats   image_folder tfrecords run_directory checkpoints
+    ground    config settings command_line decoding files progress
 
 Importing the package imports none of them, and no TensorFlow.
 """

@@ -1,17 +1,19 @@
 """What every command shares: exit statuses, one-line errors, and how a run is told to stop.
 
-    0    done
-    1    anything else went wrong (a traceback says what)
-    2    the user's input is wrong (one line says what arrived, what was expected, how to mend it)
-    130  stopped by Ctrl-C after saving
-    143  stopped by SIGTERM after saving
+0    done
+1    anything else went wrong (a traceback says what)
+2    the user's input is wrong (one line says what arrived, what was expected, how to mend it)
+130  stopped by Ctrl-C after saving
+143  stopped by SIGTERM after saving
 """
 
 import contextlib
 import os
+import select
 import signal
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -71,7 +73,25 @@ def run(program: str, body: Callable[[], int]) -> int:
         body: returns an exit status.
     """
     quieten_tensorflow()
+    with _sigterm_raises():
+        return _status_of(program, body)
+
+
+@contextlib.contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """Within the block, SIGTERM raises `StopRequested`; only a main thread can arrange that."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     previous = signal.signal(signal.SIGTERM, raise_stop_requested)
+    try:
+        yield
+    finally:
+        # None is a handler that was not installed from Python, and cannot be put back from it.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if previous is None else previous)
+
+
+def _status_of(program: str, body: Callable[[], int]) -> int:
     try:
         status = body()
         sys.stdout.flush()
@@ -80,9 +100,14 @@ def run(program: str, body: Callable[[], int]) -> int:
         print(f"{program}: error: {error}", file=sys.stderr)
         return WRONG_INPUT
     except BrokenPipeError:
+        if not _reader_went_away():
+            traceback.print_exc()  # some other pipe, as one to a worker process
+            return FAILED
         # The reader (head, less) went away: its choice, not an error. Point standard output at
         # nothing, or the interpreter complains when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, 1)
+        os.close(nothing)
         return DONE
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
@@ -93,8 +118,13 @@ def run(program: str, body: Callable[[], int]) -> int:
     except Exception:
         traceback.print_exc()
         return FAILED
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+
+
+def _reader_went_away() -> bool:
+    """Whether standard output is a pipe that nobody reads any more."""
+    poll = select.poll()
+    poll.register(1, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def quieten_tensorflow() -> None:

@@ -40,7 +40,9 @@ def setting(
 
     Args:
         minimum, maximum: inclusive bounds of a number; `above` is an exclusive lower bound.
-        parse: turns a flag's text (or a JSON string) into the value; raises `ValueError`.
+        parse: turns a flag's text into the value; raises `ValueError`. Numbers and lists of a JSON
+            file, and values given in Python, come to it as the text a user would have typed
+            (`[192, 256]` as `192x256`), so that there is one rule for what is valid.
     """
     rules = {
         "help": help,
@@ -172,10 +174,13 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 def parse_image_size(text: str) -> tuple[int, int]:
     """`224` or `HxW`, as `192x256`, to (height, width) in pixels."""
-    parts = str(text).lower().split("x")
-    sizes = [int(part) for part in parts]
+    expected = "expected N or HxW, each between 8 and 8192 pixels"
+    try:
+        sizes = [int(part) for part in text.lower().split("x")]
+    except ValueError:
+        raise ValueError(expected) from None
     if len(sizes) not in (1, 2) or min(sizes) < 8 or max(sizes) > 8192:
-        raise ValueError("expected N or HxW, each between 8 and 8192 pixels")
+        raise ValueError(expected)
     return sizes[0], sizes[-1]
 
 
@@ -184,7 +189,7 @@ def _shown(value: Any) -> str:
         return "none"
     if isinstance(value, bool):
         return "on" if value else "off"
-    if isinstance(value, tuple):
+    if isinstance(value, (tuple, list)):
         return "x".join(str(part) for part in value)
     return str(value)
 
@@ -203,9 +208,9 @@ def _coerced(field: dataclasses.Field, hint: Any, value: Any) -> Any:
         return None
     rules = field.metadata
     flag = flag_name(field.name)
-    if rules["parse"] is not None and isinstance(value, (str, int)):
+    if rules["parse"] is not None:
         try:
-            value = rules["parse"](str(value))
+            value = rules["parse"](_shown(value))
         except ValueError as error:
             raise UserError(f"{flag}: got {value!r}: {error}") from error
     value = _as_type(flag, _plain_type(hint), value)
@@ -231,7 +236,7 @@ def _as_type(flag: str, kind: Any, value: Any) -> Any:
             return float(value)
         if kind is str and not isinstance(value, str):
             raise ValueError
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise UserError(f"{flag}: got {value!r}, expected {expected[kind]}") from None
     return value
 

@@ -65,7 +65,7 @@ class GradCam:
 
         with tf.GradientTape() as tape:
             # What depends on nothing watched is not recorded, and frozen weights are not by default.
-            tape.watch([variable.value for variable in self._outputs.variables])
+            tape.watch([v.value for v in self._outputs.variables if "float" in v.dtype])
             features, scores = self._outputs(images, training=False)
             score = tf.reduce_sum(self._class_scores(scores, classes))
         gradients = tf.cast(tape.gradient(score, features), tf.float32)

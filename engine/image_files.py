@@ -134,9 +134,7 @@ def decoded_images(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def batched(
-    images: Iterable[tuple[Path, np.ndarray]], batch_size: int
-) -> Iterator[dict[str, Any]]:
+def batched(images: Iterable[tuple[Path, np.ndarray]], batch_size: int) -> Iterator[dict[str, Any]]:
     """Dicts of `path`, a list, and `image`, uint8[B, H, W, C]; the last one may be smaller."""
     paths: list[Path] = []
     pixels: list[np.ndarray] = []

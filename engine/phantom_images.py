@@ -249,9 +249,7 @@ def _heart(anatomy: Anatomy, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return _step((1.0 - distance) / 0.7)
 
 
-def _bones(
-    anatomy: Anatomy, aside: np.ndarray, y: np.ndarray, column: np.ndarray
-) -> np.ndarray:
+def _bones(anatomy: Anatomy, aside: np.ndarray, y: np.ndarray, column: np.ndarray) -> np.ndarray:
     cage = (aside / 0.84) ** 2 + (y / 0.92) ** 2
     in_cage = _step((1.0 - cage) / 0.12) * _step((0.75 - y) / 0.4)
     cage_edge = _bump((cage - 0.93) / 0.13) * _step((y + 0.75) / 0.2) * _step((0.70 - y) / 0.4)

@@ -229,18 +229,19 @@ def image_grid(
     *,
     columns: int = 8,
     title: str | None = None,
+    cell: float = 1.7,
 ) -> None:
-    """Images in rows, each with a title of its own, at about their own resolution.
+    """Images in rows, each with a title of its own.
 
     Args:
         images: uint8[N, H, W, C], C being 1 or 3.
         titles: N short texts, or None.
+        cell: the width of an image in inches, of 150 dots each.
     """
     images = np.asarray(images)
     count, height, width = images.shape[:3]
     columns = max(1, min(columns, count))
     rows = -(-count // columns)
-    cell = 1.7
     head = (0.24 if titles is not None else 0.06) + 0.02
     figure = _figure(cell * columns, rows * (cell * height / width + head) + (0.45 if title else 0))
     for place, image in enumerate(images):
@@ -251,7 +252,7 @@ def image_grid(
         )
         axes.set_axis_off()
         if titles is not None:
-            axes.set_title(_shortened(titles[place], 20), fontsize=8, color=INK, pad=3)
+            axes.set_title(_shortened(titles[place], int(14 * cell)), fontsize=8, color=INK, pad=3)
     if title:
         figure.suptitle(title, fontsize=11, color=INK, fontweight="bold")
     _save(figure, path)

@@ -81,6 +81,9 @@ class ProgressBar:
                 TextColumn("{task.fields[detail]}"),
                 TimeRemainingColumn(compact=True),
                 console=Console(file=self._stream),
+                # Rich would send what is printed meanwhile to the bar's stream, and so results to
+                # standard error; only where both are one terminal is that what the user wants.
+                redirect_stdout=sys.stdout.isatty(),
                 transient=True,
             )
             self._bar.start()

@@ -243,3 +243,12 @@ class PhantomConfig(Config):
                 f"--train-images, --val-images, --test-images: got {counts}, expected 0 (no such "
                 "split) or at least 2 (an image a class) each, and one split at least"
             )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExplainConfig(PredictConfig):
+    """What is explained."""
+
+    target: str = setting(
+        "predicted", metavar="CLASS", help="the class to show the evidence for, or predicted"
+    )

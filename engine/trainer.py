@@ -32,6 +32,7 @@ from engine import (
     optimization,
     plots,
     progress,
+    report,
     runtime,
     tfrecords,
 )
@@ -134,6 +135,9 @@ def describe_environment(
             "channels": manifest.channels,
             "keep_aspect_ratio": manifest.keep_aspect_ratio,
             "resize_method": manifest.resize_method,
+            "group_by": manifest.group_by,
+            "seed": manifest.seed,
+            "warnings": list(manifest.warnings),
             "splits": {
                 name: {"num_examples": one.num_examples, "class_counts": dict(one.class_counts)}
                 for name, one in manifest.splits.items()
@@ -255,6 +259,7 @@ class _Session:
                 "parameters": self._model.count_params(),
             },
         )
+        report.write_report(self._run)
         return dataclasses.replace(result, threshold=threshold)
 
     def close(self) -> None:
@@ -451,10 +456,10 @@ def _check_trainable(manifest: Manifest, config: TrainConfig) -> None:
     evaluation.parse_threshold_rule(config.threshold)
     input_pipeline.steps_per_epoch(manifest, "train", config.global_batch_size)
     validation = input_pipeline.split_info(manifest, "validation")
-    if config.monitor == "val_auroc" and sum(1 for n in validation.class_counts.values() if n) < 2:
+    if sum(1 for count in validation.class_counts.values() if count) < 2:
         raise UserError(
-            "--monitor val_auroc needs two classes in the validation split, which has "
-            f"{dict(validation.class_counts)}; build with a larger --validation-fraction"
+            f"the validation split has one class only, {dict(validation.class_counts)}; expected two "
+            "or more, to measure and to choose a threshold on; build with --validation-fraction 0.1"
         )
 
 

@@ -1,0 +1,131 @@
+"""`python -m engine.explain RUN PATH...`: pictures of where a run found what it predicts.
+
+Each image is drawn beside a Grad-CAM map of the evidence for its predicted class (or for --target).
+Paths are files, folders (searched through) and quoted globs. A map shows where a network looked, not
+that it looked at the right thing. Not for diagnosis.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from engine import command_line, config, progress
+from engine.run_directory import RunDirectory
+from engine.settings import ExplainConfig
+
+PROGRAM = "python -m engine.explain"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's flags."""
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description=__doc__.partition("\n\n")[2],
+        usage=f"{PROGRAM} RUN PATH [PATH ...] [--output DIR] [flags]",
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="made by engine.train")
+    parser.add_argument(
+        "paths", nargs="+", metavar="PATH", help="an image, a folder, or a glob in quotes"
+    )
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="where pictures go (default: RUN/explanations)"
+    )
+    config.add_flags(parser, ExplainConfig)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; returns its exit status, 2 if no file could be read."""
+    arguments = build_parser().parse_args(argv)
+    return command_line.run(PROGRAM, lambda: _run(arguments))
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    settings = config.from_flags(ExplainConfig, arguments)
+    from engine import explanation, image_files
+    from engine.predictor import Predictor
+
+    predictor = Predictor.load(arguments.run, batch_size=settings.batch_size)
+    names = predictor.data.class_names
+    target = target_class(settings.target, names)
+    explain = explanation.GradCam(predictor.model)
+    output = arguments.output or RunDirectory(arguments.run).path / "explanations"
+    failures = image_files.Failures()
+    images = image_files.decoded_images(
+        image_files.find_files(arguments.paths, failures),
+        failures,
+        image_size=predictor.data.image_size,
+        channels=predictor.data.channels,
+        keep_aspect_ratio=predictor.data.keep_aspect_ratio,
+        max_pixels=settings.max_pixels,
+        workers=settings.workers,
+    )
+    batches = image_files.batched(images, predictor.batch_size)
+    taken: set[str] = set()
+    for batch, probabilities in predictor.predict_batches(batches):
+        predicted = predictor.predicted_labels(probabilities)
+        shown = predicted if target is None else np.full_like(predicted, target)
+        evidence = explain(batch["image"], shown)
+        for place, path in enumerate(batch["path"]):
+            picture = output / free_name(path, taken)
+            draw(
+                picture,
+                batch["image"][place],
+                evidence[place],
+                caption=_caption(names, probabilities[place], int(predicted[place])),
+                subject=names[shown[place]],
+            )
+            print(f"{path}\t{picture}", flush=True)
+    if failures.count:
+        progress.say(f"{failures.count} not read, {len(taken)} explained")
+    if not taken:
+        raise config.UserError("none of the paths holds an image that can be read")
+    return command_line.DONE
+
+
+def target_class(text: str, class_names: tuple[str, ...]) -> int | None:
+    """The index of a class by name; None for `predicted`.
+
+    Raises:
+        UserError: no class has that name.
+    """
+    if text in class_names:
+        return class_names.index(text)
+    if text == "predicted":
+        return None
+    known = config.did_you_mean(text, ["predicted", *class_names])
+    raise config.UserError(f"--target: no class is called {text!r}{known}")
+
+
+def free_name(path: Path, taken: set[str]) -> str:
+    """`name.png`, or `name-2.png` where an image of the same name was explained; marks it taken."""
+    name, number = f"{path.stem}.png", 1
+    while name in taken:
+        number += 1
+        name = f"{path.stem}-{number}.png"
+    taken.add(name)
+    return name
+
+
+def draw(
+    path: Path, image: np.ndarray, evidence: np.ndarray, *, caption: str, subject: str
+) -> None:
+    """Draws uint8[H, W, C] beside itself under its evidence, float[h, w]."""
+    from engine import explanation, plots
+
+    pair = np.stack([explanation.as_rgb(image), explanation.overlay(image, evidence)])
+    titles = [caption, f"evidence for {subject}"]
+    plots.image_grid(pair, titles, path, columns=2, cell=3.2)
+
+
+def _caption(names: tuple[str, ...], probability: np.ndarray, predicted: int) -> str:
+    """The predicted class, and the probability: of two classes always the positive one's."""
+    if np.ndim(probability):
+        return f"{names[predicted]}, P = {probability[predicted]:.3f}"
+    return f"{names[predicted]}, P({names[1]}) = {probability:.3f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

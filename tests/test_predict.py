@@ -1,0 +1,118 @@
+"""`engine.predict` prints every readable image once, in each format, and names the others."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+
+import fake_run
+import numpy as np
+import pytest
+from PIL import Image
+
+from engine import predict
+
+LEVELS = (30, 220, 100, 200, 60)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return fake_run.make_run(tmp_path_factory.mktemp("run"), threshold=0.6)
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for i, level in enumerate(LEVELS):
+        Image.fromarray(np.full((30, 40), level, np.uint8)).save(folder / f"{i}.png")
+    return folder
+
+
+def probability(level):
+    return 1 / (1 + np.exp(4 - 8 * level / 255))
+
+
+def test_lines_hold_path_probability_and_class(run, images, capsys):
+    assert predict.main([str(run), str(images), "--batch-size", "2"]) == 0
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [line[0] for line in lines] == [str(images / f"{i}.png") for i in range(5)]
+    for (_, shown, label), level in zip(lines, LEVELS, strict=True):
+        assert float(shown) == pytest.approx(probability(level), abs=2e-3)
+        assert label == ("PNEUMONIA" if probability(level) >= 0.6 else "NORMAL")
+
+
+def test_json_is_one_document_and_agrees_with_csv(run, images, capsys):
+    assert predict.main([str(run), str(images), "--json"]) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert predict.main([str(run), str(images), "--csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert len(values) == len(rows) == 5
+    for value, row in zip(values, rows, strict=True):
+        assert list(row) == ["path", "probability", "label"]
+        assert value["path"] == row["path"] and value["label"] == row["label"]
+        assert value["probability"] == pytest.approx(float(row["probability"]))
+        assert sum(value["probabilities"].values()) == pytest.approx(1)
+        assert value["probabilities"]["PNEUMONIA"] == value["probability"]
+
+
+def test_more_classes_show_each_probability(tmp_path, images, capsys):
+    names = ("dark", "grey", "light")
+    run = fake_run.make_run(tmp_path / "run", class_names=names)
+    assert predict.main([str(run), str(images), "--csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["label"] for row in rows] == ["dark", "light", "grey", "light", "dark"]
+    for row in rows:
+        each = {name: float(row[f"probability_{name}"]) for name in names}
+        assert row["label"] == max(each, key=each.get)
+        assert float(row["probability"]) == max(each.values())
+
+
+def test_unreadable_files_are_named_and_the_others_predicted(run, images, capsys):
+    (images / "1.png").write_bytes(b"not an image")
+    assert predict.main([str(run), str(images), str(images / "absent.png")]) == 0
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == 4
+    assert str(images / "1.png") in captured.err
+    assert str(images / "absent.png") in captured.err
+    assert "2 not read, 4 predicted" in captured.err
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"], ["--csv"]])
+def test_status_2_where_nothing_could_be_read(run, tmp_path, flags, capsys):
+    bad = tmp_path / "bad.jpg"
+    bad.write_text("text", encoding="utf-8")
+    assert predict.main([str(run), str(bad), *flags]) == 2
+    captured = capsys.readouterr()
+    assert str(bad) in captured.err and "Traceback" not in captured.err
+    if flags == ["--json"]:
+        assert json.loads(captured.out) == []
+
+
+def test_globs_and_single_files_are_taken(run, images, capsys):
+    assert predict.main([str(run), str(images / "[01].png"), str(images / "4.png")]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+def test_images_over_the_limit_are_passed_over(run, images, capsys):
+    Image.fromarray(np.zeros((10, 10), np.uint8)).save(images / "small.png")
+    assert predict.main([str(run), str(images), "--max-pixels", "200"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+def test_json_and_csv_exclude_each_other(run, images):
+    with pytest.raises(SystemExit) as stop:
+        predict.main([str(run), str(images), "--json", "--csv"])
+    assert stop.value.code == 2
+
+
+def test_help_does_not_import_tensorflow():
+    program = (
+        "import sys\nfrom engine import predict, explain\n"
+        "for command in (predict, explain):\n"
+        "    try:\n        command.main(['--help'])\n"
+        "    except SystemExit as stop:\n        assert stop.code == 0\n"
+        "assert 'tensorflow' not in sys.modules and 'matplotlib' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
