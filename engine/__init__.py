@@ -3,10 +3,11 @@
 Layers, each importing only from rows below its own (held by tests/test_layers.py):
 
     commands  phantoms build_tfrecords train evaluate predict explain export
+              demo_summary
     runs      trainer builder
     parts     input_pipeline augmentation models optimization training_step callbacks runtime
               evaluation bootstrap predictor explanation image_files plots preview report
-              phantom_images phantom_folder
+              phantom_images phantom_folder shifts
     formats   image_folder tfrecords run_directory checkpoints
     ground    config settings command_line decoding files progress
 

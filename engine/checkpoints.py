@@ -49,8 +49,9 @@ def save(
     """Writes a checkpoint, then removes all but the newest `kept`."""
     path = directory / f"step-{step:08d}.npz"
     encoded = np.frombuffer(json.dumps(state).encode(), np.uint8)
+    members: dict[str, Any] = {_STATE: encoded, **arrays}
     with files.written_aside(path) as aside, open(aside, "wb") as file:
-        np.savez(file, **{_STATE: encoded}, **arrays)
+        np.savez(file, **members)
     for old in paths(directory)[:-kept]:
         old.unlink(missing_ok=True)
     return path

@@ -63,8 +63,9 @@ class SplitPredictions:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from engine import evaluation, report, tfrecords
-    from engine.predictor import DataSettings, Predictor
+    with command_line.quiet_imports():
+        from engine import evaluation, report, tfrecords
+        from engine.predictor import DataSettings, Predictor
 
     settings = config.from_flags(EvaluateConfig, arguments)
     run = RunDirectory(arguments.run)

@@ -44,8 +44,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     settings = config.from_flags(ExplainConfig, arguments)
-    from engine import explanation, image_files
-    from engine.predictor import Predictor
+    with command_line.quiet_imports():
+        from engine import explanation, image_files
+        from engine.predictor import Predictor
 
     predictor = Predictor.load(arguments.run, batch_size=settings.batch_size)
     names = predictor.data.class_names

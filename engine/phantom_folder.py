@@ -264,7 +264,7 @@ def _all_there(directory: Path, phantoms: list[Phantom]) -> bool:
 
 def _remove(directory: Path, paths: list[str]) -> None:
     """Removes the files that were made here, and the folders that this leaves empty."""
-    folders = set()
+    folders: set[Path] = set()
     for path in paths:
         (directory / path).unlink(missing_ok=True)
         folders.update((directory / path).parents)

@@ -124,7 +124,7 @@ def draw_opacity(rng: np.random.Generator, finding: str | None) -> np.ndarray:
     Returns:
         float32[CANVAS, CANVAS], each in 0..0.9, in body coordinates; zeros for healthy lungs.
     """
-    opacity = np.zeros((CANVAS, CANVAS), np.float32)
+    opacity: np.ndarray = np.zeros((CANVAS, CANVAS), np.float32)
     if finding is None:
         return opacity
     if finding == "bacteria":
@@ -307,8 +307,8 @@ def _body_from_pixels(view: View) -> tuple[float, float, float, float, float, fl
 def _body_grid(view: View) -> tuple[np.ndarray, np.ndarray]:
     """Body coordinates x and y of each pixel, float32[H, W]."""
     a, b, c, d, e, f = (np.float32(value) for value in _body_from_pixels(view))
-    columns = np.arange(view.width, dtype=np.float32)[None, :]
-    rows = np.arange(view.height, dtype=np.float32)[:, None]
+    columns: np.ndarray = np.arange(view.width, dtype=np.float32)[None, :]
+    rows: np.ndarray = np.arange(view.height, dtype=np.float32)[:, None]
     return a * columns + (b * rows + c), d * columns + (e * rows + f)
 
 

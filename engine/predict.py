@@ -47,8 +47,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     settings = config.from_flags(PredictConfig, arguments)
-    from engine import image_files
-    from engine.predictor import Predictor
+    with command_line.quiet_imports():
+        from engine import image_files
+        from engine.predictor import Predictor
 
     predictor = Predictor.load(arguments.run, batch_size=settings.batch_size)
     kind = JsonWriter if arguments.json else CsvWriter if arguments.csv else TextWriter

@@ -252,3 +252,84 @@ class ExplainConfig(PredictConfig):
     target: str = setting(
         "predicted", metavar="CLASS", help="the class to show the evidence for, or predicted"
     )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BuildConfig(Config):
+    """How an image folder becomes shards."""
+
+    image_size: tuple[int, int] = setting(
+        (224, 224),
+        parse=parse_image_size,
+        metavar="N|HxW",
+        help="pixels that every image is resized to, antialiased",
+    )
+    channels: int = setting(1, choices=(1, 3), help="1 grey, 3 colour")
+    keep_aspect_ratio: bool = setting(
+        False, help="fit images inside and pad with black instead of stretching them"
+    )
+    encoding: str = setting(
+        "raw",
+        choices=("raw", "png", "jpeg"),
+        help="how shards hold pixels; raw trains fastest, png halves the disk space",
+    )
+    jpeg_quality: int = setting(
+        95, minimum=1, maximum=100, help="with --encoding jpeg, the only one that loses anything"
+    )
+    validation_fraction: float | None = setting(
+        None,
+        minimum=0,
+        maximum=0.9,
+        help="share of train to hold back as validation, by class and patient, a validation folder "
+        "joining train first; none: 0.1 where there is no validation folder",
+    )
+    test_fraction: float | None = setting(
+        None,
+        minimum=0,
+        maximum=0.9,
+        help="share of train to hold back as test; none: 0.1 where there are class folders only",
+    )
+    group_by: str = setting(
+        "patient",
+        metavar="patient|none|REGEX",
+        help="which images a split keeps together: patient reads the names of the public chest "
+        "X-ray set; a regular expression's group is the id, sought in the file name, then in the "
+        "path",
+    )
+    on_leak: str = setting(
+        "warn",
+        choices=("warn", "fail", "drop"),
+        help="when a patient or a duplicate stands in two of the folders' own splits; drop leaves "
+        "out train's images for those in validation, and either's for those in test",
+    )
+    on_error: str = setting(
+        "skip",
+        choices=("skip", "fail"),
+        help="leave bad images out, named in rejected.csv, or stop at the first",
+    )
+    max_pixels: int = setting(
+        80_000_000, minimum=1, help="larger images are left out, as decompression bombs"
+    )
+    shard_size_mb: float = setting(
+        64, above=0, maximum=16384, help="size of a shard that the builder aims at, megabytes"
+    )
+    seed: int = setting(
+        0, minimum=0, maximum=2**31 - 1, help="seed of the splits drawn and the order in shards"
+    )
+    workers: int | None = setting(
+        None, minimum=1, maximum=256, help="processes that decode; none: one a core"
+    )
+    overwrite: bool = setting(False, help="start anew where SHARDS holds another build")
+    verify: bool = setting(
+        False, help="re-read every shard against its checksum and count; checks a finished build too"
+    )
+    repair: bool = setting(False, help="verify, and rebuild the shards that are damaged")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        held = (self.validation_fraction or 0) + (self.test_fraction or 0)
+        if held > 0.9:
+            raise UserError(
+                f"--validation-fraction and --test-fraction: got {self.validation_fraction} and "
+                f"{self.test_fraction}, must leave at least a tenth for train"
+            )

@@ -1,0 +1,142 @@
+"""`python -m benchmarks [SUITE ...]`: images/s of each stage, what limits training, and the peers.
+
+Every figure is a median over runs that took turns with what they are compared to. Without --images
+or --shards, phantoms are drawn once and kept.
+"""
+
+import argparse
+import importlib
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.settings import BenchmarkConfig
+from engine import command_line, config, progress
+
+PROGRAM = "python -m benchmarks"
+SUITES = {
+    "build": "originals to shards, against decoding alone",
+    "input": "memory and streaming tier, against NumPy and image_dataset_from_directory",
+    "augment": "the fused augmentation against Keras' layers in a row",
+    "step": "the training step alone: precision, XLA, batch size",
+    "train": "training on real input, its verdict, and the usual Keras 2 script",
+    "latency": "predicting one image, and a batch",
+    "scaling": "cost as the data grows, and over workers and devices",
+    "peers": "every installed peer's loader on the same images",
+    "accuracy": "minutes to a held-out AUROC",
+}
+DEFAULT_SUITES = ("input", "augment", "step", "train", "latency")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's flags."""
+    suites = "\n".join(f"  {name:10}{what}" for name, what in SUITES.items())
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description=__doc__.partition("\n")[0],
+        epilog=f"suites (default: {' '.join(DEFAULT_SUITES)}; all for all):\n{suites}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("suites", nargs="*", metavar="SUITE", help="what to measure; see below")
+    parser.add_argument("--images", type=Path, metavar="DIR", help="an image folder to measure on")
+    parser.add_argument("--shards", type=Path, metavar="DIR", help="shards to measure on")
+    parser.add_argument(
+        "--workdir",
+        type=Path,
+        metavar="DIR",
+        default=Path("data/benchmarks"),
+        help="where phantoms, shards and peers' formats are kept (default: data/benchmarks)",
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="DIR", help="write SUITE.json for each suite into DIR"
+    )
+    parser.add_argument("--plots", type=Path, metavar="DIR", help="draw figures into DIR")
+    config.add_flags(parser, BenchmarkConfig)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    arguments = build_parser().parse_args(argv)
+    return command_line.run(PROGRAM, lambda: _run(arguments, argv))
+
+
+def chosen_suites(names: list[str]) -> list[str]:
+    """The suites asked for, in the order given, each once.
+
+    Raises:
+        UserError: there is no such suite.
+    """
+    if not names:
+        return list(DEFAULT_SUITES)
+    if names == ["all"]:
+        return list(SUITES)
+    for name in names:
+        if name not in SUITES:
+            raise config.UserError(
+                f"no suite is called {name!r}{config.did_you_mean(name, list(SUITES))}"
+            )
+    return list(dict.fromkeys(names))
+
+
+def _run(arguments: argparse.Namespace, argv: list[str] | None) -> int:
+    settings = config.from_flags(BenchmarkConfig, arguments)
+    suites = chosen_suites(arguments.suites)
+    with command_line.quiet_imports():
+        from benchmarks import reports, workload
+        from benchmarks.context import Context
+        from engine import runtime
+
+    data = workload.prepare(
+        images=arguments.images,
+        shards=arguments.shards,
+        workdir=arguments.workdir,
+        image_size=settings.image_size,
+        num_images=min(settings.num_images, 512) if settings.quick else settings.num_images,
+        tell=progress.say,
+    )
+    command = shlex.join([*PROGRAM.split(), *(sys.argv[1:] if argv is None else argv)])
+    console = reports.make_console()
+    finished = []
+    for name in suites:
+        report, busy = _measure(name, Context(data, settings, progress.say))
+        finished.append(report)
+        reports.print_report(report, console)
+        if busy["others_share_of_cores"] is not None:
+            console.print(
+                f"other work took {busy['others_share_of_cores']:.0%} of the cores meanwhile"
+            )
+        if arguments.json is not None:
+            context = {
+                "command": command,
+                "machine": runtime.describe_machine(),
+                "data": data.describe(),
+                "settings": settings.to_json(),
+                "busy": busy,
+            }
+            progress.say(f"wrote {reports.write_json(report, arguments.json, context)}")
+    if arguments.plots is not None:
+        from benchmarks import figures
+
+        for path in figures.draw(finished, arguments.plots):
+            progress.say(f"drew {path}")
+    return command_line.DONE
+
+
+def _measure(name: str, context: Any) -> tuple[Any, dict[str, Any]]:
+    """A suite's report, and how busy other work kept the machine meanwhile."""
+    from benchmarks import process
+
+    bystanders = process.Bystanders()
+    report = importlib.import_module(f"benchmarks.suites.{name}").run(context)
+    share = bystanders.share()
+    return report, {
+        "others_share_of_cores": None if share is None else round(share, 2),
+        "load_average": [round(load, 2) for load in os.getloadavg()],
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+"""What every suite is handed: the workload, the settings, and where progress goes."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from benchmarks import harness, peers, process
+from benchmarks.harness import Measurement, Side
+from benchmarks.peer_process import PeerError, PeerProcess
+from benchmarks.reports import Report
+from benchmarks.settings import BenchmarkConfig
+from benchmarks.workload import Workload
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """A suite is `run(context) -> Report`."""
+
+    workload: Workload
+    config: BenchmarkConfig
+    tell: Callable[[str], None]
+
+    @property
+    def batch_size(self) -> int:
+        """Images a batch, no more than the training split holds."""
+        return min(self.config.global_batch_size, self.workload.num_images)
+
+    def measure(self, sides: Sequence[Side]) -> list[Measurement]:
+        """Times sides against each other, as long and as often as the settings say."""
+        return harness.measure(sides, **self.config.measuring, tell=self.tell)  # type: ignore[arg-type]
+
+    def request(self, **options: Any) -> peers.Request:
+        """What a peer is asked for."""
+        return peers.Request(
+            folder=self.workload.folder,
+            shards=self.workload.shards,
+            scratch=self.workload.scratch,
+            image_shape=options.pop("image_shape", self.workload.manifest.image_shape),
+            batch_size=options.pop("batch_size", self.batch_size),
+            workers=process.usable_cores(),
+            **options,
+        )
+
+    def open_peer(
+        self,
+        name: str,
+        stack: contextlib.ExitStack,
+        report: Report,
+        *,
+        title: str | None = None,
+        group: str = "",
+        **options: Any,
+    ) -> Side | None:
+        """A side that runs in the peer's own process; None, noted in `report`, if it cannot."""
+        title = title or peers.load(name).TITLE
+        self.tell(f"opening {title}")
+        try:
+            opened = stack.enter_context(PeerProcess(name, self.request(**options).to_json()))
+            opened.run(1)  # some break down only at their first batch
+        except PeerError as error:
+            report.skipped[title] = str(error)
+            return None
+        return Side(title, opened.run, group)

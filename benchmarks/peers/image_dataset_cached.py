@@ -1,0 +1,20 @@
+"""Keras 3 `image_dataset_from_directory` with `.cache().shuffle().prefetch()`, as tutorials have it.
+
+Batches are made once, cached as float32, and come in another order each epoch.
+"""
+
+from collections.abc import Callable
+
+from benchmarks.peers import Request, image_dataset
+
+TITLE = "image_dataset_from_directory, cached"
+REQUIRES = image_dataset.REQUIRES
+PACKED = False
+
+
+def open(request: Request) -> Callable[[int], int]:
+    """Epochs -> images; the first fills the cache."""
+    import tensorflow as tf
+
+    dataset = image_dataset.make_dataset(request)
+    return image_dataset.epochs_of(dataset.cache().shuffle(1000).prefetch(tf.data.AUTOTUNE))

@@ -1,0 +1,79 @@
+"""Keras 2 `ImageDataGenerator.flow_from_directory` (package tf-keras), as X-ray tutorials write it."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks.peers import Request
+
+TITLE = "Keras 2 ImageDataGenerator"
+REQUIRES = ("tf_keras", "tensorflow", "PIL", "scipy")
+PACKED = False
+
+
+def open(request: Request) -> Callable[[int], int]:
+    """Passes of 5 batches -> images; a whole epoch takes 10 s."""
+    flow = _flow(request)
+
+    def run(passes: int) -> int:
+        return sum(len(next(flow)[0]) for _ in range(passes * 5))
+
+    return run
+
+
+def open_training(request: Request) -> Callable[[int], int]:
+    """The usual script: compile, then `fit` on the generator, float32, Adam; passes of 8 steps.
+
+    `fit` opens its queue anew with every call and drops what is left in it, so the queue holds 2
+    batches rather than 10: in a long epoch its length changes nothing, here it would be lost work.
+    """
+    flow = _flow(request)
+    model = _tutorial_network(request.image_shape)
+    steps = min(8, len(flow) - 1)
+
+    def run(passes: int) -> int:
+        model.fit(flow, steps_per_epoch=steps * passes, epochs=1, verbose=0, max_queue_size=2)
+        return steps * passes * request.batch_size
+
+    return run
+
+
+def _flow(request: Request) -> Any:
+    from tf_keras.preprocessing.image import ImageDataGenerator
+
+    augmentation = {}
+    if request.augment:
+        augmentation = {
+            "rotation_range": 20,
+            "shear_range": 0.2,
+            "zoom_range": 0.2,
+            "width_shift_range": 0.1,
+            "height_shift_range": 0.1,
+            "horizontal_flip": True,
+        }
+    return ImageDataGenerator(rescale=1 / 255, **augmentation).flow_from_directory(
+        os.fspath(request.folder),
+        target_size=request.size,
+        color_mode="grayscale" if request.grey else "rgb",
+        batch_size=request.batch_size,
+        class_mode="binary",
+    )
+
+
+def _tutorial_network(image_shape: tuple[int, int, int]) -> Any:
+    from tf_keras import Sequential, layers
+
+    model = Sequential(
+        [
+            layers.Conv2D(32, 3, activation="relu", input_shape=image_shape),
+            layers.MaxPooling2D(),
+            layers.Conv2D(64, 3, activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Flatten(),
+            layers.Dense(128, activation="relu"),
+            layers.Dropout(0.5),
+            layers.Dense(1, activation="sigmoid"),
+        ]
+    )
+    model.compile(optimizer="adam", loss="binary_crossentropy", metrics=["accuracy"])
+    return model

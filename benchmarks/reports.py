@@ -1,0 +1,191 @@
+"""What a suite found: rows, ratios and a sentence or two; as tables for people, JSON for the rest."""
+
+import dataclasses
+import datetime
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from benchmarks.harness import Measurement, Ratio
+from engine import files
+
+WIDTH = 80  # columns, where output is no terminal
+
+
+@dataclasses.dataclass
+class Report:
+    """The findings of one suite.
+
+    Attributes:
+        suite: its name; the JSON file is called by it.
+        question: one line that says what was measured.
+        ratios: comparisons worth a line, with what they have to be.
+        figures: further numbers under stable names (`auroc`, `minutes to 0.98`, ...).
+        skipped: what was not measured, and why.
+        sentences: conclusions in words.
+    """
+
+    suite: str
+    question: str
+    measurements: list[Measurement] = dataclasses.field(default_factory=list)
+    ratios: list[Ratio] = dataclasses.field(default_factory=list)
+    figures: dict[str, float] = dataclasses.field(default_factory=dict)
+    skipped: dict[str, str] = dataclasses.field(default_factory=dict)
+    sentences: list[str] = dataclasses.field(default_factory=list)
+
+    def find(self, name: str, group: str | None = None) -> Measurement:
+        """The measurement of that name (and group); raises `KeyError` if there is none."""
+        for one in self.measurements:
+            if one.name == name and group in (None, one.group):
+                return one
+        raise KeyError(name)
+
+    def to_json(self, context: Mapping[str, Any]) -> dict[str, Any]:
+        """JSON values; `context` (command, machine, settings) goes in front of the findings."""
+        return {
+            "suite": self.suite,
+            "question": self.question,
+            "measured_at": datetime.datetime.now(datetime.timezone.utc).isoformat(
+                timespec="seconds"
+            ),
+            **context,
+            "rows": [_row(one) for one in self.measurements],
+            "ratios": [_ratio(one) for one in self.ratios],
+            "figures": {name: _rounded(value) for name, value in self.figures.items()},
+            "skipped": self.skipped,
+            "sentences": self.sentences,
+        }
+
+
+def write_json(report: Report, directory: Path, context: Mapping[str, Any]) -> Path:
+    """Writes `<suite>.json` into `directory`, whole or not at all."""
+    path = directory / f"{report.suite}.json"
+    files.write_json(path, report.to_json(context))
+    return path
+
+
+def make_console(stream: Any = None) -> Console:
+    """A console as wide as the terminal, or 80 columns where there is none."""
+    console = Console(file=stream, highlight=False)
+    return console if console.is_terminal else Console(file=stream, highlight=False, width=WIDTH)
+
+
+def print_report(report: Report, console: Console) -> None:
+    """Prints the tables and sentences of a report."""
+    console.print(f"\n[bold]{escape(report.suite)}[/bold]: {escape(report.question)}")
+    if report.measurements:
+        console.print(_rows_table(report.measurements))
+    if report.ratios:
+        console.print(_ratios_table(report.ratios))
+    if report.figures:
+        console.print(_figures_table(report.figures))
+    for name, reason in report.skipped.items():
+        console.print(f"skipped {escape(name)}: {escape(reason)}")
+    noisy = [one.name for one in report.measurements if one.images_per_second.noisy]
+    if noisy:
+        console.print(
+            f"~ marks figures too noisy to lean on ({len(noisy)} of {len(report.measurements)}): "
+            "rely on ratios, give more --repeats, or free the machine"
+        )
+    for sentence in report.sentences:
+        console.print(f"[bold]{escape(sentence)}[/bold]")
+
+
+def _rows_table(measurements: Sequence[Measurement]) -> Table:
+    table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1))
+    table.add_column("what", ratio=1, overflow="fold")
+    for heading in ("images/s", "90 % interval", "CPU s/1000", "peak MiB"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    group = None
+    for one in measurements:
+        if one.group != group and one.group:
+            table.add_row(f"[italic]{escape(one.group)}[/italic]")
+        group = one.group
+        speed = one.images_per_second
+        table.add_row(
+            ("  " if group else "") + escape(one.name),
+            ("~" if speed.noisy else "") + number(speed.median),
+            f"{number(speed.low)}-{number(speed.high)}",
+            f"{one.cpu_seconds_per_1000_images:.3g}",
+            f"{one.peak_memory_bytes / 2**20:,.0f}",
+        )
+    return table
+
+
+def _ratios_table(ratios: Sequence[Ratio]) -> Table:
+    table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1))
+    table.add_column("ratio, pair by pair", ratio=1, overflow="fold")
+    for heading in ("times", "90 % interval", "asked", ""):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for one in ratios:
+        spread = one.spread
+        table.add_row(
+            f"{escape(one.side)} / {escape(one.other)}",
+            times(spread.median),
+            f"{times(spread.low)}-{times(spread.high)}",
+            "" if one.required is None else f"{one.required:g}",
+            one.conclusion,
+        )
+    return table
+
+
+def _figures_table(figures: Mapping[str, float]) -> Table:
+    table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1))
+    table.add_column("figure", ratio=1, overflow="fold")
+    table.add_column("value", justify="right", no_wrap=True)
+    for name, value in figures.items():
+        table.add_row(escape(name), f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}")
+    return table
+
+
+def number(value: float) -> str:
+    """Images/s in three significant digits, without false ones: `34.1`, `5,410`, `82,300`."""
+    if value >= 1000:
+        digits = len(str(int(value))) - 3
+        return f"{round(value / 10**digits) * 10**digits:,}"
+    return f"{value:.3g}"
+
+
+def times(value: float) -> str:
+    """A ratio: `0.72`, `4.10`, `23.5`."""
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}"
+
+
+def _row(one: Measurement) -> dict[str, Any]:
+    speed = one.images_per_second
+    return {
+        "group": one.group,
+        "name": one.name,
+        "images_per_second": _rounded(speed.median),
+        "low": _rounded(speed.low),
+        "high": _rounded(speed.high),
+        "noisy": speed.noisy,
+        "cpu_seconds_per_1000_images": _rounded(one.cpu_seconds_per_1000_images),
+        "peak_memory_mib": round(one.peak_memory_bytes / 2**20),
+        "warmup_seconds": _rounded(one.warmup_seconds),
+        "runs": [
+            {"images": sample.images, "seconds": _rounded(sample.seconds)} for sample in one.samples
+        ],
+    }
+
+
+def _ratio(one: Ratio) -> dict[str, Any]:
+    return {
+        "of": one.side,
+        "to": one.other,
+        "median": _rounded(one.spread.median),
+        "low": _rounded(one.spread.low),
+        "high": _rounded(one.spread.high),
+        "pairs": one.spread.count,
+        "required": one.required,
+        "conclusion": one.conclusion,
+    }
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.4g}")

@@ -1,0 +1,152 @@
+"""`augment`: one fused warp and tone against Keras' random layers in a row, on the same batch.
+
+The Keras side is what its documentation shows: random layers called with `training=True` on a batch
+of float32 images, inside a graph. The engine's side holds everything it adds to a step: the host's
+draws, the cast from uint8, the warp and the tone.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from benchmarks import harness
+from benchmarks.context import Context
+from benchmarks.harness import Side
+from benchmarks.reports import Report
+from engine import augmentation
+from engine.augmentation import PRESETS, Strengths
+
+PRESETS_MEASURED = ("tutorial", "strong")
+
+
+def run(context: Context) -> Report:
+    """Measures each preset, and the host's draws alone."""
+    report = Report("augment", "images/s of augmentation alone, one batch again and again")
+    images = context.workload.images[: context.batch_size]
+    for preset in PRESETS_MEASURED:
+        sides = [
+            Side("engine, fused", fused(images, PRESETS[preset]), preset),
+            Side("Keras layers in a row", keras_layers(images, PRESETS[preset]), preset),
+        ]
+        measured = context.measure(sides)
+        report.measurements += measured
+        ratio = harness.compare(*measured, required=5.0)
+        report.ratios.append(_named(ratio, preset))
+    draws = Side("engine, host draws only", host_draws(images, PRESETS["strong"]), "strong")
+    report.measurements += context.measure([draws])
+    report.sentences.append(f"Keras layers: {', '.join(layer_names(PRESETS['strong']))}")
+    return report
+
+
+def fused(images: np.ndarray, strengths: Strengths) -> Callable[[int], int]:
+    """The engine's draws and pixels: passes over the batch -> images."""
+
+    def augment(batch: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        draws = _draw(batch, step, strengths)
+        return augmentation.apply({"image": batch, **draws})
+
+    return _repeated(augment, tf.constant(images))
+
+
+def host_draws(images: np.ndarray, strengths: Strengths) -> Callable[[int], int]:
+    """The engine's draws alone."""
+    return _repeated(
+        lambda batch, step: tf.concat(list(_draw(batch, step, strengths).values()), axis=1),
+        tf.constant(images),
+    )
+
+
+def keras_layers(images: np.ndarray, strengths: Strengths) -> Callable[[int], int]:
+    """Keras' random layers of the same strengths, one after the other."""
+    layers = make_layers(strengths)
+
+    def augment(batch: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        for layer in layers:
+            batch = layer(batch, training=True)
+        return batch
+
+    return _repeated(augment, tf.constant(images, tf.float32))
+
+
+def make_layers(strengths: Strengths) -> list[Any]:
+    """The Keras layers that do what `strengths` ask for; those this Keras does not have are left out.
+
+    Blur and gamma have no counterpart among them, so the engine does more in `strong`.
+    """
+    common = {"fill_mode": "constant"}
+    wanted: list[tuple[str, bool, dict[str, Any]]] = [
+        (
+            "RandomRotation",
+            bool(strengths.rotation),
+            {"factor": strengths.rotation / 360, **common},
+        ),
+        (
+            "RandomTranslation",
+            bool(strengths.height_shift or strengths.width_shift),
+            {
+                "height_factor": strengths.height_shift,
+                "width_factor": strengths.width_shift,
+                **common,
+            },
+        ),
+        (
+            "RandomZoom",
+            bool(strengths.zoom),
+            {
+                "height_factor": (-strengths.zoom, strengths.zoom),
+                "width_factor": (-strengths.zoom, strengths.zoom),
+                **common,
+            },
+        ),
+        ("RandomShear", bool(strengths.shear), {"x_factor": strengths.shear, **common}),
+        ("RandomFlip", strengths.horizontal_flip, {"mode": "horizontal"}),
+        (
+            "RandomBrightness",
+            bool(strengths.brightness),
+            {"factor": strengths.brightness, "value_range": (0, 255)},
+        ),
+        (
+            "RandomContrast",
+            bool(strengths.contrast),
+            {"factor": strengths.contrast, "value_range": (0, 255)},
+        ),
+    ]
+    return [
+        getattr(keras.layers, name)(**options)
+        for name, asked, options in wanted
+        if asked and hasattr(keras.layers, name)
+    ]
+
+
+def layer_names(strengths: Strengths) -> list[str]:
+    """The class names of `make_layers`."""
+    return [type(layer).__name__ for layer in make_layers(strengths)]
+
+
+def _draw(batch: tf.Tensor, step: tf.Tensor, strengths: Strengths) -> dict[str, tf.Tensor]:
+    positions = tf.range(batch.shape[0], dtype=tf.int64) + step * batch.shape[0]
+    height, width = batch.shape[1:3]
+    return augmentation.draw(
+        positions, seed=0, epoch=0, image_size=(height, width), strengths=strengths
+    )
+
+
+def _repeated(
+    augment: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], batch: tf.Tensor
+) -> Callable[[int], int]:
+    """Runs `augment` on the batch, 4 times a pass; one value of each result comes to the host."""
+    compute = tf.function(lambda batch, step: augment(batch, step)[0, ..., 0])
+
+    def run(passes: int) -> int:
+        for step in range(4 * passes):
+            compute(batch, tf.constant(step, tf.int64)).numpy()
+        return 4 * passes * int(batch.shape[0])
+
+    return run
+
+
+def _named(ratio: harness.Ratio, preset: str) -> harness.Ratio:
+    return harness.Ratio(f"{preset}: {ratio.side}", ratio.other, ratio.spread, ratio.required)

@@ -1,0 +1,146 @@
+"""`input`: what the input gives when nothing else is done.
+
+Two groups, each measured with its sides taking turns. In the first every image lies decoded in
+memory, or is decoded from its file each epoch, as peers do; the ceiling is NumPy copying the same
+batches. In the second everything is read from shards (in the page cache); the ceiling is reading the
+serialized records and throwing them away.
+"""
+
+import contextlib
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from benchmarks import consuming, harness
+from benchmarks.context import Context
+from benchmarks.harness import Side
+from benchmarks.reports import Report
+from benchmarks.workload import SPLIT
+from engine import input_pipeline
+
+MEMORY, SHARDS = "from memory, shuffled", "from shards in the page cache"
+TIER, STREAM = "engine, memory tier", "engine, streaming tier"
+COPY, RECORDS = "NumPy copying the same batches", "serialized records only"
+CACHE = "tf.data: cache of uint8 examples, shuffle, batch"
+KERAS = "image_dataset_from_directory"
+KERAS_CACHED = "image_dataset_from_directory, cached"
+
+
+def run(context: Context) -> Report:
+    """Measures both groups, then sweeps batch sizes."""
+    report = Report("input", "images/s of the input alone, read as a training step reads it")
+    _from_memory(context, report)
+    _from_shards(context, report)
+    if not context.config.quick:
+        _sweep(context, report)
+    return report
+
+
+def _from_memory(context: Context, report: Report) -> None:
+    batch_size = context.batch_size
+    with contextlib.ExitStack() as stack:
+        sides = [
+            Side(COPY, numpy_copy(context.workload.images, batch_size), MEMORY),
+            Side(TIER, engine_tier(context, "memory", batch_size), MEMORY),
+            Side(CACHE, cached_examples(context.workload.images, batch_size), MEMORY),
+            context.open_peer("image_dataset", stack, report, title=KERAS, group=MEMORY),
+            context.open_peer(
+                "image_dataset_cached", stack, report, title=KERAS_CACHED, group=MEMORY
+            ),
+        ]
+        measured = context.measure([side for side in sides if side is not None])
+    report.measurements += measured
+    tier = report.find(TIER)
+    asked = {COPY: 0.6, CACHE: 1.0, KERAS: 6.0, KERAS_CACHED: 1.0}
+    report.ratios += [
+        harness.compare(tier, one, required=asked[one.name]) for one in measured if one is not tier
+    ]
+
+
+def _from_shards(context: Context, report: Report) -> None:
+    steps = context.workload.num_images // context.batch_size
+    records = serialized_records(context).batch(context.batch_size, drop_remainder=True)
+    sides = [
+        Side(
+            RECORDS,
+            consuming.endless(
+                records.repeat().prefetch(input_pipeline.PREFETCHED_BATCHES),
+                steps=steps,
+                batch_size=context.batch_size,
+            ),
+            SHARDS,
+        ),
+        Side(STREAM, engine_tier(context, "streaming", context.batch_size), SHARDS),
+        Side("engine, loading into memory", _load(context), SHARDS),
+    ]
+    measured = context.measure(sides)
+    report.measurements += measured
+    report.ratios.append(harness.compare(report.find(STREAM), report.find(RECORDS), required=0.75))
+
+
+def _sweep(context: Context, report: Report) -> None:
+    sizes = [size for size in (16, 32, 64, 128, 256) if size <= context.workload.num_images]
+    for tier in ("memory", "streaming"):
+        sides = [
+            Side(f"batch {size}", engine_tier(context, tier, size), f"{tier} tier, batch sizes")
+            for size in sizes
+        ]
+        report.measurements += context.measure(sides)
+
+
+def engine_tier(context: Context, tier: str, batch_size: int) -> Callable[[int], int]:
+    """The engine's training batches without augmentation: passes -> images."""
+    workload = context.workload
+    dataset = input_pipeline.make_train_dataset(
+        workload.shards, split=SPLIT, global_batch_size=batch_size, cache=tier
+    )
+    steps = input_pipeline.steps_per_epoch(workload.manifest, SPLIT, batch_size)
+    return consuming.endless(dataset, steps=steps, batch_size=batch_size)
+
+
+def numpy_copy(images: np.ndarray, batch_size: int) -> Callable[[int], int]:
+    """Copies shuffled batches of images in memory: passes -> images."""
+    rng = np.random.default_rng(0)
+    steps = len(images) // batch_size
+
+    def run(passes: int) -> int:
+        for _ in range(passes):
+            order = rng.permutation(len(images))
+            for step in range(steps):
+                np.take(images, order[step * batch_size : (step + 1) * batch_size], axis=0)
+        return passes * steps * batch_size
+
+    return run
+
+
+def cached_examples(images: np.ndarray, batch_size: int) -> Callable[[int], int]:
+    """What a careful user of tf.data writes for images in memory: passes -> images."""
+    dataset = (
+        tf.data.Dataset.from_tensor_slices(images)
+        .cache()
+        .shuffle(len(images), seed=0)
+        .batch(batch_size, drop_remainder=True, num_parallel_calls=2)
+        .prefetch(tf.data.AUTOTUNE)
+    )
+    return consuming.finite(dataset)
+
+
+def serialized_records(context: Context) -> tf.data.Dataset:
+    """The records of the training split, unparsed, from several files at once."""
+    workload = context.workload
+    paths = input_pipeline.shard_paths(workload.shards, workload.manifest, SPLIT)
+    return tf.data.Dataset.from_tensor_slices(paths).interleave(
+        lambda path: tf.data.TFRecordDataset(path, buffer_size=8 << 20),
+        cycle_length=min(input_pipeline.READ_CYCLE, len(paths)),
+        block_length=input_pipeline.READ_BLOCK,
+        num_parallel_calls=2,
+        deterministic=True,
+    )
+
+
+def _load(context: Context) -> Callable[[int], int]:
+    def run(passes: int) -> int:
+        return sum(len(context.workload.images) for _ in range(passes))
+
+    return run

@@ -1,0 +1,85 @@
+"""`step`: the training step on one batch that is already on the device, the ceiling of all training.
+
+Swept over precision, XLA and batch size; and the default network against the same layers as plain
+Keras in float32, trained by `Model.fit` on the same batch.
+"""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from benchmarks import harness, training
+from benchmarks.context import Context
+from benchmarks.harness import Side
+from benchmarks.reports import Report
+from engine import models, trainer
+from engine.settings import TrainConfig
+
+PLAIN, DEFAULT = "plain Keras, float32, Model.fit", "engine, default settings"
+PLAIN_AUGMENT, NO_AUGMENT = "engine, no augmentation", "no augmentation"
+
+
+def run(context: Context) -> Report:
+    """Measures the default network, then the sweep."""
+    report = Report("step", "images/s of the training step alone, one batch on the device")
+    default = TrainConfig(global_batch_size=context.batch_size)
+    sides = [
+        Side(DEFAULT, _step(context, default), "default network"),
+        Side(PLAIN_AUGMENT, _step(context, default, augment="none"), "default network"),
+        Side(PLAIN, plain_keras(context, default), "default network"),
+    ]
+    measured = context.measure(sides)
+    report.measurements += measured
+    report.ratios += [
+        harness.compare(measured[1], measured[2], required=2.0),
+        harness.compare(measured[0], measured[1]),
+    ]
+    if not context.config.quick:
+        _sweep(context, report, default)
+    return report
+
+
+def plain_keras(context: Context, config: TrainConfig) -> Callable[[int], int]:
+    """The same layers, float32, compiled and fitted as the Keras documentation shows."""
+    network = models.training_model(trainer.build_model(config, context.workload.manifest))
+    loss = (
+        keras.losses.BinaryCrossentropy(from_logits=True)
+        if network.output_shape[-1] == 1
+        else keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    )
+    network.compile(optimizer="adam", loss=loss, jit_compile=False)
+    images = context.workload.images[: config.global_batch_size].astype(np.float32)
+    labels = np.arange(len(images)) % 2
+    dataset = tf.data.Dataset.from_tensors((images, labels)).repeat()
+
+    def run(passes: int) -> int:
+        network.fit(dataset, steps_per_epoch=8 * passes, epochs=1, verbose=0)
+        return 8 * passes * len(images)
+
+    return run
+
+
+def _sweep(context: Context, report: Report, config: TrainConfig) -> None:
+    modes = [
+        ("float32", {"precision": "float32"}),
+        ("mixed_bfloat16", {"precision": "mixed_bfloat16"}),
+        ("float32, XLA", {"precision": "float32", "jit_compile": "on", "augment": "none"}),
+    ]
+    group = "precision and XLA"
+    sides = [Side(name, _step(context, config, **mode), group) for name, mode in modes]
+    report.measurements += context.measure(sides)
+    sizes = [size for size in (16, 32, 128) if size <= context.workload.num_images]
+    sides = [
+        Side(f"batch {size}", _step(context, config, global_batch_size=size), "batch sizes")
+        for size in sizes
+    ]
+    report.measurements += context.measure(sides)
+
+
+def _step(context: Context, config: TrainConfig, **changes: object) -> Callable[[int], int]:
+    import dataclasses
+
+    changed = dataclasses.replace(config, **changes)  # type: ignore[arg-type]
+    return training.open_training(context, changed, synthetic=True, steps_a_pass=2)

@@ -1,0 +1,91 @@
+"""`train`: the step fed with real input, against its own ceiling and against the usual script.
+
+The ceiling is the same step on a batch that is already on the device. The usual script is the one
+that most X-ray tutorials print: Keras 2, `ImageDataGenerator`, the `tutorial` network, float32, Adam;
+the engine trains the same network with the same kinds of augmentation, the same optimizer without
+clipping or averaging, in the precision that `--precision auto` takes on this machine.
+"""
+
+import contextlib
+
+from benchmarks import harness, training
+from benchmarks.context import Context
+from benchmarks.harness import Side
+from benchmarks.reports import Report
+from benchmarks.suites import input as input_suite
+from engine.diagnosis import verdict
+from engine.settings import TrainConfig
+
+REAL, SYNTHETIC = "real input, cached epochs", "one batch on the device"
+ENGINE, SCRIPT = "engine", "usual script, Keras 2 ImageDataGenerator"
+SCRIPT_RGB = "usual script, as printed (3 channels)"
+
+
+def run(context: Context) -> Report:
+    """Measures both networks against their ceilings, then the tutorial against the usual script."""
+    report = Report("train", "images/s of training, from cached epochs, augmentation included")
+    for config in (
+        TrainConfig(global_batch_size=context.batch_size, cache="memory"),
+        tutorial_config(context),
+    ):
+        _against_ceiling(context, report, config)
+    _against_script(context, report)
+    return report
+
+
+def tutorial_config(context: Context, **changes: object) -> TrainConfig:
+    """What `engine.train` is given to do what the usual script does."""
+    settings = {
+        "global_batch_size": context.batch_size,
+        "cache": "memory",
+        "model": "tutorial",
+        "augment": "tutorial",
+        "optimizer": "adam",
+        "schedule": "constant",
+        "ema": 0.0,
+        "clip_norm": 0.0,
+        "label_smoothing": 0.0,
+        "class_weights": "none",
+    }
+    return TrainConfig(**{**settings, **changes})
+
+
+def _against_ceiling(context: Context, report: Report, config: TrainConfig) -> None:
+    group = f"network {config.model}, augmentation {config.augment}"
+    sides = [
+        Side(REAL, training.open_training(context, config), group),
+        Side(SYNTHETIC, training.open_training(context, config, synthetic=True), group),
+    ]
+    real, synthetic = context.measure(sides)
+    report.measurements += [real, synthetic]
+    ratio = harness.compare(real, synthetic, required=0.95)
+    name = f"{config.model}: {real.name}"
+    report.ratios.append(harness.Ratio(name, synthetic.name, ratio.spread, ratio.required))
+    data = context.measure(
+        [Side("input alone", input_suite.engine_tier(context, "memory", context.batch_size), group)]
+    )
+    report.measurements += data
+    sentence = verdict(
+        *(one.images_per_second.median for one in (data[0], synthetic, real)),
+    )
+    report.sentences.append(f"{config.model}: {sentence}")
+
+
+def _against_script(context: Context, report: Report) -> None:
+    group = "tutorial network and augmentation"
+    height, width, _ = context.workload.manifest.image_shape
+    options = {"training": True, "augment": True, "group": group}
+    with contextlib.ExitStack() as stack:
+        config = tutorial_config(context)
+        sides = [
+            Side(ENGINE, training.open_training(context, config), group),
+            context.open_peer("keras2_generator", stack, report, title=SCRIPT, **options),
+        ]
+        if not context.config.quick:
+            options["image_shape"] = (height, width, 3)
+            sides.append(
+                context.open_peer("keras2_generator", stack, report, title=SCRIPT_RGB, **options)
+            )
+        measured = context.measure([side for side in sides if side is not None])
+    report.measurements += measured
+    report.ratios += [harness.compare(measured[0], one, required=4.0) for one in measured[1:]]

@@ -1,0 +1,100 @@
+"""The engine's training step, opened to be timed: on real input, or on one batch on the device."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from benchmarks.context import Context
+from benchmarks.workload import SPLIT
+from engine import augmentation, input_pipeline, models, optimization, runtime, trainer
+from engine.settings import TrainConfig
+from engine.training_step import TrainingStep
+
+
+def open_training(
+    context: Context, config: TrainConfig, *, synthetic: bool = False, steps_a_pass: int = 8
+) -> Callable[[int], int]:
+    """A training that goes on with every run: passes -> images.
+
+    Args:
+        config: what `engine.train` would be given.
+        synthetic: train on one batch that stays on the device, its draws included: the ceiling.
+        steps_a_pass: every step is synchronised, as in `engine.train`.
+    """
+    manifest = context.workload.manifest
+    run_on = runtime.prepare(
+        precision=config.precision,
+        jit_compile=config.jit_compile,
+        strategy=config.strategy,
+        num_logical_devices=config.num_logical_devices,
+        global_batch_size=config.global_batch_size,
+        normalization=config.normalization if config.model == "cnn" else "none",
+        seed=config.seed,
+        deterministic=config.deterministic,
+    )
+    with runtime.dtype_policy(run_on.precision), run_on.strategy.scope():
+        network = models.training_model(trainer.build_model(config, manifest))
+        optimizer = _optimizer(config, run_on.precision)
+        optimizer.build(network.trainable_variables)
+    step = TrainingStep(
+        network,
+        optimizer,
+        strategy=run_on.strategy,
+        global_batch_size=config.global_batch_size,
+        class_weights=np.ones(len(manifest.class_names), np.float32),
+        label_smoothing=config.label_smoothing,
+        clip_norm=config.clip_norm,
+        jit_compile=run_on.jit_compile,
+    )
+    dataset = training_batches(context, config)
+    batches = iter(run_on.strategy.experimental_distribute_dataset(dataset))
+    if synthetic:
+        batches = same_batch(next(batches), run_on.strategy)
+
+    def run(passes: int) -> int:
+        for _ in range(passes * steps_a_pass):
+            step.run(batches, 1)
+        return passes * steps_a_pass * config.global_batch_size
+
+    return run
+
+
+def training_batches(context: Context, config: TrainConfig) -> tf.data.Dataset:
+    """The batches `engine.train` would read."""
+    manifest = context.workload.manifest
+    return input_pipeline.make_draws_dataset(
+        context.workload.shards,
+        manifest,
+        split=SPLIT,
+        global_batch_size=config.global_batch_size,
+        seed=config.seed,
+        strengths=augmentation.strengths_from(config),
+        tier=input_pipeline.choose_tier(
+            manifest, SPLIT, cache=config.cache, memory_fraction=config.cache_memory_fraction
+        ),
+        shuffle_window=config.shuffle_window,
+        sampling=config.sampling,
+        start_step=0,
+    )
+
+
+def same_batch(batch: Any, strategy: tf.distribute.Strategy) -> Iterator[Any]:
+    """One batch for ever, without copying: its tensors are captured where they lie."""
+    dataset = tf.data.Dataset.from_tensors(batch).repeat()
+    return iter(strategy.experimental_distribute_dataset(dataset))
+
+
+def _optimizer(config: TrainConfig, precision: str) -> Any:
+    return optimization.make_optimizer(
+        config.optimizer,
+        learning_rate=config.learning_rate,
+        schedule=config.schedule,
+        steps_per_epoch=1000,
+        epochs=config.epochs,
+        warmup_epochs=config.warmup_epochs,
+        weight_decay=config.weight_decay,
+        ema=config.ema,
+        loss_scaling=precision == "mixed_float16",
+    )

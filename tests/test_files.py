@@ -1,0 +1,73 @@
+import json
+
+import pytest
+
+from engine import files
+
+
+def names(directory) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
+def test_a_file_takes_its_name_only_when_the_block_ends(tmp_path) -> None:
+    path = tmp_path / "new" / "model.keras"
+    with files.written_aside(path) as aside:
+        aside.write_bytes(b"whole")
+        assert not path.exists()
+        assert aside.parent == path.parent  # rename is atomic within one directory only
+        assert aside.suffix == ".keras"
+    assert path.read_bytes() == b"whole"
+    assert names(path.parent) == ["model.keras"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_block_that_raises_leaves_all_as_it_was(tmp_path, error) -> None:
+    path = tmp_path / "a.json"
+    files.write_json(path, 1)
+
+    def half_write() -> None:
+        with files.written_aside(path) as aside:
+            aside.write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        half_write()
+    assert files.read_json(path) == 1
+    assert names(tmp_path) == ["a.json"]
+
+
+def test_what_a_killed_writer_left_aside_is_in_nobodys_way(tmp_path) -> None:
+    path = tmp_path / "a.json"
+    (tmp_path / "a.partial.json").write_text("left by a kill")
+    files.write_json(path, {"whole": True})
+    assert files.read_json(path) == {"whole": True}
+    assert names(tmp_path) == ["a.json"]
+
+
+def test_json_round_trip_keeps_text_of_all_tongues(tmp_path) -> None:
+    value = {"name": "Röntgenbild 胸部", "values": [1, 2.5, None, True]}
+    files.write_json(tmp_path / "a.json", value)
+    assert files.read_json(tmp_path / "a.json") == value
+    text = (tmp_path / "a.json").read_text(encoding="utf-8")
+    assert text.endswith("}\n") and "胸部" in text
+
+
+def test_a_value_that_is_no_json_leaves_the_old_file(tmp_path) -> None:
+    path = tmp_path / "a.json"
+    files.write_json(path, 1)
+    with pytest.raises(TypeError):
+        files.write_json(path, object())
+    assert files.read_json(path) == 1
+
+
+def test_reading_raises_what_open_and_json_raise(tmp_path) -> None:
+    with pytest.raises(FileNotFoundError):
+        files.read_json(tmp_path / "absent.json")
+    (tmp_path / "bad.json").write_text("{")
+    with pytest.raises(json.JSONDecodeError):
+        files.read_json(tmp_path / "bad.json")
+
+
+def test_syncing_a_directory_that_cannot_be_opened_is_no_error(tmp_path) -> None:
+    files.sync_directory(tmp_path)
+    files.sync_directory(tmp_path / "absent")

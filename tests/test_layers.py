@@ -1,0 +1,185 @@
+"""Holds the layers that engine/__init__.py draws: who may import whom, and what `--help` imports."""
+
+import ast
+import graphlib
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import engine
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("engine", "tuning", "benchmarks")
+ROWS = ("commands", "runs", "parts", "formats", "ground")
+# Commands outside `engine`; those inside are the first row of its table.
+OTHER_COMMANDS = ("tuning.search", "benchmarks.__main__")
+HEAVY = (
+    "tensorflow",
+    "keras",
+    "tensorflow_datasets",
+    "keras_tuner",
+    "matplotlib",
+    "scipy",
+    "tf_keras",
+)
+
+
+def read_table() -> dict[str, list[str]]:
+    """The table in the docstring of `engine`: row -> module names."""
+    table: dict[str, list[str]] = {}
+    row = None
+    for line in (engine.__doc__ or "").splitlines():
+        match = re.match(r"    (\w+)?  +([a-z_ ]+)$", line)
+        if match is None:
+            row = None
+            continue
+        row = match[1] or row
+        if row is not None:
+            table.setdefault(row, []).extend(match[2].split())
+    return table
+
+
+TABLE = read_table()
+ROW_OF = {f"engine.{name}": row for row, names in TABLE.items() for name in names}
+COMMANDS = {f"engine.{name}" for name in TABLE["commands"]} | set(OTHER_COMMANDS)
+
+
+def module_names() -> dict[str, Path]:
+    """Every module of the project: dotted name -> file."""
+    names = {}
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return names
+
+
+MODULES = module_names()
+
+
+def imports_of(path: Path, module: str) -> set[str]:
+    """The project's modules that a file names in any import, in functions and type checks too."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    return {found for node in ast.walk(tree) for found in _imported(node, package)} - {module}
+
+
+def _imported(node: ast.AST, package: str) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        candidates = [alias.name for alias in node.names]
+    elif isinstance(node, ast.ImportFrom):
+        base = node.module or ""
+        if node.level:
+            above = package.rsplit(".", node.level - 1)[0] if node.level > 1 else package
+            base = f"{above}.{base}".rstrip(".")
+        candidates = [f"{base}.{alias.name}" for alias in node.names]
+    elif _is_import_call(node):
+        candidates = [node.args[0].value]  # type: ignore[attr-defined]
+    else:
+        return
+    for name in candidates:
+        # `from engine.config import UserError` names a module and something in it.
+        while name and name not in MODULES:
+            name = name.rpartition(".")[0]
+        if name and name not in PACKAGES:
+            yield name
+
+
+def _is_import_call(node: ast.AST) -> bool:
+    """`importlib.import_module("engine.x")`."""
+    return (
+        isinstance(node, ast.Call)
+        and ast.unparse(node.func).endswith(("import_module", "__import__"))
+        and bool(node.args)
+        and isinstance(node.args[0], ast.Constant)
+        and isinstance(node.args[0].value, str)
+    )
+
+
+GRAPH = {module: imports_of(path, module) for module, path in MODULES.items()}
+
+
+def test_the_table_has_the_five_rows_in_order() -> None:
+    assert tuple(TABLE) == ROWS
+    assert TABLE["ground"] and "config" in TABLE["ground"]
+
+
+def test_every_module_of_engine_has_one_row() -> None:
+    listed = [name for names in TABLE.values() for name in names]
+    twice = sorted({name for name in listed if listed.count(name) > 1})
+    assert not twice, f"{twice} stand in two rows of the table in engine/__init__.py"
+    missing = [m for m in MODULES if m.startswith("engine.") and m not in ROW_OF]
+    assert not missing, (
+        f"{missing} stand in no row; add each to the row of the table in engine/__init__.py that it "
+        "belongs to (commands, runs, parts, formats or ground)"
+    )
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m.startswith("engine.")])
+def test_a_module_imports_only_from_its_row_and_below(module: str) -> None:
+    if module not in ROW_OF:
+        pytest.skip("named by test_every_module_of_engine_has_one_row")
+    level = ROWS.index(ROW_OF[module])
+    upwards = [
+        other for other in GRAPH[module] if other in ROW_OF and ROWS.index(ROW_OF[other]) < level
+    ]
+    assert not upwards, f"{module} ({ROW_OF[module]}) imports {upwards} from rows above its own"
+
+
+def test_imports_make_no_circle() -> None:
+    try:
+        graphlib.TopologicalSorter(GRAPH).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(f"a circle of imports: {' <- '.join(error.args[1])}")
+
+
+def test_nobody_imports_a_command() -> None:
+    found = {
+        module: sorted(names & COMMANDS) for module, names in GRAPH.items() if names & COMMANDS
+    }
+    assert not found, f"commands are run, not imported; move what is shared below: {found}"
+
+
+def test_engine_stands_alone_and_the_others_apart() -> None:
+    allowed = {"engine": {"engine"}, "tuning": {"engine", "tuning"}}
+    allowed["benchmarks"] = {"engine", "benchmarks"}
+    found = [
+        f"{module} imports {other}"
+        for module, names in GRAPH.items()
+        for other in sorted(names)
+        if other.partition(".")[0] not in allowed[module.partition(".")[0]]
+    ]
+    assert not found
+
+
+def test_imports_in_functions_and_by_name_are_seen() -> None:
+    source = (
+        "def f():\n    from engine import files\n    import engine.config\n"
+        "import importlib\nimportlib.import_module('engine.progress')\n"
+        "from engine.settings import TrainConfig\nfrom . import command_line\n"
+    )
+    seen = {name for node in ast.walk(ast.parse(source)) for name in _imported(node, "engine")}
+    assert seen == {
+        f"engine.{name}" for name in ("files", "config", "progress", "settings", "command_line")
+    }
+
+
+@pytest.mark.parametrize("module", sorted(COMMANDS & MODULES.keys()))
+def test_help_answers_without_heavy_imports(module: str) -> None:
+    # None in sys.modules makes an import of that name fail.
+    program = (
+        "import runpy, sys\n"
+        f"sys.modules.update(dict.fromkeys({HEAVY!r}))\n"
+        f"sys.argv = [{module!r}, '--help']\n"
+        f"runpy.run_module({module!r}, run_name='__main__', alter_sys=True)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("usage:")
+    assert not done.stderr
