@@ -22,6 +22,9 @@ export KERAS_HOME := $(CURDIR)/$(VENV)/keras
 # --- the demo: phantoms, or the images in IMAGES -------------------------------------------------
 
 ifdef IMAGES
+ifneq ($(shell test -d "$(IMAGES)" && echo found),found)
+$(error IMAGES=$(IMAGES): no such folder; expected one with a folder for each class)
+endif
 space := $(subst ,, )
 NAME := demo-$(notdir $(patsubst %/,%,$(subst $(space),_,$(IMAGES))))
 FOLDER := $(IMAGES)
@@ -53,7 +56,7 @@ help:
 	@echo
 	@echo 'The first of them sets up .venv: some minutes, about 2 GB.'
 
-demo: $(INSTALLED) demo-data
+demo: demo-data
 	$(PYTHON) -m engine.build_tfrecords "$(FOLDER)" $(SHARDS) --image-size $(IMAGE_SIZE) \
 	    $(FRACTIONS) --group-by patient
 	@if [ -f $(RUN)/model.keras ] && [ -f $(RUN)/training.json ]; then \
@@ -71,11 +74,8 @@ demo: $(INSTALLED) demo-data
 	    set -- $(PYTHON) -m engine.predict $(RUN) "$$@"; echo "$$*"; "$$@" )
 	$(PYTHON) -m engine.demo_summary $(RUN)
 
-ifdef IMAGES
-demo-data:
-	@test -d "$(IMAGES)" || { echo 'IMAGES=$(IMAGES): no such folder' >&2; exit 2; }
-else
 demo-data: $(INSTALLED)
+ifndef IMAGES
 	$(PYTHON) -m engine.phantoms $(FOLDER)
 endif
 

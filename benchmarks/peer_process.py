@@ -33,7 +33,7 @@ class PeerProcess:
 
     def __init__(self, name: str, request: dict[str, Any]) -> None:
         self._name, self._request = name, request
-        self._errors = tempfile.TemporaryFile("w+")
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> "PeerProcess":

@@ -240,7 +240,11 @@ def tone(images: tf.Tensor, tones: tf.Tensor) -> tf.Tensor:
         images: float32[B, H, W, C] in [0, 255].
         tones: float32[B, 4]: brightness (of a range of 1), contrast factor, gamma, blur share.
     """
-    brightness, contrast, gamma, blur = (tones[:, i, None, None, None] for i in range(TONE_SIZE))
+    # Not `tones[:, i, None, None, None]`: where `draw` stands in the same graph, TensorFlow 2.21
+    # simplifies such a slice of a stack wrongly, and drops the new axes.
+    brightness, contrast, gamma, blur = (
+        tf.reshape(column, [-1, 1, 1, 1]) for column in tf.unstack(tones, TONE_SIZE, axis=1)
+    )
     scaled = images * (1 / 255)
     mean = tf.reduce_mean(scaled, axis=[1, 2, 3], keepdims=True)
     scaled = tf.clip_by_value(scaled * contrast + (mean * (1 - contrast) + brightness), 1e-4, 1)

@@ -89,8 +89,14 @@ def _run(arguments: argparse.Namespace) -> int:
     )
     directory = run.evaluation(settings.split)
     write_results(directory, result, predictions, split=settings.split, warnings=warnings)
+    shifted = None
+    if settings.shifts:
+        shifted = measure_shifts(predictor, arguments.shards, manifest, settings.split)
+        files.write_json(directory / "shifts.json", shifted)
     written = report.write_report(run)
     print_results(result, settings.split)
+    if shifted is not None:
+        print_shifts(shifted)
     print(f"figures: {directory}")
     print(f"report: {written}")
     return command_line.DONE
@@ -169,6 +175,64 @@ def predict_split(
             patients += _texts(batch["patient"])
             bar.advance(len(outputs))
     return SplitPredictions(np.concatenate(labels), np.concatenate(probabilities), paths, patients)
+
+
+def measure_shifts(
+    predictor: "Predictor", shards: Path, manifest: "Manifest", split: str
+) -> dict[str, dict[str, float | None]]:
+    """How good the run is on the split under each of `engine.shifts`.
+
+    Returns:
+        `auroc`, `accuracy`, and for two classes `sensitivity` and `specificity`, by shift.
+    """
+    from engine import input_pipeline, shifts
+
+    dataset = input_pipeline.make_evaluation_dataset(
+        shards, split=split, batch_size=predictor.batch_size
+    )
+    names = shifts.shift_names()
+    outputs: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    labels = []
+    total = manifest.splits[split].num_examples * len(names)
+    with progress.ProgressBar(f"evaluating {split}, shifted", total=total) as bar:
+        for batch in dataset.as_numpy_iterator():
+            labels.append(batch["label"])
+            for name in names:
+                outputs[name].append(predictor.predict(shifts.apply(name, batch["image"])))
+                bar.advance(len(batch["label"]))
+    truth = np.concatenate(labels)
+    return {
+        name: _point_estimates(truth, np.concatenate(parts), predictor.threshold)
+        for name, parts in outputs.items()
+    }
+
+
+def _point_estimates(
+    labels: np.ndarray, probabilities: np.ndarray, threshold: float | None
+) -> dict[str, float | None]:
+    from engine import evaluation
+
+    predicted = evaluation.predict_labels(probabilities, threshold)
+    estimates = {
+        "auroc": evaluation.mean_auroc(labels, probabilities),
+        "accuracy": float((predicted == labels).mean()),
+    }
+    if probabilities.ndim == 1:
+        for name, index in (("sensitivity", 1), ("specificity", 0)):
+            members = labels == index
+            estimates[name] = float((predicted[members] == index).mean()) if members.any() else None
+    return estimates
+
+
+def print_shifts(shifted: dict[str, dict[str, float | None]]) -> None:
+    """A row a shift."""
+    from rich.console import Console
+
+    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else TABLE_WIDTH)
+    heads = list(next(iter(shifted.values())))
+    rows = [(name, *(_shown(row[head]) for head in heads)) for name, row in shifted.items()]
+    console.print(_table(["images", *heads], rows))
+    sys.stdout.flush()
 
 
 def _texts(values: Iterable[bytes]) -> list[str]:

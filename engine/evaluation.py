@@ -394,6 +394,18 @@ def auroc(labels: Array, scores: Array) -> float | None:
     return None if np.isnan(area[0]) else float(area[0])
 
 
+def mean_auroc(labels: Array, probabilities: Array) -> float | None:
+    """AUROC of float[N], or the mean over classes of float[N, K], each against the rest.
+
+    Classes for which it is not defined are left out; None where it is for none.
+    """
+    if probabilities.ndim == 1:
+        return auroc(labels, probabilities)
+    each = [auroc(labels == k, probabilities[:, k]) for k in range(probabilities.shape[1])]
+    defined = [value for value in each if value is not None]
+    return float(np.mean(defined)) if defined else None
+
+
 def roc_curve(labels: Array, scores: Array) -> tuple[Array, Array, Array]:
     """False positive rate, true positive rate and threshold, float[G + 1], from strict to lax.
 

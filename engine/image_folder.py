@@ -131,7 +131,7 @@ def scan(images: Path | str) -> ImageFolder:
     top, warnings = root, []
     if inner := _lone_wrapper(root):
         top = inner
-        warnings.append(f"{root}: the images lie in its only folder, {inner.name}; reading that")
+        warnings.append(f"the images lie in the only folder, {inner.name}; reading that")
     split_folders = [one for one in _folders(top) if _is_split_folder(one)]
     class_folders = _class_folders(top, split_folders, warnings)
     if not class_folders:
@@ -206,7 +206,9 @@ def _class_folders(
         found += [(SPLIT_FOLDERS[folder.name.lower()], one) for one in _folders(folder)]
     for folder in _folders(top):
         if folder not in split_folders:
-            warnings.append(f"{folder}: passed over, since it is no split folder as its neighbours")
+            warnings.append(
+                f"folder {folder.name} passed over, since it is no split folder as its neighbours"
+            )
     return found
 
 
@@ -214,7 +216,7 @@ def _warn_of_loose_files(folder: Path, warnings: list[str]) -> None:
     loose = _loose_files(folder)
     if loose:
         warnings.append(
-            f"{folder}: {_count(len(loose), 'file')} outside the class folders passed over "
+            f"{_count(len(loose), 'file')} in folder {folder.name} outside the class folders passed over "
             f"({_some(path.name for path in loose)})"
         )
 
@@ -235,7 +237,10 @@ def _one_spelling(
             ) from None
         name = names.setdefault(folder.name.casefold(), folder.name)
         if name != folder.name:
-            warnings.append(f"{folder}: taken for class {name!r}, whose spelling differs in case")
+            warnings.append(
+                f"class folder {folder.parent.name}/{folder.name} taken for class {name!r}, which it "
+                "differs from in case only"
+            )
     return names, warnings
 
 
@@ -244,7 +249,9 @@ def _files_below(folder: Path, warnings: list[str]) -> Iterator[Path]:
     links = []
 
     def note(error: OSError) -> None:
-        warnings.append(f"{error.filename}: cannot be read ({error.strerror}); passed over")
+        warnings.append(
+            f"folder {Path(error.filename).name} cannot be read ({error.strerror}); passed over"
+        )
 
     for where, folders, names in os.walk(folder, onerror=note):
         here = Path(where)
@@ -255,7 +262,7 @@ def _files_below(folder: Path, warnings: list[str]) -> Iterator[Path]:
                 yield here / name
     if links:
         warnings.append(
-            f"{folder}: {_count(len(links), 'link')} to folders not followed "
+            f"{_count(len(links), 'link')} to folders inside class {folder.name!r} not followed "
             f"({_some(link.name for link in links)})"
         )
 

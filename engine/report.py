@@ -98,6 +98,7 @@ def _split_results(run: RunDirectory, split: str, metrics: Json) -> list[str]:
         _class_table(metrics),
         _confusion(metrics, classes),
         _calibration(metrics),
+        _shifts(run, split),
         _figures(run, split),
     ]
 
@@ -125,6 +126,18 @@ def _about_intervals(metrics: Json) -> str:
     if any(e.get("low") is not None and e.get("low") == e.get("high") for e in estimates):
         text += " One without width means that no resample erred, not that the model never does."
     return text
+
+
+def _shifts(run: RunDirectory, split: str) -> str:
+    """How the figures hold up on changed images, if that was measured."""
+    shifted = _read(run.evaluation(split) / "shifts.json")
+    if not shifted:
+        return ""
+    heads = list(next(iter(shifted.values())))
+    rows = [(_text(name), *(_number(row[head]) for head in heads)) for name, row in shifted.items()]
+    return "The same images, changed as another scanner or another export might have:\n\n" + _table(
+        ("images", *heads), rows
+    )
 
 
 def _class_table(metrics: Json) -> str:

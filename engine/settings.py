@@ -190,6 +190,9 @@ class EvaluateConfig(Config):
         1000, minimum=200, maximum=100_000, help="bootstrap resamples behind the intervals"
     )
     seed: int = setting(0, minimum=0, maximum=2**31 - 1, help="seed of the resamples")
+    shifts: bool = setting(
+        False, help="also measure under changed exposure, contrast, framing and sharpness"
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -321,7 +324,8 @@ class BuildConfig(Config):
     )
     overwrite: bool = setting(False, help="start anew where SHARDS holds another build")
     verify: bool = setting(
-        False, help="re-read every shard against its checksum and count; checks a finished build too"
+        False,
+        help="re-read every shard against its checksum and count; checks a finished build too",
     )
     repair: bool = setting(False, help="verify, and rebuild the shards that are damaged")
 

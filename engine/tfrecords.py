@@ -35,7 +35,7 @@ FORMAT_VERSION = 1
 SPLITS = ("train", "validation", "test")
 FEATURES = ("image", "label", "path", "patient")
 MANIFEST = "manifest.json"
-BUILD_STATE = "build.json"
+BUILD_STATE = "build.jsonl"
 REJECTED = "rejected.csv"
 TFDS_FILES = ("features.json", "dataset_info.json", "label.labels.txt")
 

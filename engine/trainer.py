@@ -352,10 +352,11 @@ class _Session:
         probabilities = evaluation.as_probabilities(_to_probabilities(logits))
         loss = float(tf.reduce_mean(cross_entropy_from_logits(labels, tf.constant(logits))))
         predicted = evaluation.predict_labels(probabilities)
+        auroc = evaluation.mean_auroc(labels, probabilities)
         return {
             "val_loss": loss,
             "val_accuracy": float((predicted == labels).mean()),
-            "val_auroc": mean_auroc(labels, probabilities),
+            "val_auroc": math.nan if auroc is None else auroc,
         }
 
     def _reduce_on_plateau(self) -> None:
@@ -432,19 +433,6 @@ def build_model(config: TrainConfig, manifest: Manifest) -> Any:
         )
     except ValueError as error:
         raise UserError(str(error)) from error
-
-
-def mean_auroc(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """AUROC of float[N], or the mean of one class against the rest of float[N, K]; NaN if undefined."""
-    if probabilities.ndim == 1:
-        value = evaluation.auroc(labels, probabilities)
-        return math.nan if value is None else value
-    each = [
-        evaluation.auroc((labels == k).astype(np.int64), probabilities[:, k])
-        for k in range(probabilities.shape[1])
-    ]
-    defined = [value for value in each if value is not None]
-    return float(np.mean(defined)) if defined else math.nan
 
 
 def _to_probabilities(logits: np.ndarray) -> np.ndarray:

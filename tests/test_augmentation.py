@@ -150,3 +150,10 @@ def test_apply_is_the_same_eagerly_and_compiled(channels):
     assert compiled.shape == (4, *SIZE, channels)
     assert compiled.dtype == tf.float32
     np.testing.assert_allclose(compiled, augmentation.apply(batch), atol=0.02)
+
+
+def test_draws_and_pixels_may_stand_in_one_graph():
+    images = random_images(8)
+    compute = tf.function(lambda x: augmentation.apply({"image": x, **draws(range(8))}))
+    apart = augmentation.apply({"image": images, **draws(range(8))})
+    np.testing.assert_allclose(compute(tf.constant(images)), apart, atol=0.01)

@@ -191,3 +191,13 @@ def test_help_does_not_import_tensorflow():
         "assert 'tensorflow' not in sys.modules and 'matplotlib' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+
+
+def test_shifts_are_measured_on_request_and_stand_in_the_report(run, shards, capsys):
+    assert evaluate.main([str(run), str(shards), "--shifts", "--resamples", "200"]) == 0
+    shifted = json.loads((run / "evaluation" / "test" / "shifts.json").read_text(encoding="utf-8"))
+    assert shifted["none"]["auroc"] == pytest.approx(metrics_of(run)["auroc"]["value"])
+    assert shifted["brighter"]["sensitivity"] >= shifted["none"]["sensitivity"]
+    assert shifted["darker"]["specificity"] >= shifted["none"]["specificity"]
+    assert "under-exposed" in capsys.readouterr().out
+    assert "under-exposed" in (run / "report.md").read_text(encoding="utf-8")

@@ -383,3 +383,11 @@ def test_many_classes_cost_resamples_but_never_below_the_floor():
     assert bootstrap.affordable_resamples(1000, examples=5000, classes=2) == 1000
     few = bootstrap.affordable_resamples(1000, examples=50_000, classes=1000)
     assert few == bootstrap.FEWEST_RESAMPLES
+
+
+def test_mean_auroc_of_several_classes_is_the_mean_over_those_that_are_there():
+    labels = np.array([0, 1, 2, 0, 1, 2])
+    perfect = np.eye(4)[labels]
+    assert evaluation.mean_auroc(labels, perfect) == 1
+    assert evaluation.mean_auroc(labels, 1 - perfect) == 0
+    assert evaluation.mean_auroc(np.zeros(3, int), np.zeros(3)) is None

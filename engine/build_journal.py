@@ -1,0 +1,233 @@
+"""What a build has done so far, on disk: how it is continued, and how two builds are told apart.
+
+`build.jsonl` holds a line for the build (arguments, classes, source) and then a line for each shard
+that is whole: its size, checksum, class counts and the files it left out. It stays with the
+finished shards, so that one that is damaged later can be rebuilt alone.
+"""
+
+import dataclasses
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from engine import files, tfrecords
+from engine.config import UserError, flag_name
+from engine.tfrecords import ShardInfo
+
+_SHARD_FILE = re.compile(r"(train|validation|test)-\d{5}-of-\d{5}(\.partial)?\.tfrecord")
+_OWN_FILES = (tfrecords.MANIFEST, tfrecords.REJECTED, *tfrecords.TFDS_FILES, tfrecords.BUILD_STATE)
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardRecord:
+    """One finished shard; `rejected` is (path, reason) of each file it left out."""
+
+    info: ShardInfo
+    class_counts: dict[str, int]
+    rejected: tuple[tuple[str, str], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "ShardRecord":
+        """The inverse of `to_json`."""
+        return cls(
+            ShardInfo(**values["info"]),
+            dict(values["class_counts"]),
+            tuple((path, reason) for path, reason in values["rejected"]),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class BuildIdentity:
+    """What makes a build this build and no other.
+
+    Attributes:
+        arguments: the settings that decide a byte of it.
+        source: `name`, `num_files` and `fingerprint` of the image folder.
+    """
+
+    arguments: dict[str, Any]
+    source: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """The identity as JSON values."""
+        return {"format_version": tfrecords.FORMAT_VERSION, **dataclasses.asdict(self)}
+
+
+class Journal:
+    """The journal of one shards directory; `open_journal` makes it.
+
+    Attributes:
+        records: file name -> the finished shard of that name.
+    """
+
+    def __init__(
+        self, shards: Path, identity: BuildIdentity, records: Mapping[str, ShardRecord]
+    ) -> None:
+        self._path = shards / tfrecords.BUILD_STATE
+        self.identity = identity
+        self.records = dict(records)
+
+    def note(self, record: ShardRecord) -> None:
+        """Adds a finished shard, durably; a line that a crash tears is not read back."""
+        self.records[record.info.file] = record
+        with open(self._path, "ab") as file:
+            file.write(_line(record.to_json()))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def rewrite(self, order: Iterable[str]) -> None:
+        """Writes it anew with the shards of `order`, whole or not at all."""
+        lines = [self.identity.to_json(), *(self.records[name].to_json() for name in order)]
+        with files.written_aside(self._path) as aside:
+            aside.write_bytes(b"".join(map(_line, lines)))
+
+
+def check_directory(images: Path, shards: Path) -> None:
+    """Makes sure that `shards` is new, empty, or a build's.
+
+    Raises:
+        UserError: it is a file, lies in the image folder, or holds somebody else's files.
+    """
+    if shards.exists() and not shards.is_dir():
+        raise UserError(f"{shards}: is a file; expected a directory to write shards to")
+    if images.exists() and images.resolve() in (shards.resolve(), *shards.resolve().parents):
+        raise UserError(
+            f"{shards}: lies inside the image folder {images}, where shards would be taken for "
+            "images; give a directory outside it"
+        )
+    if not shards.exists() or is_begun(shards):
+        return
+    strangers = sorted(
+        entry.name
+        for entry in shards.iterdir()
+        if not entry.name.startswith(".") and not _is_own_aside(entry.name)
+    )
+    if strangers:
+        raise UserError(
+            f"{shards}: holds files that are not of a build ({', '.join(strangers[:3])}); give a "
+            "new or empty directory"
+        )
+
+
+def is_begun(shards: Path) -> bool:
+    """Whether the directory holds a build, finished or not."""
+    return (shards / tfrecords.BUILD_STATE).is_file() or is_finished(shards)
+
+
+def is_finished(shards: Path) -> bool:
+    """Whether the directory holds a finished build."""
+    return (shards / tfrecords.MANIFEST).is_file()
+
+
+def open_journal(shards: Path, identity: BuildIdentity, *, overwrite: bool) -> Journal:
+    """The journal to go on with: a new one, or that of the same build begun before.
+
+    Raises:
+        UserError: the directory holds another build, and `overwrite` is not asked for.
+    """
+    if is_begun(shards) and overwrite:
+        remove_build(shards)
+    shards.mkdir(parents=True, exist_ok=True)
+    if not is_begun(shards):
+        journal = Journal(shards, identity, {})
+        journal.rewrite(())
+        return journal
+    lines = _whole_lines(shards / tfrecords.BUILD_STATE)
+    _require_same(shards, lines[0] if lines else None, identity)
+    records = [ShardRecord.from_json(line) for line in lines[1:]]
+    journal = Journal(shards, identity, {record.info.file: record for record in records})
+    if not is_finished(shards):
+        # Without the line that a crash tore, which the next line would else be glued to.
+        journal.rewrite(journal.records)
+    return journal
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """`--image-size 128x128, now 224x224` for each argument that is not the same."""
+    return [
+        f"{flag_name(name)} {_shown(before.get(name))}, now {_shown(now.get(name))}"
+        for name in now
+        if before.get(name) != now.get(name)
+    ]
+
+
+def remove_build(shards: Path) -> None:
+    """Removes what builds write, and nothing else; the manifest first, the journal last."""
+    for entry in sorted(shards.iterdir(), key=lambda one: one.name != tfrecords.MANIFEST):
+        own = entry.name in _OWN_FILES or _SHARD_FILE.fullmatch(entry.name)
+        if entry.name != tfrecords.BUILD_STATE and (own or _is_own_aside(entry.name)):
+            entry.unlink()
+    (shards / tfrecords.BUILD_STATE).unlink(missing_ok=True)
+
+
+def remove_leftovers(shards: Path) -> None:
+    """Removes what a kill in the middle of a write left aside."""
+    for entry in list(shards.iterdir()):
+        if _is_own_aside(entry.name):
+            entry.unlink()
+
+
+def _is_own_aside(name: str) -> bool:
+    if files.ASIDE_SUFFIX not in name:
+        return False
+    final = name.replace(files.ASIDE_SUFFIX, "", 1)
+    return final in _OWN_FILES or bool(_SHARD_FILE.fullmatch(final))
+
+
+def _whole_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of the journal up to the first that is torn."""
+    lines: list[dict[str, Any]] = []
+    if not path.is_file():
+        return lines
+    for line in path.read_bytes().split(b"\n")[:-1]:
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            break
+    return lines
+
+
+def _require_same(shards: Path, found: Mapping[str, Any] | None, identity: BuildIdentity) -> None:
+    kind = "a finished build" if is_finished(shards) else "an unfinished build"
+    if found is None:
+        raise UserError(
+            f"{shards}: holds {kind} without its journal {tfrecords.BUILD_STATE}, so it cannot be "
+            "compared or continued; give another directory, or --overwrite to start anew"
+        )
+    differing = differences(found["arguments"], identity.arguments)
+    if found["format_version"] != tfrecords.FORMAT_VERSION:
+        differing.append(f"format version {found['format_version']}")
+    if found["source"]["fingerprint"] != identity.source["fingerprint"]:
+        differing.append(_source_difference(found["source"], identity.source))
+    if differing:
+        raise UserError(
+            f"{shards}: holds {kind} that differs: {'; '.join(differing)}; give the same arguments "
+            "and images, another directory, or --overwrite to start anew"
+        )
+
+
+def _source_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    if before["num_files"] != now["num_files"]:
+        return f"the images, {before['num_files']:,} files, now {now['num_files']:,}"
+    return f"the contents or names of the {now['num_files']:,} images"
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "x".join(map(str, value))
+    return str(value)
+
+
+def _line(value: Any) -> bytes:
+    return json.dumps(value).encode() + b"\n"
