@@ -62,7 +62,7 @@ def make_train_dataset(
     Returns:
         Without augmentation `(uint8[B, H, W, C], int64[B])`, ready for `Model.fit` with
         `steps_per_epoch=steps_per_epoch(...)`; with it dictionaries of `image`, `label`, and the
-        draws `warp` float32[B, 8] and `tone` float32[B, 4] that `augmentation.apply` takes.
+        draws `warp` float32[B, 9] and `tone` float32[B, 4] that `augmentation.apply` takes.
 
     Raises:
         UserError: there is no such split, or it holds less than one batch.

@@ -84,6 +84,7 @@ def test_a_shift_moves_pixels_by_whole_shares_of_each_side():
     drawn = draws(range(500), strengths=Strengths(width_shift=0.25, height_shift=0.5))
     shift_x, shift_y = drawn["warp"][:, 2].numpy(), drawn["warp"][:, 5].numpy()
     assert 7 < np.abs(shift_x).max() <= 8
+    assert 0.06 < (shift_x == 0).mean() < 0.2  # the images that are left as they are
     assert 11 < np.abs(shift_y).max() <= 12
 
 
@@ -154,6 +155,31 @@ def test_apply_is_the_same_eagerly_and_compiled(channels):
 
 def test_draws_and_pixels_may_stand_in_one_graph():
     images = random_images(8)
-    compute = tf.function(lambda x: augmentation.apply({"image": x, **draws(range(8))}))
+    compute = tf.function(lambda x: augmentation.apply({"image": x, **draws(list(range(8)))}))
     apart = augmentation.apply({"image": images, **draws(range(8))})
     np.testing.assert_allclose(compute(tf.constant(images)), apart, atol=0.01)
+
+
+def test_an_eighth_of_the_images_is_at_most_mirrored():
+    drawn = draws(range(2000))
+    untouched = np.isclose(drawn["tone"].numpy(), [0, 1, 1, 0]).all(axis=1)
+    assert abs(untouched.mean() - augmentation.INTACT_SHARE) < 0.03
+    matrices = drawn["warp"].numpy()[untouched][:, [0, 1, 3, 4]]
+    np.testing.assert_allclose(
+        np.abs(matrices), np.tile([1, 0, 0, 1], (len(matrices), 1)), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(("black", "expected"), [(1.0, 0.0), (0.0, 200.0)])
+def test_what_lies_outside_is_black_or_mirrored(black, expected):
+    image = np.full((1, 10, 10, 1), 200, np.float32)
+    warps = tf.constant([[1.0, 0, 4, 0, 1, 0, 0, 0, black]])
+    seen = augmentation.warp(tf.constant(image), warps).numpy()[0, :, :, 0]
+    np.testing.assert_allclose(seen[:, :6], 200)
+    np.testing.assert_allclose(seen[:, 6:], expected)
+
+
+def test_a_quarter_of_the_images_has_black_surroundings():
+    black = draws(range(2000))["warp"].numpy()[:, 8]
+    assert set(black) == {0.0, 1.0}
+    assert abs(black.mean() - augmentation.BLACK_SHARE) < 0.04

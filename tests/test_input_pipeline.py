@@ -75,7 +75,7 @@ def test_batches_have_static_shapes_and_labels_that_belong_to_their_images(numbe
     dataset = train_dataset(numbered, cache=cache, strengths=augmentation.PRESETS["tutorial"])
     assert dataset.element_spec["image"] == tf.TensorSpec((BATCH, *SIZE, 1), tf.uint8)
     assert dataset.element_spec["label"] == tf.TensorSpec((BATCH,), tf.int64)
-    assert dataset.element_spec["warp"] == tf.TensorSpec((BATCH, 8), tf.float32)
+    assert dataset.element_spec["warp"] == tf.TensorSpec((BATCH, 9), tf.float32)
     batch = next(iter(dataset))
     numbers = batch["image"].numpy()[:, 0, 0, 0]
     np.testing.assert_array_equal(batch["label"], numbers % 3 > 0)
