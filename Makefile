@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo demo-data test lint types clean
+.PHONY: help demo demo-data test lint types peers clean
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -54,6 +54,7 @@ help:
 	@echo '                        (EPOCHS=n and IMAGE_SIZE=n set how long and how fine)'
 	@echo 'make test               lint, types, tests'
 	@echo 'make lint, make types   one of them'
+	@echo 'make peers              .venv-peers, what the benchmarks are compared with'
 	@echo 'make clean              removes caches and what the demo made of phantoms; keeps .venv'
 	@echo
 	@echo 'The first of them sets up .venv: some minutes, about 2 GB.'
@@ -92,6 +93,18 @@ lint: $(INSTALLED)
 
 types: $(INSTALLED)
 	$(PYTHON) -m mypy
+
+# One peer after the other: some bring a PyTorch of several GB or want headers (benchmarks/peers), and
+# one that does not install must not keep the rest away.
+PEERS := torch simplejpeg grain array_record webdataset litdata mosaicml-streaming \
+    nvidia-dali-cuda120 ffcv
+
+peers: $(INSTALLED)
+	$(PYTHON) -m venv $(VENV)-peers
+	@for peer in $(PEERS); do \
+	    $(VENV)-peers/bin/python -m pip install --disable-pip-version-check --quiet $$peer pillow \
+	        && echo "installed $$peer" || echo "NOT installed: $$peer"; \
+	done
 
 clean:
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .coverage build *.egg-info

@@ -81,6 +81,12 @@ def chosen_suites(names: list[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def shown_command(argv: list[str]) -> str:
+    """The command as results state it: of paths that begin at the root only the last part."""
+    parts = [Path(part).name if part.startswith("/") else part for part in argv]
+    return shlex.join([*PROGRAM.split(), *parts])
+
+
 def _run(arguments: argparse.Namespace, argv: list[str] | None) -> int:
     settings = config.from_flags(BenchmarkConfig, arguments)
     suites = chosen_suites(arguments.suites)
@@ -97,7 +103,7 @@ def _run(arguments: argparse.Namespace, argv: list[str] | None) -> int:
         num_images=min(settings.num_images, 512) if settings.quick else settings.num_images,
         tell=progress.say,
     )
-    command = shlex.join([*PROGRAM.split(), *(sys.argv[1:] if argv is None else argv)])
+    command = shown_command(sys.argv[1:] if argv is None else argv)
     console = reports.make_console()
     finished = []
     for name in suites:

@@ -7,6 +7,7 @@ side can take turns with those of this process. See `benchmarks/peers/__main__.p
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -86,7 +87,12 @@ class PeerProcess:
         self._errors.seek(0)
         lines = [line.strip() for line in self._errors.read().splitlines() if line.strip()]
         last = lines[-1] if lines else f"exit status {self._process.returncode}"
-        raise PeerError(last[:200])
+        raise PeerError(shown(last))
+
+
+def shown(line: str) -> str:
+    """A line of an error as results may hold it: short, and of paths only the last part."""
+    return re.sub(r"(?:/[^/\s:'\"]+)+/", "", line)[:200]
 
 
 def find_python(name: str) -> str | None:
@@ -108,4 +114,4 @@ def missing_word(name: str) -> str:
     from benchmarks import peers
 
     needed = " ".join(peers.load(name).REQUIRES)
-    return f"not installed ({needed}); make peers, or pip install '.[peers]'"
+    return f"not installed ({needed}); run make peers"

@@ -145,8 +145,8 @@ def _figures_table(figures: Mapping[str, float]) -> Table:
 
 def number(value: float) -> str:
     """Images/s in three significant digits, without false ones: `34.1`, `5,410`, `82,300`."""
-    if value >= 1000:
-        digits = len(str(int(value))) - 3
+    if value >= 999.5:
+        digits = len(str(round(value))) - 3
         return f"{round(value / 10**digits) * 10**digits:,}"
     return f"{value:.3g}"
 

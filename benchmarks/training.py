@@ -14,7 +14,7 @@ from engine.training_step import TrainingStep
 
 
 def open_training(
-    context: Context, config: TrainConfig, *, synthetic: bool = False, steps_a_pass: int = 8
+    context: Context, config: TrainConfig, *, synthetic: bool = False, steps_a_pass: int = 2
 ) -> Callable[[int], int]:
     """A training that goes on with every run: passes -> images.
 

@@ -113,16 +113,7 @@ def _build(images: Path, shards: Path, image_size: tuple[int, int]) -> None:
     from engine import builder
     from engine.settings import BuildConfig
 
-    height, width = image_size
-    validation = {} if _has_validation(images) else {"validation_fraction": 0.1}
-    builder.build(BuildConfig(image_size=(height, width), **validation), images, shards)
-
-
-def _has_validation(images: Path) -> bool:
-    for folder in images.iterdir():
-        if folder.is_dir() and folder.name.lower() in ("val", "validation"):
-            return sum(1 for file in folder.rglob("*") if file.is_file()) >= 32
-    return False
+    builder.build(BuildConfig(image_size=image_size), images, shards)
 
 
 def _has_size(images: Path, image_size: tuple[int, int]) -> bool:

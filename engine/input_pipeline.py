@@ -364,7 +364,7 @@ def _streamed_batches(
             lambda path: tf.data.TFRecordDataset(path, buffer_size=8 << 20),
             cycle_length=min(READ_CYCLE, num_shards),
             block_length=READ_BLOCK,
-            num_parallel_calls=2,
+            num_parallel_calls=min(2, num_shards),
             deterministic=True,
         )
 

@@ -18,6 +18,7 @@ starts in 0.3 s instead.
 
 import dataclasses
 import hashlib
+import json
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -418,15 +419,19 @@ def _varint(value: int) -> bytes:
 
 
 def write_tfds_metadata(shards_dir: Path, manifest: Manifest) -> None:
-    """Writes what lets `tfds.builder_from_directory(SHARDS)` read the shards.
+    """Writes what lets `tfds.builder_from_directory(SHARDS)` read the shards."""
+    for name, text in tfds_metadata(manifest).items():
+        files.write_text(shards_dir / name, text)
 
-    The same values as `tfds.folder_dataset.write_metadata` gives (a test holds them together),
-    without importing TensorFlow and each file whole or not at all.
-    """
-    files.write_json(shards_dir / "features.json", _tfds_features(manifest))
-    files.write_json(shards_dir / "dataset_info.json", _tfds_dataset_info(manifest))
-    names = "".join(f"{name}\n" for name in manifest.class_names)
-    files.write_text(shards_dir / "label.labels.txt", names)
+
+def tfds_metadata(manifest: Manifest) -> dict[str, str]:
+    """File name -> text: what `tfds.folder_dataset.write_metadata` would write (a test holds them
+    together), without importing TensorFlow."""
+    return {
+        "features.json": json.dumps(_tfds_features(manifest), indent=2) + "\n",
+        "dataset_info.json": json.dumps(_tfds_dataset_info(manifest), indent=2) + "\n",
+        "label.labels.txt": "".join(f"{name}\n" for name in manifest.class_names),
+    }
 
 
 def _tfds_features(manifest: Manifest) -> dict[str, Any]:

@@ -47,8 +47,9 @@ class TrainingStep:
         self._class_weights = tf.constant(class_weights, tf.float32)
         self._label_smoothing = label_smoothing
         self._clip_norm = clip_norm
-        self._replica_step = (
-            tf.function(self._step, jit_compile=True) if jit_compile else self._step
+        # The warp has no XLA kernel, so what is compiled begins behind it.
+        self._learn_from = (
+            tf.function(self._learn, jit_compile=True) if jit_compile else self._learn
         )
         self._execute = tf.function(self._steps, reduce_retracing=True)
         self._predict = tf.function(self._logits, reduce_retracing=True)
@@ -80,10 +81,11 @@ class TrainingStep:
     def _logits(self, images: tf.Tensor) -> tf.Tensor:
         return self._network(tf.cast(images, tf.float32), training=False)
 
-    def _step(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
+    def _replica_step(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
         """One replica's share of a step; returns float32[2]: its loss and its right answers."""
-        pixels = augmentation.apply(batch)
-        labels = batch["label"]
+        return self._learn_from(augmentation.apply(batch), batch["label"])
+
+    def _learn(self, pixels: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             logits = self._network(pixels, training=True)
             loss = tf.reduce_sum(

@@ -30,7 +30,11 @@ class FakeMachine:
 
     def measure(self, *sides, repeats=5, seconds=1.0):
         return harness.measure(
-            sides, repeats=repeats, seconds=seconds, clock=lambda: self.now, cpu_clock=lambda: self.cpu
+            sides,
+            repeats=repeats,
+            seconds=seconds,
+            clock=lambda: self.now,
+            cpu_clock=lambda: self.cpu,
         )
 
 
@@ -124,7 +128,8 @@ def test_five_values_hold_the_median_with_90_percent():
 
 
 @pytest.mark.parametrize(
-    "speeds, noisy", [([100, 101, 102, 99, 100], False), ([100, 140, 70, 99, 100], True), ([1], True)]
+    "speeds, noisy",
+    [([100, 101, 102, 99, 100], False), ([100, 140, 70, 99, 100], True), ([1], True)],
 )
 def test_a_wide_or_lonely_figure_is_called_noisy(speeds, noisy):
     assert measurement(speeds).images_per_second.noisy is noisy

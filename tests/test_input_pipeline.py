@@ -167,3 +167,10 @@ def test_auto_takes_memory_only_where_the_split_fits(numbered, monkeypatch):
         tier = input_pipeline.choose_tier(manifest, "train", cache="auto", memory_fraction=0.5)
         assert tier.name == expected
         assert "GiB" in tier.reason
+
+
+@pytest.mark.parametrize("cache", TIERS)
+def test_a_split_of_one_shard_is_read_whole(tmp_path, cache):
+    write_shards(tmp_path, {"train": 64}, num_shards=1)
+    seen = numbers_of(train_dataset(tmp_path, cache=cache), 4)
+    assert sorted(seen.ravel()) == list(range(64))

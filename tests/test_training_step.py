@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from engine import models, training_step
+from engine import augmentation, models, training_step
 from engine.training_step import TrainingStep, cross_entropy_from_logits
 
 SIZE = (16, 16)
@@ -114,3 +114,20 @@ def test_predict_covers_every_image_in_order():
     np.testing.assert_allclose(
         step.predict(images), network(images.astype(np.float32)), rtol=1e-4, atol=1e-5
     )
+
+
+def test_a_step_compiled_by_xla_learns_the_same_with_augmentation_before_it():
+    batch = make_batch()
+    batch |= augmentation.draw(
+        tf.range(BATCH),
+        seed=0,
+        epoch=0,
+        image_size=SIZE,
+        strengths=augmentation.PRESETS["strong"],
+    )
+    losses = []
+    for jit_compile in (False, True):
+        _, step = make_step(jit_compile=jit_compile)
+        batches = repeated(batch)
+        losses.append([step.run(batches, 1)[0] for _ in range(3)])
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-3)

@@ -46,6 +46,7 @@ class Request:
         workers: processes or threads, as many as there are cores.
         training: open a training of the `tutorial` network rather than the loader alone.
         augment: apply the augmentation of the usual tutorial script.
+        steps_a_pass: how many training steps a pass is.
     """
 
     folder: Path
@@ -56,6 +57,7 @@ class Request:
     workers: int
     training: bool = False
     augment: bool = False
+    steps_a_pass: int = 8
 
     def to_json(self) -> dict[str, object]:
         """JSON values; the inverse of `from_json`."""
@@ -93,4 +95,7 @@ def load(name: str) -> ModuleType:
 
 def is_installed(name: str) -> bool:
     """Whether this environment has what a peer needs."""
-    return all(importlib.util.find_spec(package) for package in load(name).REQUIRES)
+    try:
+        return all(importlib.util.find_spec(package) for package in load(name).REQUIRES)
+    except ModuleNotFoundError:  # the package around a `package.part`
+        return False

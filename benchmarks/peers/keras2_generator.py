@@ -22,14 +22,14 @@ def open(request: Request) -> Callable[[int], int]:
 
 
 def open_training(request: Request) -> Callable[[int], int]:
-    """The usual script: compile, then `fit` on the generator, float32, Adam; passes of 8 steps.
+    """The usual script: compile, then `fit` on the generator, float32, Adam.
 
     `fit` opens its queue anew with every call and drops what is left in it, so the queue holds 2
     batches rather than 10: in a long epoch its length changes nothing, here it would be lost work.
     """
     flow = _flow(request)
     model = _tutorial_network(request.image_shape)
-    steps = min(8, len(flow) - 1)
+    steps = min(request.steps_a_pass, len(flow) - 1)
 
     def run(passes: int) -> int:
         model.fit(flow, steps_per_epoch=steps * passes, epochs=1, verbose=0, max_queue_size=2)

@@ -134,7 +134,7 @@ def serialized_records(context: Context) -> tf.data.Dataset:
         lambda path: tf.data.TFRecordDataset(path, buffer_size=8 << 20),
         cycle_length=min(input_pipeline.READ_CYCLE, len(paths)),
         block_length=input_pipeline.READ_BLOCK,
-        num_parallel_calls=2,
+        num_parallel_calls=min(2, len(paths)),
         deterministic=True,
     )
 

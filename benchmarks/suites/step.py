@@ -4,6 +4,7 @@ Swept over precision, XLA and batch size; and the default network against the sa
 Keras in float32, trained by `Model.fit` on the same batch.
 """
 
+import dataclasses
 from collections.abc import Callable
 
 import keras
@@ -50,13 +51,13 @@ def plain_keras(context: Context, config: TrainConfig) -> Callable[[int], int]:
         else keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     )
     network.compile(optimizer="adam", loss=loss, jit_compile=False)
-    images = context.workload.images[: config.global_batch_size].astype(np.float32)
-    labels = np.arange(len(images)) % 2
+    images: np.ndarray = context.workload.images[: config.global_batch_size].astype(np.float32)
+    labels: np.ndarray = np.arange(len(images)) % 2
     dataset = tf.data.Dataset.from_tensors((images, labels)).repeat()
 
     def run(passes: int) -> int:
-        network.fit(dataset, steps_per_epoch=8 * passes, epochs=1, verbose=0)
-        return 8 * passes * len(images)
+        network.fit(dataset, steps_per_epoch=2 * passes, epochs=1, verbose=0)
+        return 2 * passes * len(images)
 
     return run
 
@@ -79,7 +80,5 @@ def _sweep(context: Context, report: Report, config: TrainConfig) -> None:
 
 
 def _step(context: Context, config: TrainConfig, **changes: object) -> Callable[[int], int]:
-    import dataclasses
-
     changed = dataclasses.replace(config, **changes)  # type: ignore[arg-type]
-    return training.open_training(context, changed, synthetic=True, steps_a_pass=2)
+    return training.open_training(context, changed, synthetic=True)

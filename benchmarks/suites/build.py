@@ -1,0 +1,84 @@
+"""`build`: originals to shards, against decoding the same files and throwing the pixels away.
+
+The ceiling is libjpeg-turbo on all cores, grey as the builder asks for, with nothing resized, encoded,
+checksummed or written.
+"""
+
+import contextlib
+import io
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import simplejpeg
+
+from benchmarks import harness, process
+from benchmarks.context import Context
+from benchmarks.harness import Side
+from benchmarks.reports import Report
+from engine import builder
+from engine.settings import BuildConfig
+
+BUILD, DECODE = "engine.build_tfrecords", "decoding alone, libjpeg-turbo, all cores"
+
+
+def run(context: Context) -> Report:
+    """Measures builds into a fresh directory against decoding."""
+    report = Report("build", "images/s from image files to finished shards")
+    folder = context.workload.originals
+    if folder is None:
+        report.skipped["build"] = (
+            "--shards was given without --images, so there is nothing to build"
+        )
+        return report
+    sides = [
+        Side(BUILD, _build(context, folder)),
+        Side(DECODE, decode_all(jpeg_files(folder))),
+    ]
+    report.measurements += context.measure(sides)
+    report.ratios.append(harness.compare(*report.measurements, required=0.85))
+    return report
+
+
+def jpeg_files(folder: Path) -> list[Path]:
+    """The files below `folder` that begin as JPEG files do."""
+    found = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            with open(path, "rb") as file:
+                if file.read(3) == b"\xff\xd8\xff":
+                    found.append(path)
+    return found
+
+
+def decode_all(paths: list[Path]) -> Callable[[int], int]:
+    """Decodes every file on all cores (the decoder lets go of the GIL): passes -> images."""
+
+    def decode(path: Path) -> None:
+        simplejpeg.decode_jpeg(path.read_bytes(), colorspace="GRAY")
+
+    def run(passes: int) -> int:
+        with ThreadPoolExecutor(process.usable_cores()) as pool:
+            for _ in range(passes):
+                list(pool.map(decode, paths))
+        return passes * len(paths)
+
+    return run
+
+
+def _build(context: Context, folder: Path) -> Callable[[int], int]:
+    target = context.workload.scratch / "build"
+    height, width = context.workload.manifest.image_size
+    config = BuildConfig(image_size=(height, width), overwrite=True)
+
+    def run(passes: int) -> int:
+        images = 0
+        for _ in range(passes):
+            shutil.rmtree(target, ignore_errors=True)
+            with contextlib.redirect_stderr(io.StringIO()):
+                images += builder.build(config, folder, target).num_examples
+        shutil.rmtree(target, ignore_errors=True)
+        return images
+
+    return run

@@ -1,0 +1,64 @@
+"""`latency`: predicting one image, and batches, with the default network as a run would have it.
+
+From pixels in memory to probabilities in memory; reading and decoding a file comes on top, and is
+measured beside it.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from benchmarks.context import Context
+from benchmarks.harness import Side
+from benchmarks.reports import Report
+from engine import decoding, trainer
+from engine.settings import TrainConfig
+
+BATCHES = (1, 8, 32, 128)
+
+
+def run(context: Context) -> Report:
+    """Measures decoding one file, and predicting batches of several sizes."""
+    report = Report("latency", "images/s and milliseconds of predicting, pixels to probabilities")
+    model = trainer.build_model(TrainConfig(), context.workload.manifest)
+    predict = tf.function(lambda images: model(images, training=False), reduce_retracing=True)
+    images = context.workload.images
+    sides = [Side("decode one file", _decode(context), "one thread")]
+    sides += [
+        Side(f"batch {size}", _predict(predict, images[:size]), "predict")
+        for size in (BATCHES[:2] if context.config.quick else BATCHES)
+        if size <= len(images)
+    ]
+    report.measurements += context.measure(sides)
+    for one in report.measurements:
+        size = int(one.name.rpartition(" ")[2]) if one.group == "predict" else 1
+        report.figures[f"{one.name}, milliseconds"] = 1000 * size / one.images_per_second.median
+    return report
+
+
+def _predict(predict: Callable[[tf.Tensor], tf.Tensor], images: np.ndarray) -> Callable[[int], int]:
+    def run(passes: int) -> int:
+        for _ in range(passes):
+            predict(tf.constant(images)).numpy()
+        return passes * len(images)
+
+    return run
+
+
+def _decode(context: Context) -> Callable[[int], int]:
+    manifest = context.workload.manifest
+    paths = [path for path, _ in context.request().examples()[:64]]
+
+    def run(passes: int) -> int:
+        for _ in range(passes):
+            for path in paths:
+                decoding.decode_file(
+                    path,
+                    image_size=manifest.image_size,
+                    channels=manifest.channels,
+                    keep_aspect_ratio=manifest.keep_aspect_ratio,
+                )
+        return passes * len(paths)
+
+    return run

@@ -1,0 +1,120 @@
+"""`scaling`: whether cost stays flat as the data grows, and what more devices bring.
+
+Generated images of 64 x 64 are written straight into shards, so that growth costs no decoding. Each
+tier should give the same images/s at every size, and the streaming tier hold the same memory. Each
+point runs in a process of its own, since memory that was once taken is seldom given back.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import harness
+from benchmarks.context import Context
+from benchmarks.harness import Measurement, Sample
+from benchmarks.peer_process import ROOT
+from benchmarks.reports import Report
+from engine import files, tfrecords
+
+SIZES, QUICK_SIZES = (1_000, 10_000, 50_000, 200_000), (1_000, 4_000)
+IMAGE_SIZE = (64, 64)
+EXAMPLES_A_SHARD = 10_000
+
+
+def run(context: Context) -> Report:
+    """Measures both tiers at every size."""
+    report = Report("scaling", "images/s and memory of the input as the data grows, 64 x 64 x 1")
+    sizes = QUICK_SIZES if context.config.quick else SIZES
+    for tier in ("memory", "streaming"):
+        for count in sizes:
+            context.tell(f"{tier} tier, {count:,} images")
+            directory = generated_shards(context.workload.scratch / "generated", count)
+            found = _in_process(directory, tier, context)
+            report.measurements.append(found)
+        points = report.measurements[-len(sizes) :]
+        speeds = [point.images_per_second.median for point in points]
+        report.figures[f"{tier} tier, largest / smallest, images/s"] = speeds[-1] / speeds[0]
+        memory = [point.peak_memory_bytes for point in points]
+        report.figures[f"{tier} tier, growth of memory, MiB"] = (memory[-1] - memory[0]) / 2**20
+    return report
+
+
+def generated_shards(directory: Path, count: int) -> Path:
+    """Shards of `count` noisy images in one training split; found again the next time."""
+    target = directory / str(count)
+    if (target / tfrecords.MANIFEST).is_file():
+        return target
+    target.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    num_shards = -(-count // EXAMPLES_A_SHARD)
+    shards = []
+    for index, part in enumerate(np.array_split(np.arange(count), num_shards)):
+        name = tfrecords.shard_name("train", index, num_shards)
+        with (
+            files.written_aside(target / name) as aside,
+            tfrecords.ShardWriter(aside, name=name) as writer,
+        ):
+            for number in part:
+                pixels = rng.integers(0, 256, IMAGE_SIZE, dtype=np.uint8).tobytes()
+                record = tfrecords.serialize_example(
+                    image=pixels, label=int(number % 2), path=str(number), patient=""
+                )
+                writer.write(tfrecords.frame_record(record))
+        shards.append(writer.info())
+    split = tfrecords.SplitInfo(
+        num_examples=count,
+        class_counts={"even": count - count // 2, "odd": count // 2},
+        shards=tuple(shards),
+    )
+    manifest = tfrecords.Manifest(
+        class_names=("even", "odd"),
+        image_size=IMAGE_SIZE,
+        channels=1,
+        encoding="raw",
+        keep_aspect_ratio=False,
+        resize_method="none",
+        group_by="none",
+        seed=0,
+        source={"name": "generated", "num_files": count, "fingerprint": str(count)},
+        splits={"train": split},
+    )
+    tfrecords.write_manifest(target, manifest)
+    return target
+
+
+def _in_process(shards: Path, tier: str, context: Context) -> Measurement:
+    settings = {"shards": str(shards), "tier": tier, "batch_size": context.batch_size}
+    settings |= context.config.measuring
+    command = [sys.executable, "-m", "benchmarks.suites.scaling", json.dumps(settings)]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+    samples = tuple(Sample(*values) for values in found["samples"])
+    count = int(shards.name)
+    return Measurement(f"{count:,} images", f"{tier} tier", found["warmup_seconds"], samples)
+
+
+def main(argument: str) -> None:
+    """One point: prints its samples as a line of JSON."""
+    from benchmarks import consuming
+    from benchmarks.harness import Side
+    from engine import input_pipeline
+
+    settings = json.loads(argument)
+    size = settings["batch_size"]
+    dataset = input_pipeline.make_train_dataset(
+        settings["shards"], global_batch_size=size, cache=settings["tier"]
+    )
+    steps = 15  # batches a pass, the same at every size
+    side = Side("input", consuming.endless(dataset, steps=steps, batch_size=size))
+    (found,) = harness.measure([side], repeats=settings["repeats"], seconds=settings["seconds"])
+    samples = [
+        (one.images, one.seconds, one.cpu_seconds, one.peak_memory_bytes) for one in found.samples
+    ]
+    print(json.dumps({"warmup_seconds": found.warmup_seconds, "samples": samples}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,90 @@
+import io
+import json
+
+import pytest
+
+from benchmarks import figures, harness, reports
+from benchmarks.harness import Measurement, Sample
+from benchmarks.reports import Report
+
+
+def measurement(name, speeds, group=""):
+    samples = tuple(Sample(1000, 1000 / speed, 2.0, 3 * 2**20) for speed in speeds)
+    return Measurement(name, group, 0.5, samples)
+
+
+@pytest.fixture
+def report():
+    one = measurement("engine, a name that is long enough to need a second line", [450, 470, 460])
+    two = measurement("peer [brackets]", [100, 104, 99], "others")
+    return Report(
+        "demo",
+        "how fast is it",
+        measurements=[one, two],
+        ratios=[harness.compare(one, two, required=4.0)],
+        figures={"milliseconds": 2.5},
+        skipped={"FFCV": "not installed"},
+        sentences=["compute-bound"],
+    )
+
+
+def printed(report):
+    stream = io.StringIO()
+    reports.print_report(report, reports.make_console(stream))
+    return stream.getvalue()
+
+
+def test_tables_keep_to_80_columns_where_output_is_no_terminal(report):
+    text = printed(report)
+    assert max(len(line) for line in text.splitlines()) <= 80
+    assert "\x1b" not in text
+
+
+def test_tables_hold_every_row_ratio_figure_and_word(report):
+    text = printed(report)
+    for expected in ("peer [brackets]", "460", "milliseconds", "FFCV", "compute-bound", "reached"):
+        assert expected in text
+
+
+def test_json_gives_figures_back_with_their_context(report, tmp_path):
+    path = reports.write_json(report, tmp_path, {"command": "python -m benchmarks demo"})
+    values = json.loads(path.read_text())
+    assert path.name == "demo.json"
+    assert values["command"] == "python -m benchmarks demo"
+    assert values["rows"][0]["images_per_second"] == 460
+    assert values["rows"][1]["group"] == "others"
+    assert len(values["rows"][0]["runs"]) == 3
+    assert values["ratios"][0]["median"] == pytest.approx(4.52, rel=0.02)
+    assert values["skipped"] == {"FFCV": "not installed"}
+
+
+@pytest.mark.parametrize(
+    "value, text",
+    [(0.5, "0.5"), (34.12, "34.1"), (999.6, "1,000"), (5_412, "5,410"), (82_345, "82,300")],
+)
+def test_numbers_have_three_digits(value, text):
+    assert reports.number(value) == text
+
+
+def test_figures_are_drawn_for_rows_sweeps_and_stages(report, tmp_path):
+    sweep = [measurement(f"batch {size}", [size * 10] * 3, "sizes") for size in (16, 32, 64)]
+    tiers = measurement("engine, memory tier", [9e4] * 3)
+    step = measurement("engine, default settings", [100] * 3)
+    drawn = figures.draw(
+        [
+            report,
+            Report("input", "input", measurements=[tiers, *sweep]),
+            Report("step", "step", measurements=[step]),
+        ],
+        tmp_path,
+    )
+    names = {path.name for path in drawn}
+    assert names == {"demo.png", "input.png", "input-sizes.png", "step.png", "waterfall.png"}
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in drawn)
+
+
+def test_stages_come_in_the_order_of_the_data(report):
+    step = Report("step", "", measurements=[measurement("engine, default settings", [100] * 3)])
+    tier = Report("input", "", measurements=[measurement("engine, memory tier", [9e4] * 3)])
+    found = figures.stages_of([step, tier, report])
+    assert [one.name for one in found] == ["engine, memory tier", "engine, default settings"]
