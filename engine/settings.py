@@ -94,7 +94,7 @@ class ModelSettings(Config):
 class OptimizationSettings(Config):
     """How the weights are found."""
 
-    epochs: int = setting(20, minimum=1, help="passes over the training split")
+    epochs: int = setting(24, minimum=1, help="passes over the training split")
     optimizer: str = setting("adamw", choices=("adam", "adamw"), help="optimizer")
     learning_rate: float = setting(1e-3, above=0, maximum=10, help="peak learning rate")
     schedule: str = setting(

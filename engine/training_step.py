@@ -47,7 +47,7 @@ class TrainingStep:
         self._class_weights = tf.constant(class_weights, tf.float32)
         self._label_smoothing = label_smoothing
         self._clip_norm = clip_norm
-        # The warp has no XLA kernel, so what is compiled begins behind it.
+        # The warp is compiled by itself, so what is compiled here begins behind it.
         self._learn_from = (
             tf.function(self._learn, jit_compile=True) if jit_compile else self._learn
         )
