@@ -62,7 +62,9 @@ def prepare(
     chosen = _strategy(strategy, devices, on_gpu=on_gpu)
     _check_divides(global_batch_size, chosen.num_replicas_in_sync)
     precision, why = choose_precision(precision, normalization)
-    jit = jit_compile == "on" or (jit_compile == "auto" and on_gpu and len(devices) == 1)
+    # XLA has no deterministic gradient of a pooling.
+    automatic = on_gpu and len(devices) == 1 and not deterministic
+    jit = jit_compile == "on" or (jit_compile == "auto" and automatic)
     keras.utils.set_random_seed(seed)
     if deterministic:
         tf.config.experimental.enable_op_determinism()
