@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 FINAL_FRACTION = 0.01  # of the peak learning rate, where a cosine ends
@@ -37,6 +38,32 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         }
 
 
+@keras.saving.register_keras_serializable(package="engine")
+class FusedAdam(keras.optimizers.Adam):
+    """Adam whose update of a weight is one kernel, which reads and writes each number once.
+
+    Keras spells the same formula as a dozen operations, each a pass over all the weights: for the 24
+    million of the `tutorial` network that was a third of a training step on a CPU.
+    """
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Applies `gradient` to `variable` (a TensorFlow variable, or a replica's part of one)."""
+        index = self._get_variable_index(variable)
+        step = tf.cast(self.iterations.value + 1, variable.dtype)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            beta1_power=tf.cast(self.beta_1, variable.dtype) ** step,
+            beta2_power=tf.cast(self.beta_2, variable.dtype) ** step,
+            lr=tf.cast(learning_rate, variable.dtype),
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
+            grad=tf.cast(gradient, variable.dtype),
+        )
+
+
 def make_optimizer(
     name: str,
     *,
@@ -61,12 +88,15 @@ def make_optimizer(
     if schedule == "cosine":
         warmup_steps = round(min(warmup_epochs * steps_per_epoch, total_steps / 4))
         rate = WarmupCosine(learning_rate, warmup_steps=warmup_steps, total_steps=total_steps)
-    averaging = {"use_ema": bool(ema), "ema_momentum": ema or 0.99}
+    optimizer = FusedAdam(
+        rate,
+        weight_decay=weight_decay if name == "adamw" else None,
+        use_ema=bool(ema),
+        ema_momentum=ema or 0.99,
+        name=name,
+    )
     if name == "adamw":
-        optimizer = keras.optimizers.AdamW(rate, weight_decay=weight_decay, **averaging)
         optimizer.exclude_from_weight_decay(var_names=["bias", "gain", "gamma", "beta"])
-    else:
-        optimizer = keras.optimizers.Adam(rate, **averaging)
     return keras.optimizers.LossScaleOptimizer(optimizer) if loss_scaling else optimizer
 
 

@@ -59,3 +59,20 @@ def test_averaged_weights_lag_behind():
 
 def test_the_current_learning_rate_sees_through_loss_scaling():
     assert optimization.current_learning_rate(make(loss_scaling=True)) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("steps", [1, 5])
+def test_the_fused_update_is_kerass_adam(steps):
+    rng = np.random.default_rng(steps)
+    start = rng.normal(size=(7, 3)).astype(np.float32)
+    variables = [keras.Variable(start), keras.Variable(start)]
+    options = {"learning_rate": 0.01, "weight_decay": 0.1, "use_ema": True}
+    optimizers = [optimization.FusedAdam(**options), keras.optimizers.Adam(**options)]
+    for _ in range(steps):
+        gradient = rng.normal(size=start.shape).astype(np.float32)
+        for optimizer, variable in zip(optimizers, variables, strict=True):
+            optimizer.apply_gradients([(gradient, variable)])
+    fused, spelled_out = ([v, *o.variables] for v, o in zip(variables, optimizers, strict=True))
+    assert not np.allclose(fused[0], start, atol=0.005)
+    for ours, theirs in zip(fused, spelled_out, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
