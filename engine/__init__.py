@@ -8,7 +8,7 @@ Layers, each importing only from rows below its own (held by tests/test_layers.p
     parts     input_pipeline augmentation models optimization training_step callbacks runtime
               evaluation bootstrap predictor explanation image_files plots preview report
               phantom_images phantom_folder shifts decode_pool diagnosis
-    formats   image_folder split_plan tfrecords build_journal run_directory checkpoints
+    formats   image_folder split_plan tfrecords record_index build_journal run_directory checkpoints
     ground    config settings command_line decoding files progress
 
 Importing the package imports none of them, and no TensorFlow.

@@ -6,13 +6,15 @@ opened at any step and goes on exactly there. Each epoch drops the examples that
 other ones every time.
 
 memory     the split is decoded once into host memory; a batch is a gather by permuted index
-streaming  shards in a permuted order, interleaved, then permuted within windows of whole batches;
-           opening it inside an epoch reads over, but does not parse, what went before
+streaming  images stay in the shards. Raw ones are read by permuted index, so that the batches are those
+           of the memory tier; of encoded ones, shards come in a permuted order, interleaved, and
+           records permuted within windows of whole batches. Opening this inside an epoch reads over,
+           but does not parse, what went before
 """
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ import tensorflow as tf
 
 from engine import augmentation, tfrecords
 from engine.config import UserError
+from engine.record_index import RecordIndex
 from engine.runtime import free_memory_bytes
 from engine.tfrecords import Manifest
 
@@ -27,6 +30,8 @@ PREFETCHED_BATCHES = 4  # bounded: AUTOTUNE may take memory without limit
 READ_CYCLE = 16  # shards read in turn by the streaming tier
 READ_BLOCK = 16  # consecutive records taken from each
 _LOAD_BATCH = 256
+
+_Images = Callable[[tf.Tensor], tf.Tensor]  # int64[B] -> the images at those places, uint8[B, H, W, C]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,9 +105,16 @@ def make_draws_dataset(
 ) -> tf.data.Dataset:
     """The endless dataset of dictionaries behind `make_train_dataset`."""
     steps = steps_per_epoch(manifest, split, global_batch_size)
-    if tier.name == "memory":
-        batches = _memory_batches(
-            load_split(shards, manifest, split),
+    if tier.name == "memory" or manifest.encoding == "raw":
+        images, labels = (
+            _images_in_memory(load_split(shards, manifest, split))
+            if tier.name == "memory"
+            else _images_in_shards(RecordIndex(shards, manifest, split))
+        )
+        batches = _permuted_batches(
+            images,
+            labels,
+            image_shape=manifest.image_shape,
             global_batch_size=global_batch_size,
             steps=steps,
             seed=seed,
@@ -112,8 +124,9 @@ def make_draws_dataset(
         )
     elif sampling == "balanced":
         raise UserError(
-            f"--sampling balanced needs the memory tier, but this split is streamed ({tier.reason}); "
-            "use --class-weights balanced, or --cache memory"
+            f"--sampling balanced needs the memory tier or raw images, but this split of "
+            f"{manifest.encoding} images is streamed ({tier.reason}); use --class-weights balanced, "
+            "or --cache memory"
         )
     else:
         batches = _streamed_batches(
@@ -202,6 +215,16 @@ def decoded_bytes(manifest: Manifest, split: str) -> int:
     return split_info(manifest, split).num_examples * height * width * manifest.channels
 
 
+def damage_behind(error: tf.errors.OpError) -> str | None:
+    """What was wrong with a shard, if that is why a dataset failed: a line for the user."""
+    _, found, message = str(error).partition("DamagedShardError: ")
+    if found:
+        return message.splitlines()[0]
+    if isinstance(error, tf.errors.DataLossError):
+        return f"{error.message}; mend the shards with engine.build_tfrecords --repair"
+    return None
+
+
 def load_split(
     shards: Path,
     manifest: Manifest,
@@ -281,9 +304,24 @@ def _parsed_in_order(
     )
 
 
-def _memory_batches(
-    arrays: dict[str, np.ndarray],
+def _images_in_memory(arrays: dict[str, np.ndarray]) -> tuple[_Images, np.ndarray]:
+    images = tf.constant(arrays["image"])
+    return lambda order: tf.gather(images, order), arrays["label"]
+
+
+def _images_in_shards(index: RecordIndex) -> tuple[_Images, np.ndarray]:
+    # Reading is a pure function of the order, so `stateful=False` is the truth.
+    return (
+        lambda order: tf.numpy_function(index.read, [order], tf.uint8, stateful=False),
+        index.labels,
+    )
+
+
+def _permuted_batches(
+    images: _Images,
+    labels: np.ndarray,
     *,
+    image_shape: tuple[int, int, int],
     global_batch_size: int,
     steps: int,
     seed: int,
@@ -291,17 +329,17 @@ def _memory_batches(
     num_classes: int,
     start_step: int,
 ) -> tf.data.Dataset:
-    images, labels = tf.constant(arrays["image"]), tf.constant(arrays["label"])
-    num_examples = len(arrays["label"])
-    members = [np.flatnonzero(arrays["label"] == c) for c in range(num_classes)]
+    num_examples = len(labels)
+    members = [np.flatnonzero(labels == c) for c in range(num_classes)]
+    all_labels = tf.constant(labels)
 
     def batch_at(step: tf.Tensor) -> dict[str, tf.Tensor]:
         positions = step % steps * global_batch_size + tf.range(global_batch_size, dtype=tf.int64)
         order = _shuffled(positions, seed, step // steps, num_examples)
         if sampling == "balanced":
             order = _balanced(order, seed, step // steps, members)
-        batch = {"image": tf.gather(images, order), "label": tf.gather(labels, order)}
-        batch["image"].set_shape([global_batch_size, *images.shape[1:]])
+        batch = {"image": images(order), "label": tf.gather(all_labels, order)}
+        batch["image"].set_shape([global_batch_size, *image_shape])
         return batch
 
     return tf.data.Dataset.range(start_step, np.iinfo(np.int64).max).map(
@@ -368,21 +406,29 @@ def _streamed_batches(
             deterministic=True,
         )
 
-    def batches_of(window: tf.Tensor, epoch: tf.Tensor, number: tf.Tensor, skipped: tf.Tensor):
-        size = tf.shape(window, out_type=tf.int64)[0]
-        window_seed = tf.stack([tf.cast(seed, tf.int64), epoch * (steps + 1) + number + 1])
-
-        def batch_at(index: tf.Tensor) -> dict[str, tf.Tensor]:
-            places = index * global_batch_size + tf.range(global_batch_size, dtype=tf.int64)
-            order = tf.random.experimental.index_shuffle(
-                places, seed=window_seed, max_index=tf.maximum(size - 1, 1)
+    def batches_of(window: tf.data.Dataset, epoch: tf.Tensor, number: tf.Tensor, skipped: tf.Tensor):
+        # A buffer as large as the window makes any order as likely as any other, and hands records on
+        # without copying them. Its order is to depend on the seed given here alone, not on the
+        # process's own, which TensorFlow would mix in from this function's graph.
+        tf.random.set_seed(1)
+        window_seed = tf.random.stateless_uniform(
+            [],
+            seed=tf.stack([tf.cast(seed, tf.int64), epoch * (steps + 1) + number + 1]),
+            minval=1,
+            maxval=np.iinfo(np.int32).max,
+            dtype=tf.int64,
+        )
+        return (
+            window.shuffle(window_size, seed=window_seed, reshuffle_each_iteration=False)
+            .skip(skipped * global_batch_size)
+            .batch(global_batch_size, drop_remainder=True)
+            .map(
+                lambda serialized: tfrecords.parse_batch(
+                    serialized, manifest, features=("image", "label")
+                ),
+                num_parallel_calls=2,
+                deterministic=True,
             )
-            serialized = tf.gather(window, tf.minimum(order, size - 1))
-            serialized.set_shape([global_batch_size])
-            return tfrecords.parse_batch(serialized, manifest, features=("image", "label"))
-
-        return tf.data.Dataset.range(skipped, size // global_batch_size).map(
-            batch_at, num_parallel_calls=2, deterministic=True
         )
 
     def epoch_from(epoch: tf.Tensor) -> tf.data.Dataset:
@@ -392,7 +438,7 @@ def _streamed_batches(
         windows = (
             records_of(epoch)
             .skip(first_window * window_size)
-            .batch(window_size)
+            .window(window_size)
             .enumerate(start=first_window)
             .prefetch(1)
         )

@@ -28,7 +28,9 @@ class InputSettings(Config):
         maximum=1,
         help="share of free memory that --cache auto may take for the training split",
     )
-    shuffle_window: int = setting(4096, minimum=1, help="examples permuted together when streaming")
+    shuffle_window: int = setting(
+        4096, minimum=1, help="PNG or JPEG examples permuted together when streaming"
+    )
     sampling: str = setting(
         "natural",
         choices=("natural", "balanced"),

@@ -289,7 +289,7 @@ def serialize_example(*, image: bytes, label: int, path: str, patient: str) -> b
     """A `tf.train.Example` of one image, with its features in alphabetical order."""
     features = (
         _map_entry("image", _bytes_feature(image)),
-        _map_entry("label", _int64_feature(label)),
+        label_entry(label),
         # A file name that is not UTF-8 reaches Python with surrogates; its bytes go out as they were.
         _map_entry("path", _bytes_feature(path.encode("utf-8", "surrogateescape"))),
         _map_entry("patient", _bytes_feature(patient.encode("utf-8", "surrogateescape"))),
@@ -297,10 +297,21 @@ def serialize_example(*, image: bytes, label: int, path: str, patient: str) -> b
     return _field(1, b"".join(features))  # Example.features
 
 
+def image_header(image_bytes: int) -> bytes:
+    """What stands between a record's own tag and length and an image of `image_bytes`."""
+    entry = _map_entry("image", _bytes_feature(bytes(image_bytes)))
+    return entry[: len(entry) - image_bytes]
+
+
+def label_entry(label: int) -> bytes:
+    """What stands behind the image."""
+    return _map_entry("label", _int64_feature(label))
+
+
 def frame_record(record: bytes) -> bytes:
     """A record as it stands in a TFRecord file: length, its CRC, the record, its CRC."""
     length = _LENGTH.pack(len(record))
-    return b"".join((length, _masked_crc(length), record, _masked_crc(record)))
+    return b"".join((length, masked_crc(length), record, masked_crc(record)))
 
 
 def read_records(path: Path) -> Iterator[bytes]:
@@ -313,11 +324,11 @@ def read_records(path: Path) -> Iterator[bytes]:
     with open(path, "rb") as file:
         index = 0
         while header := file.read(12):
-            if len(header) < 12 or header[8:] != _masked_crc(header[:8]):
+            if len(header) < 12 or header[8:] != masked_crc(header[:8]):
                 raise DamagedShardError(f"{path}: record {index} has a damaged header")
             (length,) = _LENGTH.unpack(header[:8])
             record, crc = file.read(length), file.read(4)
-            if len(record) < length or crc != _masked_crc(record):
+            if len(record) < length or crc != masked_crc(record):
                 raise DamagedShardError(f"{path}: record {index} is cut short or damaged")
             yield record
             index += 1
@@ -383,9 +394,14 @@ def verify_shard(shards_dir: Path, shard: ShardInfo) -> None:
         raise DamagedShardError(f"{path}: its SHA-256 is not the one that was written")
 
 
-def _masked_crc(data: bytes) -> bytes:
-    """CRC-32C, rotated and offset as TFRecord files have it (a CRC of CRCs would be weak)."""
-    crc = google_crc32c.value(data)
+def masked_crc(*parts: Any) -> bytes:
+    """The CRC-32C of bytes or uint8 arrays, one after the other, as TFRecord files have it.
+
+    It is rotated and offset, since a CRC of CRCs would be weak.
+    """
+    crc = 0
+    for part in parts:
+        crc = google_crc32c.extend(crc, part)
     return _CRC.pack((((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF)
 
 

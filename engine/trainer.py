@@ -117,6 +117,12 @@ def train(
             session.restore(checkpoint)
         try:
             session.train(should_stop)
+        except tfrecords.DamagedShardError as error:
+            raise UserError(str(error)) from error
+        except tf.errors.OpError as error:
+            if (damage := input_pipeline.damage_behind(error)) is None:
+                raise
+            raise UserError(damage) from error
         finally:
             session.close()
     return session.finish()

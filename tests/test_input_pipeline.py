@@ -100,8 +100,9 @@ def test_both_tiers_draw_the_same_augmentation(numbered):
     np.testing.assert_array_equal(one["tone"], other["tone"])
 
 
-def test_balanced_sampling_shows_every_class_equally_often(numbered):
-    dataset = train_dataset(numbered, sampling="balanced", cache="memory")
+@pytest.mark.parametrize("cache", TIERS)
+def test_balanced_sampling_shows_every_class_equally_often(numbered, cache):
+    dataset = train_dataset(numbered, sampling="balanced", cache=cache)
     numbers = numbers_of(dataset, 36)
     labels = numbers % 3 > 0
     assert abs(labels.mean() - 0.5) < 0.02
@@ -112,9 +113,30 @@ def test_balanced_sampling_shows_every_class_equally_often(numbered):
     assert len(np.unique(numbers)) > 140
 
 
-def test_balanced_sampling_of_a_streamed_split_is_refused(numbered):
+def test_balanced_sampling_of_streamed_pngs_is_refused(tmp_path):
+    write_shards(tmp_path, {"train": 40}, encoding="png")
     with pytest.raises(UserError, match="class-weights"):
-        train_dataset(numbered, sampling="balanced", cache="streaming")
+        train_dataset(tmp_path, sampling="balanced", cache="streaming")
+
+
+def test_both_tiers_give_the_same_batches_of_raw_images(numbered):
+    in_memory, streamed = (numbers_of(train_dataset(numbered, cache=tier), 30) for tier in TIERS)
+    np.testing.assert_array_equal(in_memory, streamed)
+
+
+@pytest.mark.parametrize("encoding", ["raw", "png"])
+def test_a_damaged_image_is_named(tmp_path, encoding):
+    write_shards(tmp_path, {"train": 40}, encoding=encoding)
+    shard = sorted(tmp_path.glob("train*.tfrecord"))[0]
+    content = bytearray(shard.read_bytes())
+    pixels = {"raw": bytes([2]) * 48, "png": b"IDAT"}[encoding]
+    content[content.index(pixels) + 4] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(tf.errors.OpError) as raised:
+        numbers_of(train_dataset(tmp_path, cache="streaming"), 8)
+    damage = input_pipeline.damage_behind(raised.value)
+    assert "--repair" in damage
+    assert "\n" not in damage
 
 
 @pytest.mark.parametrize("batch_size", [1, 10, 37, 64])
