@@ -1,9 +1,9 @@
 """Augmentation: the host draws a few floats an image, the device moves the pixels once.
 
 What happens to an image is a pure function of (seed, epoch, position): `draw` turns those into a
-`warp` (one projective transform that composes rotation, shear, zoom, shift and flip) and a `tone`
-(brightness, contrast, gamma, blur), which travel in the batch. `apply` resamples each image once
-and adjusts its tone, on whatever device the training step runs. The same run therefore sees the
+`warp` (one projective transform that composes rotation, shear, zoom, shift and flip), a `tone`
+(brightness, contrast), a `gamma` and a `blur`, which travel in the batch, those that are asked for.
+`apply` resamples each image once and adjusts its tone, on whatever device the training step runs. The same run therefore sees the
 same images on any number of replicas, after a resume, and in any thread order.
 
 Draws are per position, not per batch, so they do not change with the batch size either. TensorFlow's
@@ -21,7 +21,7 @@ import tensorflow as tf
 from engine.settings import AugmentationSettings
 
 WARP_SIZE = 9  # eight floats of a projective transform, and whether what lies outside is black
-TONE_SIZE = 4  # brightness, contrast, gamma, blur
+TONE_SIZE = 2  # brightness, contrast
 _NUM_DRAWS = 13
 # A network that only ever meets altered images finds unaltered ones strange. With black borders on
 # all of them, 0.88 of the held-out chest X-rays were right at a threshold of 0.5, with mirrored ones
@@ -67,11 +67,11 @@ class Strengths:
 
     @property
     def tones(self) -> bool:
-        """Whether any intensity changes."""
-        return any((self.brightness, self.contrast, self.gamma, self.blur))
+        """Whether brightness or contrast change."""
+        return bool(self.brightness or self.contrast)
 
     def __bool__(self) -> bool:
-        return self.warps or self.tones
+        return self.warps or self.tones or bool(self.gamma or self.blur)
 
 
 PRESETS = {
@@ -123,8 +123,9 @@ def draw(
     Returns:
         `warp` float32[B, 9] (output to input pixel coordinates, in the row-major order of
         `ImageProjectiveTransformV3`; then 1 where what lies outside the image is black, 0 where it is
-        mirrored) and `tone` float32[B, 4] (brightness, contrast factor, gamma, blur share), each only
-        if `strengths` ask for it. One image in eight is at most mirrored.
+        mirrored), `tone` float32[B, 2] (brightness, contrast factor), `gamma` float32[B, 1] (an
+        exponent) and `blur` float32[B, 1] (share of a coarser copy), each only if `strengths` ask for
+        it. One image in eight is at most mirrored.
     """
     uniform = uniform_draws(positions, seed=seed, epoch=epoch, columns=_NUM_DRAWS)
     altered = tf.cast(uniform[:, 12:13] >= 2 * INTACT_SHARE - 1, tf.float32)
@@ -135,7 +136,11 @@ def draw(
     if strengths.warps:
         drawn["warp"] = _warps(uniform[:, :8], image_size, strengths)
     if strengths.tones:
-        drawn["tone"] = _tones(uniform[:, 8:12], strengths)
+        drawn["tone"] = _tones(uniform[:, 8:10], strengths)
+    if strengths.gamma:
+        drawn["gamma"] = tf.exp(uniform[:, 10:11] * strengths.gamma)
+    if strengths.blur:
+        drawn["blur"] = tf.nn.relu(uniform[:, 11:12]) * strengths.blur
     return drawn
 
 
@@ -197,15 +202,9 @@ def _warps(uniform: tf.Tensor, image_size: tuple[int, int], strengths: Strengths
 
 
 def _tones(uniform: tf.Tensor, strengths: Strengths) -> tf.Tensor:
-    """float32[B, 4] in [-1, 1) to (brightness, contrast factor, gamma, blur share)."""
+    """float32[B, 2] in [-1, 1) to (brightness, contrast factor)."""
     return tf.stack(
-        [
-            uniform[:, 0] * strengths.brightness,
-            1 + uniform[:, 1] * strengths.contrast,
-            tf.exp(uniform[:, 2] * strengths.gamma),
-            tf.nn.relu(uniform[:, 3]) * strengths.blur,
-        ],
-        axis=1,
+        [uniform[:, 0] * strengths.brightness, 1 + uniform[:, 1] * strengths.contrast], axis=1
     )
 
 
@@ -223,6 +222,10 @@ def apply(batch: dict[str, Any]) -> tf.Tensor:
     images = warp(images, batch["warp"]) if "warp" in batch else tf.cast(images, tf.float32)
     if "tone" in batch:
         images = tone(images, batch["tone"])
+    if "gamma" in batch:
+        images = gamma(images, batch["gamma"])
+    if "blur" in batch:
+        images = blur(images, batch["blur"])
     return images
 
 
@@ -279,29 +282,46 @@ def _mirrored(coordinates: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def tone(images: tf.Tensor, tones: tf.Tensor) -> tf.Tensor:
-    """Contrast about the image mean, brightness, gamma, then blur.
+    """Contrast about the image mean, then brightness; what leaves [0, 255] is clipped.
 
     Args:
         images: float32[B, H, W, C] in [0, 255].
-        tones: float32[B, 4]: brightness (of a range of 1), contrast factor, gamma, blur share.
+        tones: float32[B, 2]: brightness (of a range of 1), contrast factor.
     """
     # Not `tones[:, i, None, None, None]`: where `draw` stands in the same graph, TensorFlow 2.21
     # simplifies such a slice of a stack wrongly, and drops the new axes.
-    brightness, contrast, gamma, blur = (
+    brightness, contrast = (
         tf.reshape(column, [-1, 1, 1, 1]) for column in tf.unstack(tones, TONE_SIZE, axis=1)
     )
-    scaled = images * (1 / 255)
-    mean = tf.reduce_mean(scaled, axis=[1, 2, 3], keepdims=True)
-    scaled = tf.clip_by_value(scaled * contrast + (mean * (1 - contrast) + brightness), 1e-4, 1)
-    # exp(g log x) is vectorized on the CPU and five times faster there than tf.pow.
-    scaled = tf.exp(gamma * tf.math.log(scaled))
-    return (scaled + blur * (_coarse(scaled) - scaled)) * 255
+    mean = tf.reduce_mean(images, axis=[1, 2, 3], keepdims=True)
+    return tf.clip_by_value(images * contrast + (mean * (1 - contrast) + 255 * brightness), 0, 255)
 
 
-def _coarse(images: tf.Tensor) -> tf.Tensor:
-    """The images as if they had been stored four times smaller; float32[B, H, W, C]."""
+def gamma(images: tf.Tensor, exponents: tf.Tensor) -> tf.Tensor:
+    """Raises intensities, as shares of the full range, to a power.
+
+    Args:
+        images: float32[B, H, W, C] in [0, 255].
+        exponents: float32[B, 1], above 0.
+    """
+    power = tf.reshape(exponents, [-1, 1, 1, 1])
+    # exp(p log x) is vectorized on the CPU and five times faster there than tf.pow. Scaling to
+    # [0, 1] and back is done on the exponents and the logarithms' floor, not on the pixels.
+    floor = 1e-4 * 255
+    logarithms = tf.math.log(tf.maximum(images, floor))
+    return tf.exp(power * logarithms + (1 - power) * math.log(255))
+
+
+def blur(images: tf.Tensor, shares: tf.Tensor) -> tf.Tensor:
+    """Mixes images with what they would be if they had been stored four times smaller.
+
+    Args:
+        images: float32[B, H, W, C].
+        shares: float32[B, 1] in [0, 1], of the coarse copy.
+    """
     small = tf.nn.avg_pool2d(images, _BLUR_STRIDE, _BLUR_STRIDE, "SAME")
-    return tf.image.resize(small, images.shape[1:3])
+    coarse = tf.image.resize(small, images.shape[1:3])
+    return images + tf.reshape(shares, [-1, 1, 1, 1]) * (coarse - images)
 
 
 @keras.saving.register_keras_serializable(package="engine")

@@ -6,6 +6,8 @@ two; on a CPU, where both share cores, it runs somewhat below.
 """
 
 import math
+import time
+from collections.abc import Callable
 
 _CLOSE = 0.9  # of the step's speed: training that reaches it is not held up
 
@@ -48,6 +50,26 @@ def verdict(
         f"{reached:.0%} of the step's own speed; raise --global-batch-size, or look for other work "
         "on the machine"
     )
+
+
+def images_per_second(
+    run: Callable[[], object],
+    *,
+    batch_size: int,
+    seconds: float = 2.0,
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
+    """The speed of `run`, which handles one batch a call and returns when it is done.
+
+    Calls it three times to warm up, then until `seconds` have passed.
+    """
+    for _ in range(3):
+        run()
+    start, count = clock(), 0
+    while (elapsed := clock() - start) < seconds or not count:
+        run()
+        count += 1
+    return count * batch_size / elapsed
 
 
 def _times(headroom: float) -> str:

@@ -31,7 +31,9 @@ READ_CYCLE = 16  # shards read in turn by the streaming tier
 READ_BLOCK = 16  # consecutive records taken from each
 _LOAD_BATCH = 256
 
-_Images = Callable[[tf.Tensor], tf.Tensor]  # int64[B] -> the images at those places, uint8[B, H, W, C]
+_Images = Callable[
+    [tf.Tensor], tf.Tensor
+]  # int64[B] -> the images at those places, uint8[B, H, W, C]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +69,7 @@ def make_train_dataset(
     Returns:
         Without augmentation `(uint8[B, H, W, C], int64[B])`, ready for `Model.fit` with
         `steps_per_epoch=steps_per_epoch(...)`; with it dictionaries of `image`, `label`, and the
-        draws `warp` float32[B, 9] and `tone` float32[B, 4] that `augmentation.apply` takes.
+        draws that `augmentation.apply` takes (see `augmentation.draw`).
 
     Raises:
         UserError: there is no such split, or it holds less than one batch.
@@ -406,7 +408,9 @@ def _streamed_batches(
             deterministic=True,
         )
 
-    def batches_of(window: tf.data.Dataset, epoch: tf.Tensor, number: tf.Tensor, skipped: tf.Tensor):
+    def batches_of(
+        window: tf.data.Dataset, epoch: tf.Tensor, number: tf.Tensor, skipped: tf.Tensor
+    ):
         # A buffer as large as the window makes any order as likely as any other, and hands records on
         # without copying them. Its order is to depend on the seed given here alone, not on the
         # process's own, which TensorFlow would mix in from this function's graph.

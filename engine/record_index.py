@@ -24,7 +24,9 @@ import numpy as np
 from engine import tfrecords
 from engine.tfrecords import DamagedShardError, Manifest
 
-_FRAME = struct.Struct("<Q")  # a record's length; 4 bytes of CRC follow, then the record, then 4 more
+_FRAME = struct.Struct(
+    "<Q"
+)  # a record's length; 4 bytes of CRC follow, then the record, then 4 more
 _FRAME_BYTES = 12
 _HEAD_BYTES = 64  # of a record, within which its image begins
 _ALIGNMENT = 64  # of what TensorFlow takes over without copying, bytes
@@ -54,7 +56,10 @@ class RecordIndex:
         self._image_bytes = int(np.prod(self._shape))
         infos = [info for info in manifest.splits[split].shards if info.num_examples]
         _allow_open_files(len(infos))
-        self._files = [open(shards / info.file, "rb", buffering=0) for info in infos]
+        self._files = [
+            open(shards / info.file, "rb", buffering=0)  # noqa: SIM115 (read from as long as this lives)
+            for info in infos
+        ]
         layout = _Layout(self._image_bytes, len(manifest.class_names))
         found = [
             layout.scan(file, info.num_examples)

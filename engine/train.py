@@ -31,6 +31,11 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FILE.png",
         help="draw what the network would see, and train nothing",
     )
+    parser.add_argument(
+        "--diagnose",
+        action="store_true",
+        help="when done, measure whether input or step limited the speed, and say what to do",
+    )
     config.add_flags(parser, TrainConfig)
     return parser
 
@@ -66,6 +71,7 @@ def _train(arguments: argparse.Namespace, settings: TrainConfig) -> int:
             arguments.workdir,
             resume=arguments.resume,
             overwrite=arguments.overwrite,
+            diagnose=arguments.diagnose,
             should_stop=stop,
         )
     if result.stopped:
@@ -78,6 +84,8 @@ def _train(arguments: argparse.Namespace, settings: TrainConfig) -> int:
     )
     if result.threshold is not None:
         print(f"decision threshold {result.threshold:.3f} ({settings.threshold}, on validation)")
+    if result.diagnosis is not None:
+        print(result.diagnosis)
     print(f"run: {arguments.workdir}")
     return command_line.DONE
 

@@ -25,6 +25,7 @@ from engine import (
     augmentation,
     callbacks,
     checkpoints,
+    diagnosis,
     evaluation,
     files,
     input_pipeline,
@@ -70,6 +71,7 @@ class TrainResult:
     seconds: float
     threshold: float | None
     stopped: bool
+    diagnosis: str | None = None
 
 
 def train(
@@ -79,6 +81,7 @@ def train(
     *,
     resume: bool = False,
     overwrite: bool = False,
+    diagnose: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
     say: Callable[[str], None] = progress.say,
 ) -> TrainResult:
@@ -87,6 +90,7 @@ def train(
     Args:
         resume: goes on from the newest checkpoint of `workdir` (from the start, if it has none).
         overwrite: removes an earlier run in `workdir` first.
+        diagnose: when done, measures what limits the training, for `TrainResult.diagnosis`.
         should_stop: asked after every step; when true, the state is saved and training ends.
         say: takes lines for the user.
 
@@ -125,7 +129,10 @@ def train(
             raise UserError(damage) from error
         finally:
             session.close()
-    return session.finish()
+        result = session.finish()
+        if diagnose and not result.stopped:
+            result = dataclasses.replace(result, diagnosis=session.diagnose())
+        return result
 
 
 def describe_environment(
@@ -179,6 +186,9 @@ class _Session:
         self._steps_per_epoch = input_pipeline.steps_per_epoch(
             manifest, "train", config.global_batch_size
         )
+        self._tier = input_pipeline.choose_tier(
+            manifest, "train", cache=config.cache, memory_fraction=config.cache_memory_fraction
+        )
         with run_on.strategy.scope():
             self._model = build_model(config, manifest)
             network = models.training_model(self._model)
@@ -227,7 +237,8 @@ class _Session:
 
     def train(self, should_stop: Callable[[], bool]) -> None:
         """Runs epochs until they are done, progress has stopped, or a stop is asked for."""
-        batches = self._open_batches()
+        self._say(f"input: {self._tier.name} tier, {self._tier.reason}")
+        batches = self._batches()
         while len(self._rows) < self._config.epochs and not self._out_of_patience():
             self._train_epoch(batches, should_stop)
             if self._stopped:
@@ -268,32 +279,38 @@ class _Session:
         report.write_report(self._run)
         return dataclasses.replace(result, threshold=threshold)
 
+    def diagnose(self) -> str:
+        """What limited this training, in a sentence; its weights are of no use afterwards."""
+        self._say("diagnosing: the input alone, then the step alone")
+        batches, size = self._batches(), self._config.global_batch_size
+        input_speed = diagnosis.images_per_second(lambda: next(batches), batch_size=size)
+        one = tf.data.Dataset.from_tensors(next(iter(self._dataset()))).repeat()
+        same = iter(self._runtime.strategy.experimental_distribute_dataset(one))
+        step_speed = diagnosis.images_per_second(lambda: self._step.run(same, 1), batch_size=size)
+        speeds = [row["images_per_second"] for row in self._rows]
+        return diagnosis.verdict(input_speed, step_speed, float(np.median(speeds[1:] or speeds)))
+
     def close(self) -> None:
         """Releases the logs."""
         self._logs.close()
 
-    def _open_batches(self) -> Iterator[Any]:
+    def _batches(self) -> Iterator[Any]:
+        return iter(self._runtime.strategy.experimental_distribute_dataset(self._dataset()))
+
+    def _dataset(self) -> tf.data.Dataset:
         config = self._config
-        tier = input_pipeline.choose_tier(
-            self._manifest,
-            "train",
-            cache=config.cache,
-            memory_fraction=config.cache_memory_fraction,
-        )
-        self._say(f"input: {tier.name} tier, {tier.reason}")
-        dataset = input_pipeline.make_draws_dataset(
+        return input_pipeline.make_draws_dataset(
             self._shards,
             self._manifest,
             split="train",
             global_batch_size=config.global_batch_size,
             seed=config.seed,
             strengths=augmentation.strengths_from(config),
-            tier=tier,
+            tier=self._tier,
             shuffle_window=config.shuffle_window,
             sampling=config.sampling,
             start_step=self._global_step,
         )
-        return iter(self._runtime.strategy.experimental_distribute_dataset(dataset))
 
     def _train_epoch(self, batches: Iterator[Any], should_stop: Callable[[], bool]) -> None:
         """Runs what is left of the current epoch."""

@@ -108,26 +108,50 @@ def test_zoom_scales_each_axis_within_its_strength():
     assert np.abs(np.corrcoef(warps[:, 0], warps[:, 4])[0, 1]) < 0.15
 
 
-def test_tone_does_what_its_formula_says():
+def test_tone_and_gamma_do_what_their_formulas_say():
     images = np.full((1, 8, 8, 1), 51.0, np.float32)
-    tones = tf.constant([[0.1, 0.5, 2.0, 0.0]])
     # A flat image stays at its mean under contrast: (0.2 + 0.1) ** 2 = 0.09.
-    np.testing.assert_allclose(augmentation.tone(images, tones), 0.09 * 255, rtol=1e-4)
+    toned = augmentation.tone(images, tf.constant([[0.1, 0.5]]))
+    np.testing.assert_allclose(toned, 0.3 * 255, rtol=1e-4)
+    np.testing.assert_allclose(
+        augmentation.gamma(toned, tf.constant([[2.0]])), 0.09 * 255, rtol=1e-4
+    )
 
 
-def test_tone_keeps_pixels_in_range_and_the_neutral_tone_changes_nothing():
+def test_tones_keep_pixels_in_range_and_neutral_ones_change_nothing():
     images = random_images(8).astype(np.float32)
-    seen = augmentation.tone(images, draws(range(8))["tone"]).numpy()
-    assert seen.min() >= 0
-    assert seen.max() <= 255.001
-    neutral = tf.tile(tf.constant([[0.0, 1.0, 1.0, 0.0]]), [8, 1])
-    np.testing.assert_allclose(augmentation.tone(images, neutral), images, atol=0.05)
+    drawn = draws(range(8))
+    for change, name in ((augmentation.tone, "tone"), (augmentation.gamma, "gamma")):
+        seen = change(images, drawn[name]).numpy()
+        assert seen.min() >= 0
+        assert seen.max() <= 255.001
+        assert np.abs(seen - images).max() > 5
+    for change, neutral in (
+        (augmentation.tone, [0.0, 1.0]),
+        (augmentation.gamma, [1.0]),
+        (augmentation.blur, [0.0]),
+    ):
+        drawn = tf.tile(tf.constant([neutral]), [8, 1])
+        np.testing.assert_allclose(change(images, drawn), images, atol=0.05)
 
 
 def test_blur_takes_fine_detail_away():
     images = random_images(1).astype(np.float32)
-    blurred = augmentation.tone(images, tf.constant([[0.0, 1.0, 1.0, 1.0]])).numpy()
+    blurred = augmentation.blur(images, tf.constant([[1.0]])).numpy()
     assert blurred.std() < 0.5 * images.std()
+
+
+def test_only_what_is_asked_for_is_drawn():
+    for preset, names in (
+        ("none", set()),
+        ("tutorial", {"warp"}),
+        ("standard", {"warp", "tone", "gamma"}),
+        ("strong", {"warp", "tone", "gamma", "blur"}),
+    ):
+        drawn = augmentation.draw(
+            tf.range(4, dtype=tf.int64), seed=0, epoch=0, image_size=SIZE, strengths=PRESETS[preset]
+        )
+        assert set(drawn) == names
 
 
 def test_explicit_strengths_stand_over_the_preset():
@@ -162,7 +186,7 @@ def test_draws_and_pixels_may_stand_in_one_graph():
 
 def test_an_eighth_of_the_images_is_at_most_mirrored():
     drawn = draws(range(2000))
-    untouched = np.isclose(drawn["tone"].numpy(), [0, 1, 1, 0]).all(axis=1)
+    untouched = np.isclose(drawn["tone"].numpy(), [0, 1]).all(axis=1)
     assert abs(untouched.mean() - augmentation.INTACT_SHARE) < 0.03
     matrices = drawn["warp"].numpy()[untouched][:, [0, 1, 3, 4]]
     np.testing.assert_allclose(

@@ -1,5 +1,6 @@
 import pytest
 
+from engine import diagnosis
 from engine.diagnosis import verdict
 
 
@@ -31,3 +32,15 @@ def test_training_faster_than_its_ceiling_is_noise_and_not_claimed():
 def test_a_speed_that_is_none_is_refused(wrong):
     with pytest.raises(ValueError, match="positive"):
         verdict(80_000, wrong, 90)
+
+
+def test_a_speed_is_that_of_the_calls_after_the_warm_up():
+    now, calls = [0.0], []
+
+    def run():
+        now[0] += 10.0 if len(calls) < 3 else 0.5
+        calls.append(now[0])
+
+    speed = diagnosis.images_per_second(run, batch_size=8, seconds=4.0, clock=lambda: now[0])
+    assert speed == pytest.approx(16)
+    assert len(calls) == 3 + 8

@@ -65,7 +65,7 @@ def test_a_dataset_opened_at_any_step_goes_on_exactly_there(numbered, cache, win
     whole = list(itertools.islice(iter(train_dataset(numbered, **options)), start + 12))
     later = itertools.islice(iter(train_dataset(numbered, start_step=start, **options)), 12)
     for expected, got in zip(whole[start:], later, strict=True):
-        assert expected.keys() == got.keys() == {"image", "label", "warp", "tone"}
+        assert expected.keys() == got.keys() == {"image", "label", "warp", "tone", "gamma", "blur"}
         for name in expected:
             np.testing.assert_array_equal(expected[name], got[name])
 

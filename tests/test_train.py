@@ -29,6 +29,11 @@ def test_a_run_says_how_good_and_how_fast_on_standard_output(striped, tmp_path, 
     assert "input: memory tier" in printed.err
 
 
+def test_a_diagnosis_ends_the_run_on_request(striped, tmp_path, capsys):
+    assert train.main([striped, "--workdir", str(tmp_path / "run"), "--diagnose", *FLAGS]) == 0
+    assert " x headroom" in capsys.readouterr().out
+
+
 def test_settings_come_from_a_file_and_flags_stand_over_it(striped, tmp_path):
     settings = {"epochs": 5, "depth": 2, "width": 4, "global_batch_size": 16, "seed": 7}
     (tmp_path / "settings.json").write_text(json.dumps(settings))
