@@ -66,7 +66,9 @@ class RecordIndex:
             for file, info in zip(self._files, infos, strict=True)
         ]
         table = np.concatenate(found)
-        self._file_of = np.repeat(np.arange(len(found), dtype=np.int32), [len(f) for f in found])
+        self._file_of: np.ndarray = np.repeat(
+            np.arange(len(found), dtype=np.int32), [len(f) for f in found]
+        )
         self._start = table[:, 0].copy()
         self._before = table[:, 1].astype(np.int8)
         self._behind = table[:, 2].astype(np.int32)
@@ -159,7 +161,7 @@ class _Layout:
 
         The bytes behind an image and the next record's head are read in one call.
         """
-        rows = np.empty((num_examples, 4), np.int64)
+        rows: np.ndarray = np.empty((num_examples, 4), np.int64)
         descriptor, offset = file.fileno(), 0
         head = os.pread(descriptor, _FRAME_BYTES + _HEAD_BYTES, 0)
         for row in rows:
@@ -198,7 +200,7 @@ def _damaged(file: BinaryIO, what: str) -> DamagedShardError:
 def _aligned_empty(rows: int, columns: int) -> np.ndarray:
     """uint8[rows, columns], at an address that TensorFlow takes over rather than copies."""
     size = rows * columns
-    buffer = np.empty(size + _ALIGNMENT, np.uint8)
+    buffer: np.ndarray = np.empty(size + _ALIGNMENT, np.uint8)
     start = -buffer.ctypes.data % _ALIGNMENT
     return buffer[start : start + size].reshape(rows, columns)
 

@@ -16,6 +16,57 @@ def open(request: Request) -> Callable[[int], int]:
     return epochs_of(make_dataset(request).prefetch(_autotune()))
 
 
+def open_training(request: Request) -> Callable[[int], int]:
+    """The `tutorial` network, fitted as the Keras documentation shows: passes -> images."""
+    return fit(make_dataset(request).prefetch(_autotune()), request)
+
+
+def fit(dataset: Any, request: Request) -> Callable[[int], int]:
+    """Trains the `tutorial` network, float32, Adam, its augmentation as layers of the model.
+
+    An epoch's last, smaller batch counts as a whole one, which favours this side by a percent.
+    """
+    model = _tutorial_network(request)
+    endless = dataset.repeat()
+
+    def run(passes: int) -> int:
+        steps = request.steps_a_pass * passes
+        model.fit(endless, steps_per_epoch=steps, epochs=1, verbose=0)
+        return steps * request.batch_size
+
+    return run
+
+
+def _tutorial_network(request: Request) -> Any:
+    import keras
+    from keras import layers
+
+    augmentation = [
+        layers.RandomFlip("horizontal"),
+        layers.RandomRotation(20 / 360),
+        layers.RandomTranslation(0.1, 0.1),
+        layers.RandomZoom(0.2),
+        layers.RandomShear(0.2),
+    ]
+    model = keras.Sequential(
+        [
+            keras.Input(request.image_shape),
+            *(augmentation if request.augment else []),
+            layers.Rescaling(1 / 255),
+            layers.Conv2D(32, 3, activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Conv2D(64, 3, activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Flatten(),
+            layers.Dense(128, activation="relu"),
+            layers.Dropout(0.5),
+            layers.Dense(1, activation="sigmoid"),
+        ]
+    )
+    model.compile(optimizer="adam", loss="binary_crossentropy", metrics=["accuracy"])
+    return model
+
+
 def make_dataset(request: Request) -> Any:
     """Batches (float32[B, H, W, C], int32[B]) as the Keras documentation makes them."""
     import keras

@@ -32,6 +32,15 @@ def run(context: Context) -> Report:
             side = context.open_peer(name, stack, report, group=group)
             sides += [] if side is None else [side]
         report.measurements += context.measure(sides)
-    engine, _, *others = report.measurements
-    report.ratios += [harness.compare(engine, other) for other in others]
+    memory, stream, *others = report.measurements
+    in_memory = peers.load("image_dataset_cached").TITLE
+    report.ratios += [
+        harness.compare(memory, other, required=1.0 if other.name == in_memory else 8.0)
+        for other in others
+    ]
+    report.ratios += [
+        harness.compare(stream, other, required=2.0)
+        for other in others
+        if other.group == PACKED and other.name != in_memory
+    ]
     return report

@@ -3,7 +3,8 @@
 The ceiling is the same step on a batch that is already on the device. The usual script is the one
 that most X-ray tutorials print: Keras 2, `ImageDataGenerator`, the `tutorial` network, float32, Adam;
 the engine trains the same network with the same kinds of augmentation, the same optimizer without
-clipping or averaging, in the precision that `--precision auto` takes on this machine.
+clipping or averaging, in the precision that `--precision auto` takes on this machine. Keras 3 on a
+cached `image_dataset_from_directory`, with its augmentation layers in the model, stands beside them.
 """
 
 import contextlib
@@ -20,6 +21,7 @@ from engine.settings import TrainConfig
 REAL, SYNTHETIC = "real input, cached epochs", "one batch on the device"
 ENGINE, SCRIPT = "engine", "usual script, Keras 2 ImageDataGenerator"
 SCRIPT_RGB = "usual script, as printed (3 channels)"
+KERAS_3 = "Keras 3, image_dataset_from_directory, cached"
 
 
 def run(context: Context) -> Report:
@@ -82,6 +84,7 @@ def _against_script(context: Context, report: Report) -> None:
         sides = [
             Side(ENGINE, training.open_training(context, config), group),
             context.open_peer("keras2_generator", stack, report, title=SCRIPT, **options),
+            context.open_peer("image_dataset_cached", stack, report, title=KERAS_3, **options),
         ]
         if not context.config.quick:
             options["image_shape"] = (height, width, 3)
