@@ -1,29 +1,31 @@
 """The engine's training step, opened to be timed: on real input, or on one batch on the device."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.context import Context
 from benchmarks.workload import SPLIT
-from engine import augmentation, input_pipeline, models, optimization, runtime, trainer
+from engine import augmentation, input_pipeline, models, optimization, runtime, tfrecords, trainer
 from engine.settings import TrainConfig
+from engine.tfrecords import Manifest
 from engine.training_step import TrainingStep
 
 
 def open_training(
-    context: Context, config: TrainConfig, *, synthetic: bool = False, steps_a_pass: int = 2
+    shards: Path, config: TrainConfig, *, synthetic: bool = False, steps_a_pass: int = 2
 ) -> Callable[[int], int]:
     """A training that goes on with every run: passes -> images.
 
     Args:
+        shards: trained on.
         config: what `engine.train` would be given.
         synthetic: train on one batch that stays on the device, its draws included: the ceiling.
         steps_a_pass: every step is synchronised, as in `engine.train`.
     """
-    manifest = context.workload.manifest
+    manifest = tfrecords.read_manifest(shards)
     run_on = runtime.prepare(
         precision=config.precision,
         jit_compile=config.jit_compile,
@@ -48,7 +50,7 @@ def open_training(
         clip_norm=config.clip_norm,
         jit_compile=run_on.jit_compile,
     )
-    dataset = training_batches(context, config)
+    dataset = training_batches(shards, manifest, config)
     batches = iter(run_on.strategy.experimental_distribute_dataset(dataset))
     if synthetic:
         batches = same_batch(next(batches), run_on.strategy)
@@ -61,11 +63,10 @@ def open_training(
     return run
 
 
-def training_batches(context: Context, config: TrainConfig) -> tf.data.Dataset:
+def training_batches(shards: Path, manifest: Manifest, config: TrainConfig) -> tf.data.Dataset:
     """The batches `engine.train` would read."""
-    manifest = context.workload.manifest
     return input_pipeline.make_draws_dataset(
-        context.workload.shards,
+        shards,
         manifest,
         split=SPLIT,
         global_batch_size=config.global_batch_size,

@@ -42,7 +42,7 @@ class InputSettings(Config):
 class AugmentationSettings(Config):
     """What training images are put through; a strength left at none is the preset's."""
 
-    augment: str = setting("strong", choices=AUGMENTATION_PRESETS, help="augmentation preset")
+    augment: str = setting("standard", choices=AUGMENTATION_PRESETS, help="augmentation preset")
     rotation: float | None = setting(
         None, minimum=0, maximum=180, help="largest rotation, degrees either way"
     )

@@ -38,6 +38,11 @@ def run(context: Context) -> Report:
     ]
     report.measurements += context.measure(sides)
     report.ratios.append(harness.compare(*report.measurements, required=0.85))
+    if not context.config.quick:
+        counts = sorted({1, 2, process.usable_cores()})
+        report.measurements += context.measure(
+            [Side(f"{n} workers", _build(context, folder, workers=n), "workers") for n in counts]
+        )
     return report
 
 
@@ -67,10 +72,10 @@ def decode_all(paths: list[Path]) -> Callable[[int], int]:
     return run
 
 
-def _build(context: Context, folder: Path) -> Callable[[int], int]:
+def _build(context: Context, folder: Path, workers: int | None = None) -> Callable[[int], int]:
     target = context.workload.scratch / "build"
     height, width = context.workload.manifest.image_size
-    config = BuildConfig(image_size=(height, width), overwrite=True)
+    config = BuildConfig(image_size=(height, width), overwrite=True, workers=workers)
 
     def run(passes: int) -> int:
         images = 0

@@ -8,6 +8,7 @@ serialized records and throwing them away.
 
 import contextlib
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -16,19 +17,22 @@ from benchmarks import consuming, harness
 from benchmarks.context import Context
 from benchmarks.harness import Side
 from benchmarks.reports import Report
+from benchmarks.suites import scaling as generated
 from benchmarks.workload import SPLIT
-from engine import input_pipeline
+from engine import input_pipeline, tfrecords
 
 MEMORY, SHARDS = "from memory, shuffled", "from shards in the page cache"
 TIER, STREAM = "engine, memory tier", "engine, streaming tier"
 COPY, RECORDS = "NumPy copying the same batches", "serialized records only"
+IMAGE_SIZES = (64, 128, 224, 512)
+SWEPT_BYTES = 100 << 20  # of pixels, at each image size
 CACHE = "tf.data: cache of uint8 examples, shuffle, batch"
 KERAS = "image_dataset_from_directory"
 KERAS_CACHED = "image_dataset_from_directory, cached"
 
 
 def run(context: Context) -> Report:
-    """Measures both groups, then sweeps batch sizes."""
+    """Measures both groups, then sweeps batch sizes and image sizes."""
     report = Report("input", "images/s of the input alone, read as a training step reads it")
     _from_memory(context, report)
     _from_shards(context, report)
@@ -80,22 +84,38 @@ def _from_shards(context: Context, report: Report) -> None:
 
 
 def _sweep(context: Context, report: Report) -> None:
-    sizes = [size for size in (16, 32, 64, 128, 256) if size <= context.workload.num_images]
+    batch_sizes = [size for size in (16, 32, 64, 128, 256) if size <= context.workload.num_images]
     for tier in ("memory", "streaming"):
         sides = [
             Side(f"batch {size}", engine_tier(context, tier, size), f"{tier} tier, batch sizes")
-            for size in sizes
+            for size in batch_sizes
         ]
+        report.measurements += context.measure(sides)
+    scratch = context.workload.scratch / "generated"
+    for tier in ("memory", "streaming"):
+        sides = []
+        for size in IMAGE_SIZES:
+            count = max(256, SWEPT_BYTES // size**2)
+            shards = generated.generated_shards(scratch, count, (size, size))
+            name = f"{size} x {size}, generated"
+            sides.append(
+                Side(name, tier_of(shards, tier, context.batch_size), f"{tier} tier, image sizes")
+            )
         report.measurements += context.measure(sides)
 
 
 def engine_tier(context: Context, tier: str, batch_size: int) -> Callable[[int], int]:
     """The engine's training batches without augmentation: passes -> images."""
-    workload = context.workload
+    return tier_of(context.workload.shards, tier, batch_size)
+
+
+def tier_of(shards: Path, tier: str, batch_size: int) -> Callable[[int], int]:
+    """The same of any shards."""
     dataset = input_pipeline.make_train_dataset(
-        workload.shards, split=SPLIT, global_batch_size=batch_size, cache=tier
+        shards, split=SPLIT, global_batch_size=batch_size, cache=tier
     )
-    steps = input_pipeline.steps_per_epoch(workload.manifest, SPLIT, batch_size)
+    manifest = tfrecords.read_manifest(shards)
+    steps = input_pipeline.steps_per_epoch(manifest, SPLIT, batch_size)
     return consuming.endless(dataset, steps=steps, batch_size=batch_size)
 
 

@@ -1,20 +1,25 @@
-"""`scaling`: whether cost stays flat as the data grows, and what more devices bring.
+"""`scaling`: whether cost stays flat as the data grows, and what logical devices cost.
 
 Generated images of 64 x 64 are written straight into shards, so that growth costs no decoding. Each
 tier should give the same images/s at every size, and the streaming tier hold the same memory. Each
 point runs in a process of its own, since memory that was once taken is seldom given back.
+
+Logical devices divide one processor, so they cannot train faster than it does alone: what is seen is
+what dividing a batch costs.
 """
 
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from benchmarks import harness
 from benchmarks.context import Context
-from benchmarks.harness import Measurement, Sample
+from benchmarks.harness import Measurement, Sample, Side
 from benchmarks.peer_process import ROOT
 from benchmarks.reports import Report
 from engine import files, tfrecords
@@ -22,29 +27,48 @@ from engine import files, tfrecords
 SIZES, QUICK_SIZES = (1_000, 10_000, 50_000, 200_000), (1_000, 4_000)
 IMAGE_SIZE = (64, 64)
 EXAMPLES_A_SHARD = 10_000
+DEVICES = (1, 2, 4)
 
 
 def run(context: Context) -> Report:
-    """Measures both tiers at every size."""
+    """Measures both tiers at every size, then training on every number of logical devices."""
     report = Report("scaling", "images/s and memory of the input as the data grows, 64 x 64 x 1")
     sizes = QUICK_SIZES if context.config.quick else SIZES
     for tier in ("memory", "streaming"):
         for count in sizes:
             context.tell(f"{tier} tier, {count:,} images")
             directory = generated_shards(context.workload.scratch / "generated", count)
-            found = _in_process(directory, tier, context)
-            report.measurements.append(found)
+            settings = {"shards": str(directory), "tier": tier, "batch_size": context.batch_size}
+            report.measurements.append(
+                _in_process(settings, context, f"{count:,} images", f"{tier} tier")
+            )
         points = report.measurements[-len(sizes) :]
         speeds = [point.images_per_second.median for point in points]
         report.figures[f"{tier} tier, largest / smallest, images/s"] = speeds[-1] / speeds[0]
         memory = [point.peak_memory_bytes for point in points]
         report.figures[f"{tier} tier, growth of memory, MiB"] = (memory[-1] - memory[0]) / 2**20
+    for devices in DEVICES:
+        if context.batch_size % devices == 0:
+            context.tell(f"training on {devices} logical devices")
+            settings = {"shards": str(context.workload.shards), "batch_size": context.batch_size}
+            report.measurements.append(
+                _in_process(
+                    {**settings, "devices": devices},
+                    context,
+                    f"{devices} logical {'device' if devices == 1 else 'devices'}",
+                    "training, default network",
+                )
+            )
     return report
 
 
-def generated_shards(directory: Path, count: int) -> Path:
+def generated_shards(directory: Path, count: int, image_size: tuple[int, int] = IMAGE_SIZE) -> Path:
     """Shards of `count` noisy images in one training split; found again the next time."""
-    target = directory / str(count)
+    target = (
+        directory
+        / (f"{image_size[0]}x{image_size[1]}" if image_size != IMAGE_SIZE else "")
+        / str(count)
+    )
     if (target / tfrecords.MANIFEST).is_file():
         return target
     target.mkdir(parents=True, exist_ok=True)
@@ -58,7 +82,7 @@ def generated_shards(directory: Path, count: int) -> Path:
             tfrecords.ShardWriter(aside, name=name) as writer,
         ):
             for number in part:
-                pixels = rng.integers(0, 256, IMAGE_SIZE, dtype=np.uint8).tobytes()
+                pixels = rng.integers(0, 256, image_size, dtype=np.uint8).tobytes()
                 record = tfrecords.serialize_example(
                     image=pixels, label=int(number % 2), path=str(number), patient=""
                 )
@@ -71,7 +95,7 @@ def generated_shards(directory: Path, count: int) -> Path:
     )
     manifest = tfrecords.Manifest(
         class_names=("even", "odd"),
-        image_size=IMAGE_SIZE,
+        image_size=image_size,
         channels=1,
         encoding="raw",
         keep_aspect_ratio=False,
@@ -85,35 +109,46 @@ def generated_shards(directory: Path, count: int) -> Path:
     return target
 
 
-def _in_process(shards: Path, tier: str, context: Context) -> Measurement:
-    settings = {"shards": str(shards), "tier": tier, "batch_size": context.batch_size}
-    settings |= context.config.measuring
+def _in_process(settings: dict[str, Any], context: Context, name: str, group: str) -> Measurement:
+    settings = {**settings, **context.config.measuring}
     command = [sys.executable, "-m", "benchmarks.suites.scaling", json.dumps(settings)]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True)
     found = json.loads(done.stdout.splitlines()[-1])
     samples = tuple(Sample(*values) for values in found["samples"])
-    count = int(shards.name)
-    return Measurement(f"{count:,} images", f"{tier} tier", found["warmup_seconds"], samples)
+    return Measurement(name, group, found["warmup_seconds"], samples)
 
 
 def main(argument: str) -> None:
     """One point: prints its samples as a line of JSON."""
-    from benchmarks import consuming
-    from benchmarks.harness import Side
-    from engine import input_pipeline
-
     settings = json.loads(argument)
-    size = settings["batch_size"]
-    dataset = input_pipeline.make_train_dataset(
-        settings["shards"], global_batch_size=size, cache=settings["tier"]
-    )
-    steps = 15  # batches a pass, the same at every size
-    side = Side("input", consuming.endless(dataset, steps=steps, batch_size=size))
+    side = Side("point", _training(settings) if "devices" in settings else _input(settings))
     (found,) = harness.measure([side], repeats=settings["repeats"], seconds=settings["seconds"])
     samples = [
         (one.images, one.seconds, one.cpu_seconds, one.peak_memory_bytes) for one in found.samples
     ]
     print(json.dumps({"warmup_seconds": found.warmup_seconds, "samples": samples}))
+
+
+def _input(settings: dict[str, Any]) -> Callable[[int], int]:
+    from benchmarks import consuming
+    from engine import input_pipeline
+
+    size = settings["batch_size"]
+    dataset = input_pipeline.make_train_dataset(
+        settings["shards"], global_batch_size=size, cache=settings["tier"]
+    )
+    # Batches a pass, the same at every size.
+    return consuming.endless(dataset, steps=15, batch_size=size)
+
+
+def _training(settings: dict[str, Any]) -> Callable[[int], int]:
+    from benchmarks import training
+    from engine.settings import TrainConfig
+
+    config = TrainConfig(
+        global_batch_size=settings["batch_size"], num_logical_devices=settings["devices"]
+    )
+    return training.open_training(Path(settings["shards"]), config)
 
 
 if __name__ == "__main__":

@@ -81,4 +81,4 @@ def _sweep(context: Context, report: Report, config: TrainConfig) -> None:
 
 def _step(context: Context, config: TrainConfig, **changes: object) -> Callable[[int], int]:
     changed = dataclasses.replace(config, **changes)  # type: ignore[arg-type]
-    return training.open_training(context, changed, synthetic=True)
+    return training.open_training(context.workload.shards, changed, synthetic=True)

@@ -55,8 +55,12 @@ def tutorial_config(context: Context) -> TrainConfig:
 def _against_ceiling(context: Context, report: Report, config: TrainConfig) -> None:
     group = f"network {config.model}, augmentation {config.augment}"
     sides = [
-        Side(REAL, training.open_training(context, config), group),
-        Side(SYNTHETIC, training.open_training(context, config, synthetic=True), group),
+        Side(REAL, training.open_training(context.workload.shards, config), group),
+        Side(
+            SYNTHETIC,
+            training.open_training(context.workload.shards, config, synthetic=True),
+            group,
+        ),
     ]
     real, synthetic = context.measure(sides)
     report.measurements += [real, synthetic]
@@ -82,7 +86,7 @@ def _against_script(context: Context, report: Report) -> None:
     with contextlib.ExitStack() as stack:
         config = tutorial_config(context)
         sides = [
-            Side(ENGINE, training.open_training(context, config), group),
+            Side(ENGINE, training.open_training(context.workload.shards, config), group),
             context.open_peer("keras2_generator", stack, report, title=SCRIPT, **options),
             context.open_peer("image_dataset_cached", stack, report, title=KERAS_3, **options),
         ]
