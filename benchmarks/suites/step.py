@@ -19,6 +19,7 @@ from engine import models, trainer
 from engine.settings import TrainConfig
 
 PLAIN, DEFAULT = "plain Keras, float32, Model.fit", "engine, default settings"
+PLAIN_BATCH = "plain Keras with batch normalization, float32"
 PLAIN_AUGMENT, NO_AUGMENT = "engine, no augmentation", "no augmentation"
 
 
@@ -26,15 +27,19 @@ def run(context: Context) -> Report:
     """Measures the default network, then the sweep."""
     report = Report("step", "images/s of the training step alone, one batch on the device")
     default = TrainConfig(global_batch_size=context.batch_size)
+    # Keras has no convolution with standardized weights; this is what one would write with it.
+    batch_normalized = dataclasses.replace(default, normalization="batch")
     sides = [
         Side(DEFAULT, _step(context, default), "default network"),
         Side(PLAIN_AUGMENT, _step(context, default, augment="none"), "default network"),
         Side(PLAIN, plain_keras(context, default), "default network"),
+        Side(PLAIN_BATCH, plain_keras(context, batch_normalized), "default network"),
     ]
     measured = context.measure(sides)
     report.measurements += measured
     report.ratios += [
         harness.compare(measured[1], measured[2], required=2.0),
+        harness.compare(measured[1], measured[3]),
         harness.compare(measured[0], measured[1]),
     ]
     if not context.config.quick:
