@@ -8,6 +8,8 @@ import csv
 import dataclasses
 import io
 import math
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,64 @@ class Progress:
             return False
         self.plateau_epochs = 0
         return True
+
+
+class Interval:
+    """Says when the next checkpoint inside an epoch is due.
+
+    Args:
+        steps, seconds: how often; one of them, or neither for never.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        steps: int | None = None,
+        seconds: float | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._steps, self._seconds, self._clock = steps, seconds, clock
+        self._last = clock()
+
+    def due(self, step: int) -> bool:
+        """Whether to save after `step` (counted from 1); if so the time starts anew."""
+        if self._steps is not None:
+            return step % self._steps == 0
+        if self._seconds is None or self._clock() - self._last < self._seconds:
+            return False
+        self._last = self._clock()
+        return True
+
+
+class Trace:
+    """Traces a range of steps for TensorBoard's profiler.
+
+    Args:
+        steps: first and last, counted from 1; None for no trace.
+        directory: TensorBoard's.
+    """
+
+    def __init__(self, steps: tuple[int, int] | None, directory: Path) -> None:
+        self._steps, self._directory = steps, directory
+        self._running = False
+
+    def before(self, step: int) -> None:
+        """Call before each step."""
+        if self._steps and step == self._steps[0]:
+            tf.profiler.experimental.start(str(self._directory))
+            self._running = True
+
+    def after(self, step: int) -> None:
+        """Call after each step."""
+        if self._steps and step >= self._steps[1]:
+            self.close()
+
+    def close(self) -> None:
+        """Ends a trace that is running."""
+        if self._running:
+            self._running = False
+            tf.profiler.experimental.stop()
 
 
 class Logs:

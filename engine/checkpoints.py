@@ -10,6 +10,7 @@ import dataclasses
 import json
 import re
 import zipfile
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,38 @@ def save(
     for old in paths(directory)[:-kept]:
         old.unlink(missing_ok=True)
     return path
+
+
+class Writer:
+    """Saves in a thread of its own, one checkpoint at a time, so that training need not wait.
+
+    Whoever hands over arrays must not change them afterwards. An error is raised by the next call.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
+        self._pending: Future[Path] | None = None
+
+    def save(self, *, step: int, arrays: dict[str, np.ndarray], state: dict[str, Any]) -> None:
+        """Begins to save; waits first until the checkpoint before is on the disk."""
+        self.wait()
+        self._pending = self._thread.submit(
+            save, self._directory, step=step, arrays=arrays, state=state
+        )
+
+    def wait(self) -> None:
+        """Returns when everything handed over is on the disk."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def close(self) -> None:
+        """Waits, then ends the thread."""
+        try:
+            self.wait()
+        finally:
+            self._thread.shutdown()
 
 
 def paths(directory: Path) -> list[Path]:

@@ -184,6 +184,46 @@ def parse_image_size(text: str) -> tuple[int, int]:
     return sizes[0], sizes[-1]
 
 
+def parse_interval(text: str) -> tuple[int | None, float | None]:
+    """`500` or `10m`: (steps, None) or (None, seconds)."""
+    try:
+        if text.endswith("m"):
+            seconds = float(text[:-1]) * 60
+            if not 0 < seconds < float("inf"):
+                raise ValueError
+            return None, seconds
+        steps = int(text)
+        if steps < 1:
+            raise ValueError
+        return steps, None
+    except ValueError:
+        raise ValueError("expected a number of steps as 500, or of minutes as 10m") from None
+
+
+def check_interval(text: str) -> str:
+    """`text` itself, if `parse_interval` takes it."""
+    parse_interval(text)
+    return text
+
+
+def parse_step_range(text: str) -> tuple[int, int]:
+    """`FROM:TO`, both included, counted from 1."""
+    first, _, last = text.partition(":")
+    try:
+        steps = int(first), int(last)
+    except ValueError:
+        steps = 0, 0
+    if not 1 <= steps[0] <= steps[1]:
+        raise ValueError("expected FROM:TO, steps counted from 1, as 10:20")
+    return steps
+
+
+def check_step_range(text: str) -> str:
+    """`text` itself, if `parse_step_range` takes it."""
+    parse_step_range(text)
+    return text
+
+
 def _shown(value: Any) -> str:
     if value is None:
         return "none"

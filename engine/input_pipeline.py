@@ -217,6 +217,47 @@ def decoded_bytes(manifest: Manifest, split: str) -> int:
     return split_info(manifest, split).num_examples * height * width * manifest.channels
 
 
+def batch_paths(
+    shards: Path,
+    manifest: Manifest,
+    *,
+    split: str,
+    step: int,
+    global_batch_size: int,
+    seed: int,
+    tier: Tier,
+    shuffle_window: int,
+    sampling: str,
+) -> list[str]:
+    """The source files of the images in the batch of `step`, counted from 0, as training sees it."""
+    steps = steps_per_epoch(manifest, split, global_batch_size)
+    if tier.name == "memory" or manifest.encoding == "raw":
+        stored = load_split(shards, manifest, split, features=("label", "path"))
+        order_at = _order(
+            stored["label"],
+            global_batch_size=global_batch_size,
+            steps=steps,
+            seed=seed,
+            sampling=sampling,
+            num_classes=len(manifest.class_names),
+        )
+        paths = stored["path"][order_at(tf.constant(step, tf.int64)).numpy()]
+    else:
+        batches = _streamed_batches(
+            shards,
+            manifest,
+            split=split,
+            global_batch_size=global_batch_size,
+            steps=steps,
+            seed=seed,
+            shuffle_window=shuffle_window,
+            start_step=step,
+            features=("path",),
+        )
+        paths = next(iter(batches))["path"].numpy()
+    return [path.decode("utf-8", "surrogateescape") for path in paths]
+
+
 def damage_behind(error: tf.errors.OpError) -> str | None:
     """What was wrong with a shard, if that is why a dataset failed: a line for the user."""
     _, found, message = str(error).partition("DamagedShardError: ")
@@ -331,15 +372,18 @@ def _permuted_batches(
     num_classes: int,
     start_step: int,
 ) -> tf.data.Dataset:
-    num_examples = len(labels)
-    members = [np.flatnonzero(labels == c) for c in range(num_classes)]
+    order_at = _order(
+        labels,
+        global_batch_size=global_batch_size,
+        steps=steps,
+        seed=seed,
+        sampling=sampling,
+        num_classes=num_classes,
+    )
     all_labels = tf.constant(labels)
 
     def batch_at(step: tf.Tensor) -> dict[str, tf.Tensor]:
-        positions = step % steps * global_batch_size + tf.range(global_batch_size, dtype=tf.int64)
-        order = _shuffled(positions, seed, step // steps, num_examples)
-        if sampling == "balanced":
-            order = _balanced(order, seed, step // steps, members)
+        order = order_at(step)
         batch = {"image": images(order), "label": tf.gather(all_labels, order)}
         batch["image"].set_shape([global_batch_size, *image_shape])
         return batch
@@ -347,6 +391,29 @@ def _permuted_batches(
     return tf.data.Dataset.range(start_step, np.iinfo(np.int64).max).map(
         batch_at, num_parallel_calls=2, deterministic=True
     )
+
+
+def _order(
+    labels: np.ndarray,
+    *,
+    global_batch_size: int,
+    steps: int,
+    seed: int,
+    sampling: str,
+    num_classes: int,
+) -> Callable[[tf.Tensor], tf.Tensor]:
+    """A function from a step, int64, to the examples of its batch, int64[B]."""
+    num_examples = len(labels)
+    members = [np.flatnonzero(labels == c) for c in range(num_classes)]
+
+    def order_at(step: tf.Tensor) -> tf.Tensor:
+        positions = step % steps * global_batch_size + tf.range(global_batch_size, dtype=tf.int64)
+        order = _shuffled(positions, seed, step // steps, num_examples)
+        if sampling == "balanced":
+            order = _balanced(order, seed, step // steps, members)
+        return order
+
+    return order_at
 
 
 def _shuffled(positions: tf.Tensor, seed: int, epoch: tf.Tensor, size: int) -> tf.Tensor:
@@ -386,6 +453,7 @@ def _streamed_batches(
     seed: int,
     shuffle_window: int,
     start_step: int,
+    features: Sequence[str] = ("image", "label"),
 ) -> tf.data.Dataset:
     paths = tf.constant(shard_paths(shards, manifest, split))
     num_shards = int(paths.shape[0])
@@ -427,9 +495,7 @@ def _streamed_batches(
             .skip(skipped * global_batch_size)
             .batch(global_batch_size, drop_remainder=True)
             .map(
-                lambda serialized: tfrecords.parse_batch(
-                    serialized, manifest, features=("image", "label")
-                ),
+                lambda serialized: tfrecords.parse_batch(serialized, manifest, features=features),
                 num_parallel_calls=2,
                 deterministic=True,
             )

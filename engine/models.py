@@ -28,12 +28,14 @@ def build_model(
     blocks: int = 1,
     dropout: float = 0.3,
     normalization: str = "weight",
+    synchronized: bool = False,
     head: str = "auto",
 ) -> keras.Model:
     """Builds a network by name under the current dtype policy.
 
     Args:
         name: `cnn` or `tutorial` (which takes none of depth, width, blocks, dropout, normalization).
+        synchronized: batch normalization over all replicas' images rather than each one's own.
         head: `sigmoid` (two classes), `softmax`, or `auto`.
 
     Returns:
@@ -54,7 +56,7 @@ def build_model(
             width=width,
             blocks=blocks,
             dropout=dropout,
-            normalization=normalization,
+            convolve=_Convolutions(normalization, synchronized=synchronized),
         )
     else:
         raise ValueError(f"no network is called {name!r}; expected cnn or tutorial")
@@ -104,7 +106,13 @@ def _tutorial(pixels: Any) -> Any:
 
 
 def _cnn(
-    pixels: Any, *, depth: int, width: int, blocks: int, dropout: float, normalization: str
+    pixels: Any,
+    *,
+    depth: int,
+    width: int,
+    blocks: int,
+    dropout: float,
+    convolve: "_Convolutions",
 ) -> Any:
     """A residual network with a strided 5x5 stem; stage i has width * 2**i channels.
 
@@ -118,7 +126,6 @@ def _cnn(
             f"--depth {depth} halves images {depth} times, too often for {height} pixels; "
             f"give a smaller depth or build larger images"
         )
-    convolve = _Convolutions(normalization)
     x = Standardize(factor, name="standardize")(pixels)
     x = convolve(x, width, 5, strides=2, name="stem")
     x = layers.ReLU(name="stem_relu")(x)
@@ -146,8 +153,8 @@ def _residual(x: Any, channels: int, convolve: "_Convolutions", *, name: str) ->
 class _Convolutions:
     """Convolution and normalization in one call."""
 
-    def __init__(self, normalization: str) -> None:
-        self._normalization = normalization
+    def __init__(self, normalization: str, *, synchronized: bool) -> None:
+        self._normalization, self._synchronized = normalization, synchronized
 
     def __call__(self, x: Any, channels: int, size: int, *, name: str, strides: int = 1) -> Any:
         if self._normalization == "weight":
@@ -164,7 +171,9 @@ class _Convolutions:
             name=f"{name}_convolution",
         )(x)
         if self._normalization == "batch":
-            x = layers.BatchNormalization(momentum=0.9, name=f"{name}_normalization")(x)
+            x = layers.BatchNormalization(
+                momentum=0.9, synchronized=self._synchronized, name=f"{name}_normalization"
+            )(x)
         if self._normalization == "group":
             groups = next(g for g in (8, 4, 2, 1) if channels % g == 0)
             x = layers.GroupNormalization(groups, name=f"{name}_normalization")(x)

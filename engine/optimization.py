@@ -16,11 +16,15 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
     Args:
         peak: the largest learning rate.
         warmup_steps, total_steps: in optimizer steps.
+
+    Attributes:
+        scale: a variable that all of it is multiplied by, 1 unless `scale_learning_rate` was called.
     """
 
     def __init__(self, peak: float, *, warmup_steps: int, total_steps: int) -> None:
         super().__init__()
         self.peak, self.warmup_steps, self.total_steps = peak, warmup_steps, total_steps
+        self.scale = keras.Variable(1.0, trainable=False, dtype="float32", name="rate_scale")
 
     def __call__(self, step: Any) -> Any:
         step = ops.cast(step, "float32")
@@ -28,7 +32,7 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         progress = (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps)
         cosine = 0.5 * (1 + ops.cos(np.pi * ops.clip(progress, 0, 1)))
         decayed = FINAL_FRACTION + (1 - FINAL_FRACTION) * cosine
-        return self.peak * ops.minimum(warmup, decayed)
+        return self.peak * self.scale * ops.minimum(warmup, decayed)
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -103,6 +107,31 @@ def make_optimizer(
 def current_learning_rate(optimizer: keras.optimizers.Optimizer) -> float:
     """The learning rate of the next step."""
     return float(ops.convert_to_numpy(inner(optimizer).learning_rate))
+
+
+def scale_learning_rate(optimizer: keras.optimizers.Optimizer, factor: float) -> None:
+    """Multiplies the learning rate, from the next step on, by `factor`."""
+    schedule = _schedule(optimizer)
+    rate = inner(optimizer).learning_rate if schedule is None else schedule.scale
+    rate.assign(rate * factor)
+
+
+def rate_scale(optimizer: keras.optimizers.Optimizer) -> float:
+    """What the schedule is multiplied by; 1 for a constant rate, which is a variable itself."""
+    schedule = _schedule(optimizer)
+    return 1.0 if schedule is None else float(ops.convert_to_numpy(schedule.scale))
+
+
+def set_rate_scale(optimizer: keras.optimizers.Optimizer, scale: float) -> None:
+    """Puts back what `rate_scale` gave."""
+    schedule = _schedule(optimizer)
+    if schedule is not None:
+        schedule.scale.assign(scale)
+
+
+def _schedule(optimizer: keras.optimizers.Optimizer) -> WarmupCosine | None:
+    rate = inner(optimizer)._learning_rate
+    return rate if isinstance(rate, WarmupCosine) else None
 
 
 def inner(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:

@@ -25,6 +25,7 @@ class RunDirectory:
         self.model = self.path / "model.keras"
         self.threshold = self.path / "threshold.json"
         self.training_summary = self.path / "training.json"
+        self.diverged_batch = self.path / "diverged_batch.txt"
         self.report = self.path / "report.md"
 
     def evaluation(self, split: str) -> Path:

@@ -5,7 +5,14 @@ Cross-field rules live in `__post_init__`; a field's own bounds stand beside it 
 
 import dataclasses
 
-from engine.config import Config, UserError, parse_image_size, setting
+from engine.config import (
+    Config,
+    UserError,
+    check_interval,
+    check_step_range,
+    parse_image_size,
+    setting,
+)
 
 AUGMENTATION_PRESETS = ("none", "light", "standard", "strong", "tutorial")
 
@@ -157,7 +164,29 @@ class RuntimeSettings(Config):
     num_logical_devices: int = setting(
         1, minimum=1, maximum=64, help="split the CPU into this many devices, to try strategies"
     )
+    sync_batch_norm: bool = setting(
+        True, help="batch normalization over the whole batch, where devices share it"
+    )
     deterministic: bool = setting(False, help="bit-identical runs, at some cost in speed")
+    checkpoint_every: str | None = setting(
+        None,
+        parse=check_interval,
+        metavar="STEPS|MINUTESm",
+        help="save inside epochs too, as every 500 steps or every 10m",
+    )
+    on_divergence: str = setting(
+        "stop",
+        choices=("stop", "rewind"),
+        help="a loss that is not finite: stop, or go back to the last checkpoint with a tenth of "
+        "the learning rate",
+    )
+    max_rewinds: int = setting(3, minimum=1, help="stop after going back so many times")
+    profile: str | None = setting(
+        None,
+        parse=check_step_range,
+        metavar="FROM:TO",
+        help="trace these steps for TensorBoard, counted from 1",
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -172,14 +201,6 @@ class TrainConfig(
         help="decision threshold, chosen on validation: youden, f1, accuracy, "
         "sensitivity=X or specificity=X",
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.sampling == "balanced" and self.cache == "streaming":
-            raise UserError(
-                "--sampling balanced needs the memory tier, got --cache streaming; "
-                "use --class-weights balanced to balance a streamed split"
-            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

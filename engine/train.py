@@ -65,15 +65,19 @@ def _train(arguments: argparse.Namespace, settings: TrainConfig) -> int:
         from engine import trainer
 
     with command_line.StopFlag() as stop:
-        result = trainer.train(
-            settings,
-            arguments.shards,
-            arguments.workdir,
-            resume=arguments.resume,
-            overwrite=arguments.overwrite,
-            diagnose=arguments.diagnose,
-            should_stop=stop,
-        )
+        try:
+            result = trainer.train(
+                settings,
+                arguments.shards,
+                arguments.workdir,
+                resume=arguments.resume,
+                overwrite=arguments.overwrite,
+                diagnose=arguments.diagnose,
+                should_stop=stop,
+            )
+        except trainer.DivergenceError as error:
+            progress.say(f"{PROGRAM}: {error}")
+            return command_line.FAILED
     if result.stopped:
         progress.say(f"stopped and saved; go on with --resume --workdir {arguments.workdir}")
         interrupted = stop.signal_number == signal.SIGINT

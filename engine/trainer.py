@@ -38,14 +38,26 @@ from engine import (
     tfrecords,
 )
 from engine.callbacks import Row
-from engine.config import UserError, flag_name
+from engine.config import UserError, flag_name, parse_interval, parse_step_range
 from engine.run_directory import RunDirectory
 from engine.settings import TrainConfig
 from engine.tfrecords import Manifest
 from engine.training_step import TrainingStep, cross_entropy_from_logits
 
 # Which settings may differ when a run is resumed: none of them changes what is computed.
-_FREE_ON_RESUME = frozenset({"cache", "cache_memory_fraction", "threshold"})
+_FREE_ON_RESUME = frozenset(
+    {
+        "cache",
+        "cache_memory_fraction",
+        "threshold",
+        "checkpoint_every",
+        "on_divergence",
+        "max_rewinds",
+        "profile",
+    }
+)
+REWIND_FACTOR = 0.1  # what the learning rate is multiplied by on going back
+_NAMES_SHOWN = 3
 
 
 class DivergenceError(ArithmeticError):
@@ -190,7 +202,9 @@ class _Session:
             manifest, "train", cache=config.cache, memory_fraction=config.cache_memory_fraction
         )
         with run_on.strategy.scope():
-            self._model = build_model(config, manifest)
+            self._model = build_model(
+                config, manifest, synchronized=config.sync_batch_norm and run_on.num_replicas > 1
+            )
             network = models.training_model(self._model)
             self._optimizer = _build_optimizer(config, self._steps_per_epoch, run_on.precision)
             self._optimizer.build(network.trainable_variables)
@@ -214,11 +228,24 @@ class _Session:
         self._epoch_seconds = 0.0
         self._best: list[np.ndarray] | None = None
         self._stopped = False
+        self._rewinds = 0
+        self._checkpoints = checkpoints.Writer(run.checkpoints)
+        every = parse_interval(config.checkpoint_every) if config.checkpoint_every else (None, None)
+        self._interval = callbacks.Interval(*every)
+        traced = parse_step_range(config.profile) if config.profile else None
+        self._trace = callbacks.Trace(traced, run.tensorboard)
 
     def restore(self, checkpoint: checkpoints.Checkpoint) -> None:
         """Goes back to a checkpoint: variables, and everything the loop decides by."""
         for path in checkpoint.skipped:
             self._say(f"{path.name} is damaged; going on from step {checkpoint.step}")
+        self._take(checkpoint)
+        done = self._global_step - len(self._rows) * self._steps_per_epoch
+        self._say(
+            f"resuming after {len(self._rows)} epochs and {done}/{self._steps_per_epoch} steps"
+        )
+
+    def _take(self, checkpoint: checkpoints.Checkpoint) -> None:
         for key, variable in self._variables().items():
             variable.assign(checkpoint.arrays[key])
         if "best/0000" in checkpoint.arrays:
@@ -230,21 +257,27 @@ class _Session:
         self._progress = callbacks.Progress(**checkpoint.state["progress"])
         self._epoch_sums = checkpoint.state["epoch_sums"]
         self._epoch_seconds = checkpoint.state["epoch_seconds"]
-        done = self._global_step - len(self._rows) * self._steps_per_epoch
-        self._say(
-            f"resuming after {len(self._rows)} epochs and {done}/{self._steps_per_epoch} steps"
-        )
+        self._rewinds = checkpoint.state["rewinds"]
+        optimization.set_rate_scale(self._optimizer, checkpoint.state["rate_scale"])
 
     def train(self, should_stop: Callable[[], bool]) -> None:
         """Runs epochs until they are done, progress has stopped, or a stop is asked for."""
         self._say(f"input: {self._tier.name} tier, {self._tier.reason}")
+        if self._config.on_divergence == "rewind" and not self._global_step:
+            self._save_checkpoint()
         batches = self._batches()
         while len(self._rows) < self._config.epochs and not self._out_of_patience():
-            self._train_epoch(batches, should_stop)
+            try:
+                self._train_epoch(batches, should_stop)
+            except DivergenceError as error:
+                self._rewind(error)
+                batches = self._batches()
+                continue
             if self._stopped:
                 self._save_checkpoint()
-                return
+                break
             self._end_epoch()
+        self._checkpoints.wait()
 
     def finish(self) -> TrainResult:
         """Chooses the threshold and draws the history; what a run does after its last epoch."""
@@ -291,7 +324,9 @@ class _Session:
         return diagnosis.verdict(input_speed, step_speed, float(np.median(speeds[1:] or speeds)))
 
     def close(self) -> None:
-        """Releases the logs."""
+        """Releases the logs; what is being saved is saved first."""
+        self._trace.close()
+        self._checkpoints.close()
         self._logs.close()
 
     def _batches(self) -> Iterator[Any]:
@@ -323,11 +358,13 @@ class _Session:
             label, total=self._steps_per_epoch * size, done=done * size, lines=False
         ) as bar:
             for _ in range(done, self._steps_per_epoch):
+                self._trace.before(self._global_step + 1)
                 started = time.perf_counter()
                 loss, correct = self._step.run(batches, 1)
                 self._epoch_seconds += time.perf_counter() - started
-                self._global_step += 1
                 self._check_finite(loss)
+                self._global_step += 1
+                self._trace.after(self._global_step)
                 self._epoch_sums[0] += loss
                 self._epoch_sums[1] += correct
                 done += 1
@@ -337,6 +374,8 @@ class _Session:
                 if should_stop():
                     self._stopped = True
                     return
+                if self._interval.due(self._global_step) and done < self._steps_per_epoch:
+                    self._save_checkpoint()
 
     def _end_epoch(self) -> None:
         """Validates, logs, keeps the best weights, adapts the learning rate, checkpoints."""
@@ -396,12 +435,46 @@ class _Session:
         return True
 
     def _check_finite(self, loss: float) -> None:
-        if not math.isfinite(loss):
-            rate = optimization.current_learning_rate(self._optimizer)
-            raise DivergenceError(
-                f"the loss became {loss} at step {self._global_step} (learning rate {rate:.2g}); "
-                "lower --learning-rate, or raise --warmup-epochs"
-            )
+        if math.isfinite(loss):
+            return
+        config, rate = self._config, optimization.current_learning_rate(self._optimizer)
+        paths = input_pipeline.batch_paths(
+            self._shards,
+            self._manifest,
+            split="train",
+            step=self._global_step,
+            global_batch_size=config.global_batch_size,
+            seed=config.seed,
+            tier=self._tier,
+            shuffle_window=config.shuffle_window,
+            sampling=config.sampling,
+        )
+        files.write_text(self._run.diverged_batch, "\n".join(paths) + "\n")
+        raise DivergenceError(
+            f"the loss became {loss} at step {self._global_step + 1} (learning rate {rate:.2g}) on "
+            f"{', '.join(paths[:_NAMES_SHOWN])} and {len(paths) - _NAMES_SHOWN} more, listed in "
+            f"{self._run.diverged_batch}; lower --learning-rate, raise --warmup-epochs, or give "
+            "--on-divergence rewind"
+        )
+
+    def _rewind(self, error: DivergenceError) -> None:
+        """Goes back to the last checkpoint with a lower learning rate, or raises `error`."""
+        self._checkpoints.wait()
+        checkpoint = checkpoints.load_newest(self._run.checkpoints)
+        exhausted = self._rewinds >= self._config.max_rewinds
+        if self._config.on_divergence != "rewind" or exhausted or checkpoint is None:
+            raise error
+        rewinds = self._rewinds + 1
+        self._take(checkpoint)
+        self._rewinds = rewinds
+        # From the checkpoint's own rate, which may be that of several rewinds before.
+        factor = REWIND_FACTOR ** (rewinds - checkpoint.state["rewinds"])
+        optimization.scale_learning_rate(self._optimizer, factor)
+        rate = optimization.current_learning_rate(self._optimizer)
+        self._say(
+            f"{error}\ngoing back to step {self._global_step} with a learning rate of {rate:.2g} "
+            f"(the {rewinds}. of at most {self._config.max_rewinds} times)"
+        )
 
     def _choose_threshold(self) -> float | None:
         """Chooses and stores the decision threshold on validation; two classes only."""
@@ -427,16 +500,21 @@ class _Session:
         if self._best is not None:
             arrays |= {f"best/{i:04d}": array for i, array in enumerate(self._best)}
         state = {
-            "rows": self._rows,
+            "rows": list(self._rows),
             "progress": dataclasses.asdict(self._progress),
-            "epoch_sums": self._epoch_sums,
+            "epoch_sums": list(self._epoch_sums),
             "epoch_seconds": self._epoch_seconds,
+            "rewinds": self._rewinds,
+            "rate_scale": optimization.rate_scale(self._optimizer),
         }
-        checkpoints.save(self._run.checkpoints, step=self._global_step, arrays=arrays, state=state)
+        self._checkpoints.save(step=self._global_step, arrays=arrays, state=state)
 
 
-def build_model(config: TrainConfig, manifest: Manifest) -> Any:
+def build_model(config: TrainConfig, manifest: Manifest, *, synchronized: bool = False) -> Any:
     """The network that a configuration asks for, at the manifest's size.
+
+    Args:
+        synchronized: see `models.build_model`.
 
     Raises:
         UserError: the network does not fit the images or the classes.
@@ -452,6 +530,7 @@ def build_model(config: TrainConfig, manifest: Manifest) -> Any:
             blocks=config.blocks,
             dropout=config.dropout,
             normalization=config.normalization,
+            synchronized=synchronized,
             head=config.head,
         )
     except ValueError as error:

@@ -60,3 +60,17 @@ def test_logs_leave_a_history_and_a_tensorboard_file(tmp_path):
     logs.close()
     assert (tmp_path / "history.csv").read_text().count("\n") == 2
     assert list((tmp_path / "tensorboard").iterdir())
+
+
+def test_an_interval_is_due_every_so_many_steps_or_seconds():
+    by_steps = callbacks.Interval(steps=3)
+    assert [step for step in range(1, 10) if by_steps.due(step)] == [3, 6, 9]
+    now = [0.0]
+    by_time = callbacks.Interval(seconds=60, clock=lambda: now[0])
+    due = []
+    for step in range(1, 10):
+        now[0] += 25
+        if by_time.due(step):
+            due.append(step)
+    assert due == [3, 6, 9]
+    assert not any(callbacks.Interval().due(step) for step in range(1, 1000))

@@ -58,3 +58,21 @@ def test_a_half_written_file_is_no_checkpoint(tmp_path):
     save(tmp_path, 1)
     (tmp_path / "step-00000002.partial.npz").write_bytes(b"half")
     assert checkpoints.load_newest(tmp_path).step == 1
+
+
+def test_what_a_writer_was_given_is_on_the_disk_when_it_closes(tmp_path):
+    writer = checkpoints.Writer(tmp_path)
+    for step in (1, 2):
+        writer.save(step=step, arrays={"a": np.full(3, step)}, state={"n": step})
+    writer.close()
+    found = checkpoints.load_newest(tmp_path)
+    assert (found.step, found.state) == (2, {"n": 2})
+    np.testing.assert_array_equal(found.arrays["a"], [2, 2, 2])
+
+
+def test_what_goes_wrong_while_saving_is_raised_later(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    writer = checkpoints.Writer(tmp_path / "file")
+    writer.save(step=1, arrays={}, state={})
+    with pytest.raises(OSError):
+        writer.close()

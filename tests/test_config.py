@@ -144,3 +144,18 @@ def test_replace_keeps_what_was_valid_and_checks_what_is_new() -> None:
     assert dataclasses.replace(Sample(), global_batch_size=2).image_size == (224, 224)
     with pytest.raises(UserError):
         dataclasses.replace(Sample(), global_batch_size=-2)
+
+
+@pytest.mark.parametrize("value", ["0", "-3", "m", "0m", "1h", "infm", "nanm", "1.5"])
+def test_an_interval_is_a_number_of_steps_or_minutes(value) -> None:
+    assert config.parse_interval("500") == (500, None)
+    assert config.parse_interval("1.5m") == (None, 90)
+    with pytest.raises(ValueError, match="10m"):
+        config.parse_interval(value)
+
+
+@pytest.mark.parametrize("value", ["", "5", "0:3", "4:3", "a:b", "1:2:3"])
+def test_a_step_range_counts_from_one(value) -> None:
+    assert config.parse_step_range("1:1") == (1, 1)
+    with pytest.raises(ValueError, match="FROM:TO"):
+        config.parse_step_range(value)

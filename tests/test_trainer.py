@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numbered_shards import striped_image, write_shards
 
-from engine import checkpoints, evaluation, trainer
+from engine import checkpoints, evaluation, input_pipeline, tfrecords, trainer
 from engine.config import UserError
 from engine.run_directory import RunDirectory
 from engine.settings import TrainConfig
@@ -167,10 +167,101 @@ def test_a_damaged_checkpoint_is_passed_over(striped, tmp_path):
     assert comparable(resumed.history) == comparable(whole.history)
 
 
-def test_a_loss_that_is_not_finite_ends_the_run_with_the_step(striped, tmp_path, monkeypatch):
-    monkeypatch.setattr(TrainingStep, "run", lambda self, batches, steps: (float("nan"), 0))
-    with pytest.raises(trainer.DivergenceError, match="step 1 "):
-        train(striped, tmp_path / "run")
+class Killed(BaseException):
+    """What stands in for a kill: nothing of the run's own gets to do anything more."""
+
+
+def killed_at(step):
+    calls = itertools.count(1)
+
+    def should_stop():
+        if next(calls) == step:
+            raise Killed
+        return False
+
+    return should_stop
+
+
+@pytest.mark.parametrize("cache", ["memory", "streaming"])
+@pytest.mark.parametrize("step", [1, 5, 9])
+def test_a_run_killed_inside_an_epoch_ends_as_the_undisturbed_one(striped, tmp_path, cache, step):
+    config = with_(deterministic=True, checkpoint_every="2", cache=cache)
+    whole = train(striped, tmp_path / "whole", config)
+    with pytest.raises(Killed):
+        train(striped, tmp_path / "run", config, should_stop=killed_at(step))
+    saved = [path.name for path in checkpoints.paths(RunDirectory(tmp_path / "run").checkpoints)]
+    expected = [s for s in (2, 4, 6, 8) if s < step]
+    assert saved == [f"step-{s:08d}.npz" for s in expected[-checkpoints.KEPT :]]
+    resumed = train(striped, tmp_path / "run", config, resume=True)
+    assert comparable(resumed.history) == comparable(whole.history)
+    for ours, theirs in zip(
+        model_weights(RunDirectory(tmp_path / "run")),
+        model_weights(RunDirectory(tmp_path / "whole")),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def diverging(monkeypatch, *steps):
+    """Makes these calls of `TrainingStep.run` (counted from 1) find a loss that is not finite."""
+    calls, run = itertools.count(1), TrainingStep.run
+
+    def maybe(self, batches, count):
+        loss, correct = run(self, batches, count)
+        return (float("nan") if next(calls) in steps else loss), correct
+
+    monkeypatch.setattr(TrainingStep, "run", maybe)
+
+
+@pytest.mark.parametrize("cache", ["memory", "streaming"])
+def test_a_loss_that_is_not_finite_ends_the_run_with_step_and_files(
+    striped, tmp_path, monkeypatch, cache
+):
+    diverging(monkeypatch, 3)
+    with pytest.raises(trainer.DivergenceError, match="step 3 .*learning rate"):
+        train(striped, tmp_path / "run", with_(cache=cache))
+    names = (tmp_path / "run" / "diverged_batch.txt").read_text().splitlines()
+    manifest = tfrecords.read_manifest(striped)
+    batches = input_pipeline.make_train_dataset(striped, global_batch_size=16, cache=cache)
+    _, labels = next(itertools.islice(iter(batches), 2, None))
+    numbers = [int(name.removesuffix(".png")) for name in names]
+    assert [int(number % 3 > 0) for number in numbers] == labels.numpy().tolist()
+    stored = input_pipeline.load_split(striped, manifest, "train", ("image", "path"))
+    assert len(set(numbers)) == 16
+    assert set(names) <= {path.decode() for path in stored["path"]}
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_a_rewind_goes_on_from_the_last_checkpoint_with_a_lower_rate(
+    striped, tmp_path, monkeypatch, schedule
+):
+    config = with_(on_divergence="rewind", schedule=schedule, checkpoint_every="2")
+    undisturbed = train(striped, tmp_path / "whole", config)
+    diverging(monkeypatch, 4, 5)  # step 4, and again the first step after going back
+    lines = []
+    result = trainer.train(config, striped, tmp_path / "run", say=lines.append)
+    assert [line for line in lines if "going back to step 2" in line][1:]
+    for disturbed, whole in zip(result.history, undisturbed.history, strict=True):
+        np.testing.assert_allclose(disturbed["learning_rate"], whole["learning_rate"] / 100, 1e-4)
+
+
+def test_rewinding_ends_after_the_times_that_were_given(striped, tmp_path, monkeypatch):
+    monkeypatch.setattr(TrainingStep, "run", lambda self, batches, steps: (float("inf"), 0))
+    lines = []
+    with pytest.raises(trainer.DivergenceError):
+        trainer.train(
+            with_(on_divergence="rewind", max_rewinds=2),
+            striped,
+            tmp_path / "run",
+            say=lines.append,
+        )
+    assert sum("going back to step 0" in line for line in lines) == 2
+
+
+def test_chosen_steps_are_traced(striped, tmp_path):
+    train(striped, tmp_path / "run", with_(epochs=1, profile="2:3"))
+    traces = list((tmp_path / "run" / "tensorboard").rglob("*.xplane.pb"))
+    assert len(traces) == 1
 
 
 def test_early_stopping_ends_a_run_without_progress(striped, tmp_path, monkeypatch):
