@@ -2,7 +2,7 @@
 
 Layers, each importing only from rows below its own (held by tests/test_layers.py):
 
-    commands  phantoms build_tfrecords train evaluate predict explain export
+    commands  phantoms build_tfrecords train launch evaluate predict explain export
               demo_summary
     runs      trainer builder
     parts     input_pipeline augmentation models optimization training_step callbacks runtime

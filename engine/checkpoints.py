@@ -48,7 +48,7 @@ def save(
     kept: int = KEPT,
 ) -> Path:
     """Writes a checkpoint, then removes all but the newest `kept`."""
-    path = directory / f"step-{step:08d}.npz"
+    path = _path(directory, step)
     encoded = np.frombuffer(json.dumps(state).encode(), np.uint8)
     members: dict[str, Any] = {_STATE: encoded, **arrays}
     with files.written_aside(path) as aside, open(aside, "wb") as file:
@@ -102,13 +102,27 @@ def load_newest(directory: Path) -> Checkpoint | None:
     """The newest whole checkpoint, or None where there is none."""
     skipped: list[Path] = []
     for path in reversed(paths(directory)):
-        try:
-            with np.load(path) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-            state = json.loads(arrays.pop(_STATE).tobytes())
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            skipped.append(path)
-            continue
-        step = int(path.stem.partition("-")[2])
-        return Checkpoint(step, arrays, state, tuple(skipped))
+        found = _read(path)
+        if found is not None:
+            return dataclasses.replace(found, skipped=tuple(skipped))
+        skipped.append(path)
     return None
+
+
+def load(directory: Path, step: int) -> Checkpoint | None:
+    """The checkpoint of a step, or None where it is missing or damaged."""
+    return _read(_path(directory, step))
+
+
+def _path(directory: Path, step: int) -> Path:
+    return directory / f"step-{step:08d}.npz"
+
+
+def _read(path: Path) -> Checkpoint | None:
+    try:
+        with np.load(path) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        state = json.loads(arrays.pop(_STATE).tobytes())
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    return Checkpoint(int(path.stem.partition("-")[2]), arrays, state)

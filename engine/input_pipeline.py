@@ -23,7 +23,7 @@ import tensorflow as tf
 from engine import augmentation, tfrecords
 from engine.config import UserError
 from engine.record_index import RecordIndex
-from engine.runtime import free_memory_bytes
+from engine.runtime import WHOLE, Share, free_memory_bytes
 from engine.tfrecords import Manifest
 
 PREFETCHED_BATCHES = 4  # bounded: AUTOTUNE may take memory without limit
@@ -104,8 +104,13 @@ def make_draws_dataset(
     shuffle_window: int,
     sampling: str,
     start_step: int,
+    share: Share = WHOLE,
 ) -> tf.data.Dataset:
-    """The endless dataset of dictionaries behind `make_train_dataset`."""
+    """The endless dataset of dictionaries behind `make_train_dataset`.
+
+    Args:
+        share: of each global batch; what comes is then the batch of each replica of the share in turn.
+    """
     steps = steps_per_epoch(manifest, split, global_batch_size)
     if tier.name == "memory" or manifest.encoding == "raw":
         images, labels = (
@@ -123,6 +128,7 @@ def make_draws_dataset(
             sampling=sampling,
             num_classes=len(manifest.class_names),
             start_step=start_step,
+            share=share,
         )
     elif sampling == "balanced":
         raise UserError(
@@ -140,12 +146,13 @@ def make_draws_dataset(
             seed=seed,
             shuffle_window=shuffle_window,
             start_step=start_step,
+            share=share,
         )
 
-    def with_draws(step: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        first = step % steps * global_batch_size
+    def with_draws(number: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        step, places = _part(number, global_batch_size, share)
         draws = augmentation.draw(
-            first + tf.range(global_batch_size, dtype=tf.int64),
+            step % steps * global_batch_size + places,
             seed=seed,
             epoch=step // steps,
             image_size=manifest.image_size,
@@ -154,7 +161,7 @@ def make_draws_dataset(
         return {**batch, **draws}
 
     return (
-        batches.enumerate(start=start_step)
+        batches.enumerate(start=start_step * share.count)
         .map(with_draws, num_parallel_calls=1, deterministic=True)
         .prefetch(PREFETCHED_BATCHES)
     )
@@ -241,7 +248,8 @@ def batch_paths(
             sampling=sampling,
             num_classes=len(manifest.class_names),
         )
-        paths = stored["path"][order_at(tf.constant(step, tf.int64)).numpy()]
+        whole = _part(tf.constant(step, tf.int64), global_batch_size, WHOLE)
+        paths = stored["path"][order_at(*whole).numpy()]
     else:
         batches = _streamed_batches(
             shards,
@@ -371,6 +379,7 @@ def _permuted_batches(
     sampling: str,
     num_classes: int,
     start_step: int,
+    share: Share,
 ) -> tf.data.Dataset:
     order_at = _order(
         labels,
@@ -382,15 +391,26 @@ def _permuted_batches(
     )
     all_labels = tf.constant(labels)
 
-    def batch_at(step: tf.Tensor) -> dict[str, tf.Tensor]:
-        order = order_at(step)
+    def batch_at(number: tf.Tensor) -> dict[str, tf.Tensor]:
+        order = order_at(*_part(number, global_batch_size, share))
         batch = {"image": images(order), "label": tf.gather(all_labels, order)}
-        batch["image"].set_shape([global_batch_size, *image_shape])
+        batch["image"].set_shape([global_batch_size // share.of, *image_shape])
         return batch
 
-    return tf.data.Dataset.range(start_step, np.iinfo(np.int64).max).map(
+    return tf.data.Dataset.range(start_step * share.count, np.iinfo(np.int64).max).map(
         batch_at, num_parallel_calls=2, deterministic=True
     )
+
+
+def _part(number: tf.Tensor, global_batch_size: int, share: Share) -> tuple[tf.Tensor, tf.Tensor]:
+    """The step, int64, and the places in its global batch, int64[B / replicas], of a share's batch.
+
+    Args:
+        number: counts the batches of the share, `share.count` a step.
+    """
+    size = global_batch_size // share.of
+    first = (share.first + number % share.count) * size
+    return number // share.count, first + tf.range(size, dtype=tf.int64)
 
 
 def _order(
@@ -401,13 +421,13 @@ def _order(
     seed: int,
     sampling: str,
     num_classes: int,
-) -> Callable[[tf.Tensor], tf.Tensor]:
-    """A function from a step, int64, to the examples of its batch, int64[B]."""
+) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """A function from a step, and places in its global batch, to the examples there, int64[B]."""
     num_examples = len(labels)
     members = [np.flatnonzero(labels == c) for c in range(num_classes)]
 
-    def order_at(step: tf.Tensor) -> tf.Tensor:
-        positions = step % steps * global_batch_size + tf.range(global_batch_size, dtype=tf.int64)
+    def order_at(step: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+        positions = step % steps * global_batch_size + places
         order = _shuffled(positions, seed, step // steps, num_examples)
         if sampling == "balanced":
             order = _balanced(order, seed, step // steps, members)
@@ -454,6 +474,7 @@ def _streamed_batches(
     shuffle_window: int,
     start_step: int,
     features: Sequence[str] = ("image", "label"),
+    share: Share = WHOLE,
 ) -> tf.data.Dataset:
     paths = tf.constant(shard_paths(shards, manifest, split))
     num_shards = int(paths.shape[0])
@@ -490,16 +511,22 @@ def _streamed_batches(
             maxval=np.iinfo(np.int32).max,
             dtype=tf.int64,
         )
-        return (
+        whole = (
             window.shuffle(window_size, seed=window_seed, reshuffle_each_iteration=False)
             .skip(skipped * global_batch_size)
             .batch(global_batch_size, drop_remainder=True)
-            .map(
-                lambda serialized: tfrecords.parse_batch(serialized, manifest, features=features),
-                num_parallel_calls=2,
-                deterministic=True,
-            )
         )
+        own = whole if share == WHOLE else whole.flat_map(of_share)
+        return own.map(
+            lambda serialized: tfrecords.parse_batch(serialized, manifest, features=features),
+            num_parallel_calls=2,
+            deterministic=True,
+        )
+
+    def of_share(serialized: tf.Tensor) -> tf.data.Dataset:
+        size = global_batch_size // share.of
+        own = serialized[share.first * size : (share.first + share.count) * size]
+        return tf.data.Dataset.from_tensor_slices(tf.reshape(own, [share.count, size]))
 
     def epoch_from(epoch: tf.Tensor) -> tf.data.Dataset:
         first = tf.where(epoch == start_step // steps, start_step % steps, 0)

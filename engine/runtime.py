@@ -7,9 +7,12 @@ batch normalization eats the gain; float16 on the CPU takes tens of seconds a st
 
 import contextlib
 import dataclasses
+import json
 import os
 import platform
-from collections.abc import Iterator
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,18 @@ import keras
 import tensorflow as tf
 
 from engine.config import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """Which of the replicas that share a global batch are fed here: `count` from `first` on."""
+
+    first: int = 0
+    count: int = 1
+    of: int = 1
+
+
+WHOLE = Share()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,17 +43,56 @@ class Runtime:
         precision: a Keras dtype policy's name.
         jit_compile: whether the training step goes through XLA.
         summary: one line that says all of it, with reasons.
+        worker: which of the job's workers this process is; 0 is the chief, who alone writes.
+        num_workers: how many there are.
     """
 
     strategy: tf.distribute.Strategy
     precision: str
     jit_compile: bool
     summary: str
+    worker: int = 0
+    num_workers: int = 1
 
     @property
     def num_replicas(self) -> int:
         """How many devices share each global batch."""
         return self.strategy.num_replicas_in_sync
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this process writes the run's files."""
+        return self.worker == 0
+
+    def distribute(self, make_dataset: Callable[[Share], tf.data.Dataset]) -> Iterator[Any]:
+        """An iterator over global batches, shared out among the replicas.
+
+        Args:
+            make_dataset: the batches of one share; whole ones for `WHOLE`.
+        """
+        if self.num_workers == 1:
+            return iter(self.strategy.experimental_distribute_dataset(make_dataset(WHOLE)))
+        local = self.num_replicas // self.num_workers
+        share = Share(first=self.worker * local, count=local, of=self.num_replicas)
+        return iter(
+            self.strategy.distribute_datasets_from_function(lambda context: make_dataset(share))
+        )
+
+    def agreed(self, values: Iterable[float]) -> list[float]:
+        """The chief's `values`, on every worker: decisions must be the same everywhere."""
+        if self.num_workers == 1:
+            return list(values)
+
+        def of_chief(one: tf.Tensor) -> tf.Tensor:
+            context = tf.distribute.get_replica_context()
+            return tf.where(context.replica_id_in_sync_group == 0, one, tf.zeros_like(one))
+
+        @tf.function
+        def summed(own: tf.Tensor) -> tf.Tensor:
+            parts = self.strategy.run(of_chief, args=(own,))
+            return self.strategy.reduce(tf.distribute.ReduceOp.SUM, parts, axis=None)
+
+        return [float(v) for v in summed(tf.constant(list(values), tf.float64)).numpy()]
 
 
 def prepare(
@@ -59,22 +113,80 @@ def prepare(
     """
     devices = _devices(num_logical_devices)
     on_gpu = bool(tf.config.list_physical_devices("GPU"))
-    chosen = _strategy(strategy, devices, on_gpu=on_gpu)
+    if strategy == "auto" and cluster_workers() > 1:
+        strategy = "multi_worker"
+    if strategy == "multi_worker":
+        chosen, worker, num_workers = _multi_worker(on_gpu=on_gpu)
+    else:
+        chosen, worker, num_workers = _strategy(strategy, devices, on_gpu=on_gpu), 0, 1
     _check_divides(global_batch_size, chosen.num_replicas_in_sync)
     precision, why = choose_precision(precision, normalization)
     # XLA has no deterministic gradient of a pooling.
-    automatic = on_gpu and len(devices) == 1 and not deterministic
+    automatic = on_gpu and chosen.num_replicas_in_sync == 1 and not deterministic
     jit = jit_compile == "on" or (jit_compile == "auto" and automatic)
     keras.utils.set_random_seed(seed)
     if deterministic:
         tf.config.experimental.enable_op_determinism()
     replicas = chosen.num_replicas_in_sync
     each = f", {global_batch_size // replicas} images each" if replicas > 1 else ""
+    workers = f"worker {worker} of {num_workers}: " if num_workers > 1 else ""
     summary = (
-        f"{replicas} x {_device_name(on_gpu)}{each}; {precision} ({why}); "
+        f"{workers}{replicas} x {_device_name(on_gpu)}{each}; {precision} ({why}); "
         f"XLA {'on' if jit else 'off'}{_why_jit(jit_compile, on_gpu)}"
     )
-    return Runtime(chosen, precision, jit, summary)
+    return Runtime(chosen, precision, jit, summary, worker, num_workers)
+
+
+def cluster_workers() -> int:
+    """How many workers the environment speaks of: `TF_CONFIG`, or a SLURM step; 1 for none.
+
+    Raises:
+        UserError: `TF_CONFIG` is not what it should be.
+    """
+    if "TF_CONFIG" in os.environ:
+        return len(_cluster()["worker"])
+    return int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
+
+
+def _cluster() -> dict[str, list[str]]:
+    """The chief and the workers of `TF_CONFIG`, as one list of workers."""
+    try:
+        cluster = json.loads(os.environ["TF_CONFIG"])["cluster"]
+        return {"worker": [*cluster.get("chief", []), *cluster.get("worker", [])]}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"TF_CONFIG: got {os.environ['TF_CONFIG']!r}; expected "
+            '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}'
+        ) from error
+
+
+def _multi_worker(*, on_gpu: bool) -> tuple[tf.distribute.Strategy, int, int]:
+    """The strategy over all workers, which this one is, and how many there are."""
+    if "TF_CONFIG" in os.environ:
+        _cluster()
+        resolver: Any = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+    elif "SLURM_STEP_NUM_TASKS" in os.environ:
+        resolver = tf.distribute.cluster_resolver.SlurmClusterResolver()
+    else:
+        raise UserError(
+            "--strategy multi_worker: neither TF_CONFIG nor a SLURM step names the workers; start "
+            "them with python -m engine.launch, or set TF_CONFIG on each host"
+        )
+    communication = tf.distribute.experimental.CommunicationImplementation
+    options = tf.distribute.experimental.CommunicationOptions(
+        implementation=communication.AUTO if on_gpu else communication.RING
+    )
+    strategy = tf.distribute.MultiWorkerMirroredStrategy(
+        cluster_resolver=resolver, communication_options=options
+    )
+    # TensorFlow's preemption notifier has just put its own handler in place of Python's.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM) or signal.SIG_DFL)
+    workers = resolver.cluster_spec().as_dict()
+    index = resolver.task_id
+    if resolver.task_type == "worker":
+        index += len(workers.get("chief", []))
+    return strategy, index, sum(len(hosts) for hosts in workers.values())
 
 
 def choose_precision(precision: str, normalization: str) -> tuple[str, str]:

@@ -159,7 +159,9 @@ class RuntimeSettings(Config):
         "auto", choices=("auto", "on", "off"), help="XLA; auto: on for GPUs, off for CPUs"
     )
     strategy: str = setting(
-        "auto", choices=("auto", "single", "mirrored"), help="auto: mirrored for several GPUs"
+        "auto",
+        choices=("auto", "single", "mirrored", "multi_worker"),
+        help="auto: mirrored for several GPUs, multi_worker where TF_CONFIG or SLURM name workers",
     )
     num_logical_devices: int = setting(
         1, minimum=1, maximum=64, help="split the CPU into this many devices, to try strategies"

@@ -78,6 +78,8 @@ def _train(arguments: argparse.Namespace, settings: TrainConfig) -> int:
         except trainer.DivergenceError as error:
             progress.say(f"{PROGRAM}: {error}")
             return command_line.FAILED
+    if not result.is_chief and not result.stopped:
+        return command_line.DONE
     if result.stopped:
         progress.say(f"stopped and saved; go on with --resume --workdir {arguments.workdir}")
         interrupted = stop.signal_number == signal.SIGINT

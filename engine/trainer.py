@@ -5,12 +5,14 @@ in a state that can be resumed or used: the model file holds the best epoch so f
 checkpoint everything else.
 """
 
+import contextlib
 import dataclasses
 import math
 import os
 import platform
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from importlib import metadata
@@ -53,7 +55,9 @@ _FREE_ON_RESUME = frozenset(
         "checkpoint_every",
         "on_divergence",
         "max_rewinds",
+        "num_logical_devices",
         "profile",
+        "strategy",
     }
 )
 REWIND_FACTOR = 0.1  # what the learning rate is multiplied by on going back
@@ -73,6 +77,8 @@ class TrainResult:
         best_epoch, best_value: by the monitored metric, epochs counted from 1.
         images_per_second: the median over epochs, the first (compilation) left out if there are more.
         stopped: whether it was asked to stop before the end; `resume` goes on.
+        diagnosis: what limited the speed, if that was asked for.
+        is_chief: whether this process wrote the run's files; of several workers one does.
     """
 
     history: list[Row]
@@ -84,6 +90,7 @@ class TrainResult:
     threshold: float | None
     stopped: bool
     diagnosis: str | None = None
+    is_chief: bool = True
 
 
 def train(
@@ -113,7 +120,6 @@ def train(
     shards, run = Path(shards), RunDirectory(workdir)
     manifest = tfrecords.read_manifest(shards)
     _check_trainable(manifest, config)
-    checkpoint = _prepare_directory(run, config, manifest, resume=resume, overwrite=overwrite)
     run_on = runtime.prepare(
         precision=config.precision,
         jit_compile=config.jit_compile,
@@ -124,10 +130,21 @@ def train(
         seed=config.seed,
         deterministic=config.deterministic,
     )
-    say(run_on.summary)
-    files.write_json(run.config, config.to_json())
-    files.write_json(run.environment, describe_environment(manifest, shards, run_on))
-    with runtime.dtype_policy(run_on.precision):
+    checkpoint = None
+    if run_on.is_chief:
+        checkpoint = _prepare_directory(run, config, manifest, resume=resume, overwrite=overwrite)
+    with contextlib.ExitStack() as stack:
+        if run_on.num_workers > 1:
+            checkpoint = _chiefs_checkpoint(run, run_on, checkpoint)
+        if not run_on.is_chief:
+            # The chief alone writes where the user said; the others' files are thrown away.
+            run = RunDirectory(stack.enter_context(tempfile.TemporaryDirectory()))
+        say(run_on.summary)
+        if not run_on.is_chief:
+            say = _silent
+        files.write_json(run.config, config.to_json())
+        files.write_json(run.environment, describe_environment(manifest, shards, run_on))
+        stack.enter_context(runtime.dtype_policy(run_on.precision))
         session = _Session(config, manifest, shards, run, run_on, say)
         if checkpoint is not None:
             session.restore(checkpoint)
@@ -227,7 +244,7 @@ class _Session:
         self._epoch_sums = [0.0, 0.0]  # loss and right answers of the epoch so far
         self._epoch_seconds = 0.0
         self._best: list[np.ndarray] | None = None
-        self._stopped = False
+        self._asked = self._stopped = False  # to stop: this worker alone, all of them
         self._rewinds = 0
         self._checkpoints = checkpoints.Writer(run.checkpoints)
         every = parse_interval(config.checkpoint_every) if config.checkpoint_every else (None, None)
@@ -291,6 +308,7 @@ class _Session:
             seconds=sum(row["seconds"] for row in self._rows),
             threshold=None,
             stopped=self._stopped,
+            is_chief=self._runtime.is_chief,
         )
         if self._stopped or self._best is None:
             return result
@@ -317,8 +335,9 @@ class _Session:
         self._say("diagnosing: the input alone, then the step alone")
         batches, size = self._batches(), self._config.global_batch_size
         input_speed = diagnosis.images_per_second(lambda: next(batches), batch_size=size)
-        one = tf.data.Dataset.from_tensors(next(iter(self._dataset()))).repeat()
-        same = iter(self._runtime.strategy.experimental_distribute_dataset(one))
+        same = self._runtime.distribute(
+            lambda share: self._dataset(share).take(share.count).cache().repeat()
+        )
         step_speed = diagnosis.images_per_second(lambda: self._step.run(same, 1), batch_size=size)
         speeds = [row["images_per_second"] for row in self._rows]
         return diagnosis.verdict(input_speed, step_speed, float(np.median(speeds[1:] or speeds)))
@@ -330,9 +349,9 @@ class _Session:
         self._logs.close()
 
     def _batches(self) -> Iterator[Any]:
-        return iter(self._runtime.strategy.experimental_distribute_dataset(self._dataset()))
+        return self._runtime.distribute(self._dataset)
 
-    def _dataset(self) -> tf.data.Dataset:
+    def _dataset(self, share: runtime.Share = runtime.WHOLE) -> tf.data.Dataset:
         config = self._config
         return input_pipeline.make_draws_dataset(
             self._shards,
@@ -345,6 +364,7 @@ class _Session:
             shuffle_window=config.shuffle_window,
             sampling=config.sampling,
             start_step=self._global_step,
+            share=share,
         )
 
     def _train_epoch(self, batches: Iterator[Any], should_stop: Callable[[], bool]) -> None:
@@ -360,7 +380,7 @@ class _Session:
             for _ in range(done, self._steps_per_epoch):
                 self._trace.before(self._global_step + 1)
                 started = time.perf_counter()
-                loss, correct = self._step.run(batches, 1)
+                loss, correct, told = self._step.run(batches, 1, stop=self._asked)
                 self._epoch_seconds += time.perf_counter() - started
                 self._check_finite(loss)
                 self._global_step += 1
@@ -371,8 +391,10 @@ class _Session:
                 mean = self._epoch_sums[0] / (done * size)
                 reached = "" if best is None else f"best {self._config.monitor} {best:.4f}"
                 bar.advance(size, detail=f"loss {mean:.3f} {reached}")
-                if should_stop():
-                    self._stopped = True
+                self._asked = self._asked or should_stop()
+                # Several workers stop together, after the step that told them of one's signal.
+                self._stopped = told if self._runtime.num_workers > 1 else self._asked
+                if self._stopped:
                     return
                 if self._interval.due(self._global_step) and done < self._steps_per_epoch:
                     self._save_checkpoint()
@@ -383,6 +405,7 @@ class _Session:
         if self._config.ema:
             optimization.inner(self._optimizer).finalize_variable_values(self._weights)
         row = self._epoch_row()
+        row = dict(zip(row, self._runtime.agreed(row.values()), strict=True))
         self._rows.append(row)
         improved = self._progress.update(row)
         if improved or self._best is None:
@@ -537,6 +560,10 @@ def build_model(config: TrainConfig, manifest: Manifest, *, synchronized: bool =
         raise UserError(str(error)) from error
 
 
+def _silent(line: str) -> None:
+    """Says nothing: what the chief says holds for all."""
+
+
 def _to_probabilities(logits: np.ndarray) -> np.ndarray:
     return expit(logits) if logits.shape[1] == 1 else softmax(logits, axis=1)
 
@@ -579,6 +606,22 @@ def _prepare_directory(
     if checkpoint is None and checkpoints.paths(run.checkpoints):
         raise UserError(f"{run.checkpoints}: every checkpoint is damaged; train with --overwrite")
     return checkpoint
+
+
+def _chiefs_checkpoint(
+    run: RunDirectory, run_on: runtime.Runtime, own: checkpoints.Checkpoint | None
+) -> checkpoints.Checkpoint | None:
+    """The checkpoint that the chief goes on from, read by every worker."""
+    (step,) = run_on.agreed([-1.0 if own is None else float(own.step)])
+    if step < 0 or run_on.is_chief:
+        return own
+    found = checkpoints.load(run.checkpoints, int(step))
+    if found is None:
+        raise UserError(
+            f"{run.checkpoints}: this worker cannot read the chief's checkpoint of step {step:.0f}; "
+            "--workdir must be on storage that all workers share"
+        )
+    return found
 
 
 def _remove_run(run: RunDirectory) -> None:

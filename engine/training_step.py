@@ -54,14 +54,22 @@ class TrainingStep:
         self._execute = tf.function(self._steps, reduce_retracing=True)
         self._predict = tf.function(self._logits, reduce_retracing=True)
 
-    def run(self, batches: Iterator[Any], steps: int) -> tuple[float, int]:
+    def run(
+        self, batches: Iterator[Any], steps: int, *, stop: bool = False
+    ) -> tuple[float, int, bool]:
         """Trains on the next `steps` batches.
 
+        Args:
+            stop: whether this worker was asked to stop; all of them hear of it.
+
         Returns:
-            The sum over examples of the (weighted) loss, and how many were classified right.
+            The sum over examples of the (weighted) loss, how many were classified right, and whether
+            any worker was asked to stop; the same on every worker.
         """
-        loss, correct = self._execute(batches, tf.constant(steps)).numpy()
-        return float(loss), int(correct)
+        loss, correct, stops = self._execute(
+            batches, tf.constant(steps), tf.constant(float(stop))
+        ).numpy()
+        return float(loss), int(correct), bool(stops)
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Logits without augmentation or dropout; uint8[N, H, W, C] -> float32[N, units]."""
@@ -71,19 +79,20 @@ class TrainingStep:
         ]
         return np.concatenate(parts)
 
-    def _steps(self, batches: Iterator[Any], steps: tf.Tensor) -> tf.Tensor:
-        totals = tf.zeros([2])
+    def _steps(self, batches: Iterator[Any], steps: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
+        totals = tf.zeros([3])
         for _ in tf.range(steps):
-            sums = self._strategy.run(self._replica_step, args=(next(batches),))
+            sums = self._strategy.run(self._replica_step, args=(next(batches), stop))
             totals += self._strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
         return totals
 
     def _logits(self, images: tf.Tensor) -> tf.Tensor:
         return self._network(tf.cast(images, tf.float32), training=False)
 
-    def _replica_step(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
-        """One replica's share of a step; returns float32[2]: its loss and its right answers."""
-        return self._learn_from(augmentation.apply(batch), batch["label"])
+    def _replica_step(self, batch: dict[str, tf.Tensor], stop: tf.Tensor) -> tf.Tensor:
+        """One replica's share of a step; returns float32[3]: its loss, its right answers, `stop`."""
+        sums = self._learn_from(augmentation.apply(batch), batch["label"])
+        return tf.concat([sums, [stop]], axis=0)
 
     def _learn(self, pixels: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:

@@ -218,7 +218,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_step_and_files(
     striped, tmp_path, monkeypatch, cache
 ):
     diverging(monkeypatch, 3)
-    with pytest.raises(trainer.DivergenceError, match="step 3 .*learning rate"):
+    with pytest.raises(trainer.DivergenceError, match=r"step 3 .*learning rate"):
         train(striped, tmp_path / "run", with_(cache=cache))
     names = (tmp_path / "run" / "diverged_batch.txt").read_text().splitlines()
     manifest = tfrecords.read_manifest(striped)

@@ -1,0 +1,123 @@
+import csv
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from numbered_shards import striped_image, write_shards
+
+from engine import launch
+from engine.run_directory import RunDirectory
+
+FLAGS = [
+    *("--global-batch-size", "16", "--depth", "2", "--width", "4", "--precision", "float32"),
+    *("--epochs", "3", "--augment", "light", "--seed", "3", "--deterministic"),
+]
+
+
+@pytest.fixture(scope="module")
+def striped(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("striped")
+    write_shards(directory, {"train": 100, "validation": 40}, draw=striped_image)
+    return str(directory)
+
+
+@pytest.fixture(scope="module")
+def alone(striped, tmp_path_factory):
+    """The history of the same training in one process."""
+    run = tmp_path_factory.mktemp("alone") / "run"
+    subprocess.run(
+        [sys.executable, "-m", "engine.train", striped, "--workdir", str(run), *FLAGS], check=True
+    )
+    return history(run)
+
+
+def history(run):
+    rows = list(csv.DictReader(RunDirectory(run).history.open()))
+    names = ("loss", "accuracy", "val_loss", "val_auroc", "learning_rate")
+    return np.array([[float(row[name]) for name in names] for row in rows])
+
+
+def start(shards, run, *flags, cache="memory"):
+    command = [sys.executable, "-m", "engine.launch", "--num-workers", "2", "--grace-seconds", "30"]
+    train = [shards, "--workdir", str(run), *FLAGS, "--cache", cache, *flags]
+    return subprocess.Popen(
+        [*command, "--", *train], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def workers_of(process):
+    found = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True
+    )
+    return [int(pid) for pid in found.stdout.split()]
+
+
+def wait_for(path):
+    deadline = time.monotonic() + 120
+    while not any(path.glob("*.npz")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cache", ["memory", "streaming"])
+def test_two_workers_train_as_one_process_does(striped, alone, tmp_path, cache):
+    process = start(striped, tmp_path / "run", cache=cache)
+    printed, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, printed
+    np.testing.assert_allclose(history(tmp_path / "run"), alone, rtol=1e-5)
+    assert re.search(r"\[worker 0\] worker 0 of 2: 2 x .*8 images each", printed)
+    assert "[worker 1] worker 1 of 2" in printed
+    assert printed.count("decision threshold") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_killed_worker_ends_the_job_which_goes_on_when_run_again(
+    striped, alone, tmp_path, victim
+):
+    run = tmp_path / "run"
+    process = start(striped, run, "--checkpoint-every", "2")
+    wait_for(RunDirectory(run).checkpoints)
+    os.kill(workers_of(process)[victim], signal.SIGKILL)
+    printed, _ = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGKILL
+    assert f"worker {victim} ended with signal SIGKILL" in printed
+    again = start(striped, run, "--checkpoint-every", "2", "--resume")
+    printed, _ = again.communicate(timeout=300)
+    assert again.returncode == 0, printed
+    np.testing.assert_allclose(history(run), alone, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_signal_reaches_all_workers_which_save_and_stop(striped, alone, tmp_path):
+    run = tmp_path / "run"
+    process = start(striped, run, "--checkpoint-every", "2")
+    wait_for(RunDirectory(run).checkpoints)
+    process.send_signal(signal.SIGTERM)
+    printed, _ = process.communicate(timeout=120)
+    assert process.returncode == 143, printed
+    again = start(striped, run, "--resume")
+    printed, _ = again.communicate(timeout=300)
+    assert again.returncode == 0, printed
+    np.testing.assert_allclose(history(run), alone, rtol=1e-5)
+
+
+def test_workers_get_ports_and_numbers_of_their_own():
+    environments = launch.worker_environments(3)
+    configs = [environment["TF_CONFIG"] for environment in environments]
+    assert len(set(configs)) == 3
+    assert all(len(set(re.findall(r"127.0.0.1:(\d+)", config))) == 3 for config in configs)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"), [([], "no train arguments"), (["--num-workers", "0", "--", "x"], "1 or")]
+)
+def test_wrong_arguments_get_one_line_and_status_two(capsys, arguments, said):
+    assert launch.main(arguments) == 2
+    assert said in capsys.readouterr().err
