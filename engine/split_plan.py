@@ -123,7 +123,7 @@ def _groups(examples: Sequence[Example], contents: Contents) -> dict[str, str]:
 
 def _content(path: str, contents: Contents) -> str:
     """The hash of a file; '' for the unreadable and the empty, which are not alike as images."""
-    return "" if path in contents.empty else contents.sha256[path]
+    return "" if path in contents.empty else contents.keys[path]
 
 
 def _fractions(

@@ -106,7 +106,7 @@ class Manifest:
 
     @property
     def fingerprint(self) -> str:
-        """The SHA-256 (hex) over the source's relative paths and contents."""
+        """A SHA-256 (hex) over the source's relative paths, and sizes and CRC-32C of its files."""
         return self.source["fingerprint"]
 
     @property

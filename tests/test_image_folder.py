@@ -3,6 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
+import google_crc32c
 import pytest
 
 from engine import image_folder
@@ -181,3 +182,48 @@ def test_the_fingerprint_is_over_names_and_contents(tmp_path):
     renamed = fingerprint()
     make(tmp_path, "a/9", content=b"other")
     assert len({before, renamed, fingerprint()}) == 3
+
+
+def test_only_equal_contents_have_equal_keys(tmp_path):
+    contents = {"a.png": b"x" * 5000, "b.png": b"y" * 5000, "c.png": b"x" * 5000, "d.png": b""}
+    contents["e.png"] = with_the_same_crc(contents["a.png"])
+    for name, content in contents.items():
+        path = tmp_path / ("one" if name < "c" else "two") / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+    folder = image_folder.scan(tmp_path)
+    keys = {Path(p).name: k for p, k in image_folder.hash_contents(folder, workers=2).keys.items()}
+    assert keys["a.png"] == keys["c.png"] != ""
+    assert keys["d.png"] == ""
+    assert len({keys["a.png"], keys["b.png"], keys["e.png"]}) == 3
+
+
+def with_the_same_crc(content):
+    """Other bytes of the same length and CRC-32C: flips a pattern that the CRC is blind to."""
+    zero = bytes(len(content))
+    base = google_crc32c.value(zero)
+
+    def effect(bit):
+        flipped = bytearray(zero)
+        flipped[bit // 8] ^= 1 << bit % 8
+        return google_crc32c.value(bytes(flipped)) ^ base
+
+    # 33 flips of single bits cannot be independent in 32 bits of CRC: some of them cancel out.
+    basis = {}
+    for bit in range(33):
+        value, bits = effect(bit), 1 << bit
+        while value:
+            top = value.bit_length()
+            if top not in basis:
+                basis[top] = value, bits
+                break
+            value, bits = value ^ basis[top][0], bits ^ basis[top][1]
+        else:
+            break
+    changed = bytearray(content)
+    for bit in range(33):
+        if bits >> bit & 1:
+            changed[bit // 8] ^= 1 << bit % 8
+    assert bytes(changed) != content
+    assert google_crc32c.value(bytes(changed)) == google_crc32c.value(content)
+    return bytes(changed)
