@@ -6,8 +6,7 @@ What happens to an image is a pure function of (seed, epoch, position): `draw` t
 `apply` resamples each image once and adjusts its tone, on whatever device the training step runs. The same run therefore sees the
 same images on any number of replicas, after a resume, and in any thread order.
 
-Draws are per position, not per batch, so they do not change with the batch size either. TensorFlow's
-stateless generators take one seed for a whole tensor; a counter hash takes one for each row.
+Draws are per position, not per batch, so they do not change with the batch size either.
 """
 
 import dataclasses
@@ -18,6 +17,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from engine import counter_random
 from engine.settings import AugmentationSettings
 
 WARP_SIZE = 9  # eight floats of a projective transform, and whether what lies outside is black
@@ -147,35 +147,9 @@ def draw(
 def uniform_draws(
     positions: tf.Tensor, *, seed: int, epoch: tf.Tensor | int, columns: int
 ) -> tf.Tensor:
-    """Uniform draws in [-1, 1), a pure function of (seed, epoch, position, column).
-
-    Each value is the MurmurHash3 finalizer (Appleby, 2011; full avalanche on 32 bits) of a key per
-    (seed, epoch) combined with the position, then with the column.
-
-    Returns:
-        float32[B, columns].
-    """
-    position = tf.cast(positions, tf.uint32)[:, None]
-    column = tf.cast(tf.range(1, columns + 1), tf.uint32)[None, :]
-    key = _mix(_mix(tf.cast(seed, tf.uint32) + _GOLDEN) + tf.cast(epoch, tf.uint32))
-    row = _mix(position * _GOLDEN + key)
-    bits = _mix(row + column * tf.constant(0x85EBCA6B, tf.uint32))
-    mantissa = tf.cast(tf.bitwise.right_shift(bits, tf.constant(8, tf.uint32)), tf.float32)
-    return mantissa * (2.0 / 2**24) - 1.0
-
-
-_GOLDEN = np.uint32(0x9E3779B9)
-
-
-def _mix(value: tf.Tensor) -> tf.Tensor:
-    """MurmurHash3's 32-bit finalizer."""
-    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, None)):
-        value = tf.bitwise.bitwise_xor(
-            value, tf.bitwise.right_shift(value, tf.constant(shift, tf.uint32))
-        )
-        if factor is not None:
-            value = value * tf.constant(factor, tf.uint32)
-    return value
+    """Uniform draws in [-1, 1), float32[B, columns]; see `counter_random`."""
+    keys = counter_random.row_keys(positions, seed=seed, epoch=epoch)
+    return counter_random.uniform(keys, columns) * 2 - 1
 
 
 def _warps(uniform: tf.Tensor, image_size: tuple[int, int], strengths: Strengths) -> tf.Tensor:

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from engine import augmentation, tfrecords
+from engine import augmentation, counter_random, tfrecords
 from engine.config import UserError
 from engine.record_index import RecordIndex
 from engine.runtime import WHOLE, Share, free_memory_bytes
@@ -68,7 +68,8 @@ def make_train_dataset(
 
     Returns:
         Without augmentation `(uint8[B, H, W, C], int64[B])`, ready for `Model.fit` with
-        `steps_per_epoch=steps_per_epoch(...)`; with it dictionaries of `image`, `label`, and the
+        `steps_per_epoch=steps_per_epoch(...)`; with it dictionaries of `image`, `label`, `key` (of
+        each place in the epoch, uint32[B], for further random numbers) and the
         draws that `augmentation.apply` takes (see `augmentation.draw`).
 
     Raises:
@@ -151,14 +152,16 @@ def make_draws_dataset(
 
     def with_draws(number: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         step, places = _part(number, global_batch_size, share)
+        positions = step % steps * global_batch_size + places
         draws = augmentation.draw(
-            step % steps * global_batch_size + places,
+            positions,
             seed=seed,
             epoch=step // steps,
             image_size=manifest.image_size,
             strengths=strengths,
         )
-        return {**batch, **draws}
+        keys = counter_random.row_keys(positions, seed=seed, epoch=step // steps)
+        return {**batch, **draws, "key": keys}
 
     return (
         batches.enumerate(start=start_step * share.count)

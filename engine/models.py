@@ -8,10 +8,17 @@ found by name, in every network here:
     logits            the classifier before its sigmoid or softmax; losses are computed from it
 """
 
+import contextlib
+import contextvars
+import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import layers, ops
+
+from engine import counter_random
 
 HEADS = ("sigmoid", "softmax")
 _WORKING_SIZE = 112  # pixels; larger images are averaged down to about this before the cnn
@@ -102,7 +109,7 @@ def _tutorial(pixels: Any) -> Any:
     x = layers.ReLU(name="last_convolution")(x)
     x = layers.Flatten(name="flatten")(x)
     x = layers.Dense(128, activation="relu", name="dense")(x)
-    return layers.Dropout(0.5, name="dropout")(x)
+    return KeyedDropout(0.5, name="dropout")(x)
 
 
 def _cnn(
@@ -139,7 +146,7 @@ def _cnn(
             x = _residual(x, channels, convolve, name=f"{name}_block{block}")
     x = layers.Activation("linear", name="last_convolution")(x)
     x = layers.GlobalAveragePooling2D(name="average")(x)
-    return layers.Dropout(dropout, name="dropout")(x)
+    return KeyedDropout(dropout, name="dropout")(x)
 
 
 def _residual(x: Any, channels: int, convolve: "_Convolutions", *, name: str) -> Any:
@@ -193,6 +200,52 @@ class Pixels(layers.Layer):
 
     def compute_output_spec(self, images: Any) -> Any:
         return keras.KerasTensor(images.shape, "float32")
+
+
+_keys: contextvars.ContextVar[tf.Tensor | None] = contextvars.ContextVar("keys", default=None)
+
+
+@contextlib.contextmanager
+def keyed(keys: tf.Tensor) -> Iterator[None]:
+    """Within the block `KeyedDropout` draws by these keys, uint32[B], a key for each example."""
+    token = _keys.set(keys)
+    try:
+        yield
+    finally:
+        _keys.reset(token)
+
+
+@keras.saving.register_keras_serializable(package="engine")
+class KeyedDropout(layers.Layer):
+    """Dropout that is a function of each example's key, within `keyed`; elsewhere Keras' own.
+
+    Keras draws one mask a replica, the same on every one, from a state that has to be saved. These
+    masks stay with their examples however a batch is divided, and after any resume.
+
+    Args:
+        rate: the share of features [B, F] that is set to zero; the others are scaled up.
+    """
+
+    def __init__(self, rate: float, **options: Any) -> None:
+        super().__init__(**options)
+        self.rate = rate
+        self._unkeyed = keras.random.SeedGenerator()
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        if not training or not self.rate:
+            return inputs
+        keys = _keys.get()
+        if keys is None:
+            return keras.random.dropout(inputs, self.rate, seed=self._unkeyed)
+        drawn = counter_random.uniform(keys, inputs.shape[-1], salt=zlib.crc32(self.name.encode()))
+        kept = tf.cast(drawn >= self.rate, inputs.dtype)
+        return inputs * kept / (1 - self.rate)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "rate": self.rate}
 
 
 @keras.saving.register_keras_serializable(package="engine")

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from engine import augmentation
+from engine import augmentation, models
 
 _EVALUATION_BATCH = 256
 
@@ -91,11 +91,11 @@ class TrainingStep:
 
     def _replica_step(self, batch: dict[str, tf.Tensor], stop: tf.Tensor) -> tf.Tensor:
         """One replica's share of a step; returns float32[3]: its loss, its right answers, `stop`."""
-        sums = self._learn_from(augmentation.apply(batch), batch["label"])
+        sums = self._learn_from(augmentation.apply(batch), batch["label"], batch["key"])
         return tf.concat([sums, [stop]], axis=0)
 
-    def _learn(self, pixels: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        with tf.GradientTape() as tape:
+    def _learn(self, pixels: tf.Tensor, labels: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape, models.keyed(keys):
             logits = self._network(pixels, training=True)
             loss = tf.reduce_sum(
                 tf.gather(self._class_weights, labels)

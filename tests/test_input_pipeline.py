@@ -7,6 +7,7 @@ from numbered_shards import SIZE, write_shards
 
 from engine import augmentation, files, input_pipeline, tfrecords
 from engine.config import UserError
+from engine.runtime import WHOLE, Share
 
 BATCH = 16
 TIERS = ("memory", "streaming")
@@ -65,7 +66,11 @@ def test_a_dataset_opened_at_any_step_goes_on_exactly_there(numbered, cache, win
     whole = list(itertools.islice(iter(train_dataset(numbered, **options)), start + 12))
     later = itertools.islice(iter(train_dataset(numbered, start_step=start, **options)), 12)
     for expected, got in zip(whole[start:], later, strict=True):
-        assert expected.keys() == got.keys() == {"image", "label", "warp", "tone", "gamma", "blur"}
+        assert (
+            expected.keys()
+            == got.keys()
+            == {"image", "label", "key", "warp", "tone", "gamma", "blur"}
+        )
         for name in expected:
             np.testing.assert_array_equal(expected[name], got[name])
 
@@ -140,6 +145,40 @@ def test_a_damaged_image_is_named(tmp_path, encoding):
 
 
 @pytest.mark.parametrize("batch_size", [1, 10, 37, 64])
+@pytest.mark.parametrize("encoding", ["raw", "png"])
+@pytest.mark.parametrize("cache", TIERS)
+@pytest.mark.parametrize("start", [0, 11])
+def test_shares_put_together_are_the_whole_batches(tmp_path, encoding, cache, start):
+    manifest = write_shards(tmp_path, {"train": 70}, encoding=encoding)
+
+    def batches_of(share):
+        dataset = input_pipeline.make_draws_dataset(
+            tmp_path,
+            manifest,
+            split="train",
+            global_batch_size=BATCH,
+            seed=3,
+            strengths=augmentation.PRESETS["strong"],
+            tier=input_pipeline.choose_tier(manifest, "train", cache=cache, memory_fraction=0.5),
+            shuffle_window=32,
+            sampling="natural",
+            start_step=start,
+            share=share,
+        )
+        return [
+            {name: value.numpy() for name, value in batch.items()}
+            for batch in itertools.islice(iter(dataset), 5 * share.count)
+        ]
+
+    whole = batches_of(WHOLE)
+    # Two replicas on one worker, one on each of two others.
+    parts = [batches_of(Share(first, count, 4)) for first, count in ((0, 2), (2, 1), (3, 1))]
+    for step, batch in enumerate(whole):
+        own = [*parts[0][2 * step : 2 * step + 2], parts[1][step], parts[2][step]]
+        for name, value in batch.items():
+            np.testing.assert_array_equal(np.concatenate([one[name] for one in own]), value)
+
+
 def test_evaluation_sees_every_example_once_in_order(numbered, batch_size):
     dataset = input_pipeline.make_evaluation_dataset(
         numbered,

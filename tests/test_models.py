@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from engine import models, runtime
+from engine import counter_random, models, runtime
 
 SIZE = (48, 40)
 
@@ -96,3 +96,28 @@ def test_a_mixed_precision_model_gives_float32_probabilities():
     assert model(images()).dtype == "float32"
     assert all(variable.dtype == "float32" for variable in model.trainable_variables)
     assert keras.config.dtype_policy().name == "float32"
+
+
+def test_keyed_dropout_goes_with_the_example_and_not_with_its_batch():
+    layer = models.KeyedDropout(0.25, name="dropout")
+    features = np.ones((1000, 40), np.float32)
+    keys = counter_random.row_keys(np.arange(1000), seed=1, epoch=0)
+    with models.keyed(keys):
+        dropped = layer(features, training=True).numpy()
+    assert set(np.unique(dropped)) == {np.float32(0), np.float32(1 / 0.75)}
+    assert abs((dropped == 0).mean() - 0.25) < 0.01
+    assert np.abs(np.corrcoef(dropped[:, :20].T) - np.eye(20)).max() < 0.15
+    with models.keyed(keys[500:600]):
+        np.testing.assert_array_equal(layer(features[:100], training=True), dropped[500:600])
+    other = models.KeyedDropout(0.25, name="other")
+    with models.keyed(keys):
+        assert (other(features, training=True).numpy() != dropped).mean() > 0.3
+
+
+def test_keyed_dropout_works_without_keys_and_not_at_inference():
+    layer = models.KeyedDropout(0.25)
+    features = np.ones((1000, 40), np.float32)
+    np.testing.assert_array_equal(layer(features), features)
+    one, two = (layer(features, training=True).numpy() for _ in range(2))
+    assert abs((one == 0).mean() - 0.25) < 0.02
+    assert (one != two).mean() > 0.3

@@ -99,7 +99,7 @@ from engine import trainer
 from engine.settings import TrainConfig
 sys.path.insert(0, "tests")
 config = TrainConfig(
-    epochs=2, global_batch_size=16, depth=2, width=4, dropout=0.0, augment="strong",
+    epochs=2, global_batch_size=16, depth=2, width=4, dropout=0.5, augment="strong",
     precision="float32", num_logical_devices=int(sys.argv[2]), clip_norm=0.5,
 )
 result = trainer.train(config, sys.argv[1], sys.argv[3], say=lambda line: None)
@@ -108,13 +108,13 @@ print(*[row["loss"] for row in result.history])
 
 
 @pytest.mark.slow
-def test_two_devices_train_as_one(tmp_path):
-    """Same losses with the batch divided: augmentation, clipping and averaging included."""
+def test_two_and_four_devices_train_as_one(tmp_path):
+    """Same losses with the batch divided: augmentation, dropout, clipping and averaging included."""
     from numbered_shards import striped_image, write_shards
 
     write_shards(tmp_path / "shards", {"train": 100, "validation": 40}, draw=striped_image)
     losses = []
-    for devices in (1, 2):
+    for devices in (1, 2, 4):
         arguments = [str(tmp_path / "shards"), str(devices), str(tmp_path / f"run{devices}")]
         done = subprocess.run(
             [sys.executable, "-c", _MIRRORED, *arguments],
@@ -124,3 +124,30 @@ def test_two_devices_train_as_one(tmp_path):
         )
         losses.append([float(loss) for loss in done.stdout.split()])
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert losses[0] == pytest.approx(losses[2], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("config", "workers"),
+    [
+        ('{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}', 2),
+        ('{"cluster": {"chief": ["c:1"], "worker": ["a:1"]}, "task": {}}', 2),
+        ('{"cluster": {"worker": ["a:1"]}}', 1),
+    ],
+)
+def test_workers_are_counted_from_tf_config(monkeypatch, config, workers):
+    monkeypatch.setenv("TF_CONFIG", config)
+    assert runtime.cluster_workers() == workers
+
+
+@pytest.mark.parametrize("config", ["", "x", "[]", "{}", '{"cluster": 3}'])
+def test_a_tf_config_that_is_none_is_shown(monkeypatch, config):
+    monkeypatch.setenv("TF_CONFIG", config)
+    with pytest.raises(UserError, match="TF_CONFIG: got"):
+        runtime.cluster_workers()
+
+
+def test_workers_without_a_cluster_are_refused(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    with pytest.raises(UserError, match="engine.launch"):
+        prepare(strategy="multi_worker")
