@@ -149,5 +149,5 @@ def test_a_tf_config_that_is_none_is_shown(monkeypatch, config):
 
 def test_workers_without_a_cluster_are_refused(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
-    with pytest.raises(UserError, match="engine.launch"):
+    with pytest.raises(UserError, match=r"engine\.launch"):
         prepare(strategy="multi_worker")
