@@ -1,20 +1,26 @@
-"""`python -m benchmarks.readme_table`: writes the README's table of speeds from `benchmarks/results/`.
+"""`python -m benchmarks.readme_table [RUN]`: writes the README's tables from `benchmarks/results/`.
 
-The table stands between two markers, and nothing in it is typed by hand: a test compares it with what
-this module makes of the JSON files.
+Each table stands between two markers, and nothing in it is typed by hand: a test compares them with
+what this module makes of the JSON files. Those of speeds come from `python -m benchmarks --json`; that
+of the default training from a run that was evaluated with `--shifts`: given its directory, its figures
+are taken over first.
 """
 
+import argparse
 import sys
 from pathlib import Path
 from typing import Any
 
 from benchmarks.reports import number, times
-from engine import files
+from engine import command_line, files
 from engine.config import UserError
+from engine.run_directory import RunDirectory
 
+PROGRAM = "python -m benchmarks.readme_table"
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, README = ROOT / "benchmarks/results", ROOT / "README.md"
-BEGIN, END = "<!-- benchmarks:begin -->", "<!-- benchmarks:end -->"
+TRAINING = RESULTS / "training" / "default.json"
+SHOWN_METRICS = ("auroc", "accuracy", "sensitivity", "specificity")
 
 
 def render(results: Path) -> str:
@@ -39,19 +45,86 @@ def render(results: Path) -> str:
     for one in found:
         for ratio in one["ratios"]:
             lines.append(_ratio_line(one["suite"], ratio))
+    lines += ["", "| suite | figure | value |", "| --- | --- | ---: |"]
+    for one in found:
+        for name, value in one["figures"].items():
+            lines.append(f"| `{one['suite']}` | {name} | {value:.4g} |")
     return "\n".join(lines)
 
 
-def updated(text: str, table: str) -> str:
-    """`text` with `table` between its markers.
+def take_over(run: RunDirectory) -> dict[str, Any]:
+    """What the README says of a run: its training, and its test split as it is and shifted."""
+    evaluation = run.evaluation("test")
+    metrics = files.read_json(evaluation / "metrics.json")
+    environment = run.read_environment()
+    return {
+        "training": files.read_json(run.training_summary),
+        "splits": {
+            name: split["num_examples"] for name, split in environment["data"]["splits"].items()
+        },
+        "processor": environment["processor"],
+        "cores": environment["cores"],
+        "versions": environment["versions"],
+        "precision": environment["runtime"]["precision"],
+        "num_patients": metrics["num_patients"],
+        "threshold": metrics["threshold"],
+        "metrics": {name: metrics[name] for name in SHOWN_METRICS},
+        "shifts": files.read_json(evaluation / "shifts.json"),
+    }
+
+
+def render_training(found: dict[str, Any]) -> str:
+    """The table of the default training, and a sentence on its shifts."""
+    training = found["training"]
+    versions = ", ".join(f"{name} {value}" for name, value in found["versions"].items())
+    counts = " / ".join(str(count) for count in found["splits"].values())
+    lines = [
+        f"{found['processor']}, {found['cores']} cores; {versions}; {found['precision']}. "
+        f"{' / '.join(found['splits'])}: {counts} images.",
+        "",
+        f"| | value | 95 % interval over {found['num_patients']} patients |",
+        "| --- | ---: | ---: |",
+    ]
+    for name, one in found["metrics"].items():
+        label = "AUROC" if name == "auroc" else f"{name} at threshold {found['threshold']:.3f}"
+        lines.append(f"| {label} | {one['value']:.4f} | {one['low']:.4f} to {one['high']:.4f} |")
+    lines.append(
+        f"| {training['epochs']} epochs | {training['seconds'] / 60:.1f} min | "
+        f"{training['images_per_second']:.0f} images/s, augmentation included |"
+    )
+    shifted = [values for name, values in found["shifts"].items() if name != "none"]
+    aurocs, accuracies = ([one[name] for one in shifted] for name in ("auroc", "accuracy"))
+    lines += [
+        "",
+        f"Under {len(shifted)} shifts of exposure, contrast, framing, sharpness and noise: AUROC "
+        f"{min(aurocs):.4f} to {max(aurocs):.4f}, accuracy {min(accuracies):.3f} to "
+        f"{max(accuracies):.3f}.",
+    ]
+    return "\n".join(lines)
+
+
+def markers(name: str) -> tuple[str, str]:
+    """What stands before and behind a table in the README."""
+    return f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+
+
+def updated(text: str, name: str, table: str) -> str:
+    """`text` with `table` between the markers of `name`.
 
     Raises:
         UserError: the markers are not there, each once.
     """
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise UserError(f"README.md: expected one {BEGIN} and one {END}")
-    head, _, rest = text.partition(BEGIN)
-    return f"{head}{BEGIN}\n{table}\n{END}{rest.partition(END)[2]}"
+    begin, end = markers(name)
+    if text.count(begin) != 1 or text.count(end) != 1:
+        raise UserError(f"README.md: expected one {begin} and one {end}")
+    head, _, rest = text.partition(begin)
+    return f"{head}{begin}\n{table}\n{end}{rest.partition(end)[2]}"
+
+
+def updated_readme(text: str) -> str:
+    """The README with both tables made anew from the stored results."""
+    text = updated(text, "benchmarks", render(RESULTS))
+    return updated(text, "training", render_training(files.read_json(TRAINING)))
 
 
 def _ratio_line(suite: str, ratio: dict[str, Any]) -> str:
@@ -82,10 +155,19 @@ def _conditions(found: list[dict[str, Any]]) -> list[str]:
     return [*lines, "", *dict.fromkeys(commands)]
 
 
-def main() -> int:
-    """Writes the table into the README."""
-    files.write_text(README, updated(README.read_text(encoding="utf-8"), render(RESULTS)))
-    return 0
+def main(argv: list[str] | None = None) -> int:
+    """Takes a run over, if one is given, and writes the tables into the README."""
+    parser = argparse.ArgumentParser(prog=PROGRAM, description=__doc__.partition("\n")[0])
+    parser.add_argument("run", nargs="?", metavar="RUN", help="a default training, evaluated")
+    arguments = parser.parse_args(argv)
+    return command_line.run(PROGRAM, lambda: _run(arguments.run))
+
+
+def _run(run: str | None) -> int:
+    if run is not None:
+        files.write_json(TRAINING, take_over(RunDirectory(run)))
+    files.write_text(README, updated_readme(README.read_text(encoding="utf-8")))
+    return command_line.DONE
 
 
 if __name__ == "__main__":

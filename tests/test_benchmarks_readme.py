@@ -4,7 +4,9 @@ import re
 import pytest
 
 from benchmarks import readme_table
+from engine import files
 from engine.config import UserError
+from engine.run_directory import RunDirectory
 
 
 def result(suite, speed, ratio):
@@ -14,6 +16,7 @@ def result(suite, speed, ratio):
         "measured_at": "2026-01-02T03:04:05+00:00",
         "machine": {"processor": "P", "cores": 2, "memory_gib": 8, "versions": {"python": "3.11"}},
         "busy": {"others_share_of_cores": 0.25},
+        "figures": {"minutes to AUROC 0.98": 1.2345},
         "rows": [
             {"group": "g", "name": "a", "images_per_second": speed, "low": speed, "high": speed}
         ],
@@ -33,28 +36,62 @@ def result(suite, speed, ratio):
 
 def test_the_readme_shows_what_the_result_files_hold_and_nothing_else():
     text = readme_table.README.read_text(encoding="utf-8")
-    assert readme_table.updated(text, readme_table.render(readme_table.RESULTS)) == text
+    assert readme_table.updated_readme(text) == text
 
 
 def test_every_figure_of_the_results_stands_in_the_table(tmp_path):
     for suite, speed, ratio in (("input", 82_345.0, 26.83), ("train", 93.21, 4.44)):
         (tmp_path / f"{suite}.json").write_text(json.dumps(result(suite, speed, ratio)))
     table = readme_table.render(tmp_path)
-    for figure in ("82,300", "93.2", "26.8", "4.44", "4, reached", "25%"):
+    for figure in ("82,300", "93.2", "26.8", "4.44", "4, reached", "25%", "1.234"):
         assert figure in table
-    assert len(re.findall(r"^\| `", table, re.MULTILINE)) == 4
+    assert len(re.findall(r"^\| `", table, re.MULTILINE)) == 6
+
+
+def test_a_run_is_taken_over_with_its_figures(tmp_path):
+    run = RunDirectory(tmp_path)
+    estimate = {"value": 0.98765, "low": 0.9, "high": 0.99}
+    files.write_json(
+        run.training_summary, {"epochs": 7, "seconds": 90.0, "images_per_second": 410.7}
+    )
+    files.write_json(
+        run.environment,
+        {
+            "data": {"splits": {"train": {"num_examples": 4170}, "test": {"num_examples": 524}}},
+            "processor": "P",
+            "cores": 2,
+            "versions": {"tensorflow": "2.21.0"},
+            "runtime": {"precision": "float32"},
+        },
+    )
+    metrics = dict.fromkeys(readme_table.SHOWN_METRICS, estimate)
+    files.write_json(
+        run.evaluation("test") / "metrics.json", {"num_patients": 270, "threshold": 0.25, **metrics}
+    )
+    shifts = {
+        "none": {"auroc": 0.1, "accuracy": 0.2},
+        "blurred": {"auroc": 0.95, "accuracy": 0.94},
+        "noisy": {"auroc": 0.96, "accuracy": 0.93},
+    }
+    files.write_json(run.evaluation("test") / "shifts.json", shifts)
+    text = readme_table.render_training(readme_table.take_over(run))
+    for figure in ("0.9877", "0.9000 to 0.9900", "0.250", "270", "4170 / 524", "1.5 min", "411"):
+        assert figure in text
+    assert "2 shifts" in text
+    assert "AUROC 0.9500 to 0.9600, accuracy 0.930 to 0.940" in text
 
 
 def test_only_what_stands_between_the_markers_is_replaced():
-    text = f"before\n{readme_table.BEGIN}\nold\n{readme_table.END}\nafter\n"
-    new = readme_table.updated(text, "new")
+    begin, end = readme_table.markers("name")
+    text = f"before\n{begin}\nold\n{end}\nafter\n"
+    new = readme_table.updated(text, "name", "new")
     assert new == text.replace("old", "new")
-    assert readme_table.updated(new, "new") == new
+    assert readme_table.updated(new, "name", "new") == new
 
 
 def test_a_readme_without_markers_is_refused():
     with pytest.raises(UserError, match="benchmarks:begin"):
-        readme_table.updated("no markers", "table")
+        readme_table.updated("no markers", "benchmarks", "table")
 
 
 def test_no_results_are_refused(tmp_path):

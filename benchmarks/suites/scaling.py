@@ -38,7 +38,11 @@ def run(context: Context) -> Report:
         for count in sizes:
             context.tell(f"{tier} tier, {count:,} images")
             directory = generated_shards(context.workload.scratch / "generated", count)
-            settings = {"shards": str(directory), "tier": tier, "batch_size": context.batch_size}
+            settings = {
+                "shards": str(directory.resolve()),
+                "tier": tier,
+                "batch_size": context.batch_size,
+            }
             report.measurements.append(
                 _in_process(settings, context, f"{count:,} images", f"{tier} tier")
             )
@@ -50,7 +54,10 @@ def run(context: Context) -> Report:
     for devices in DEVICES:
         if context.batch_size % devices == 0:
             context.tell(f"training on {devices} logical devices")
-            settings = {"shards": str(context.workload.shards), "batch_size": context.batch_size}
+            settings = {
+                "shards": str(context.workload.shards.resolve()),
+                "batch_size": context.batch_size,
+            }
             report.measurements.append(
                 _in_process(
                     {**settings, "devices": devices},
