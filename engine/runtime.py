@@ -74,8 +74,12 @@ class Runtime:
             return iter(self.strategy.experimental_distribute_dataset(make_dataset(WHOLE)))
         local = self.num_replicas // self.num_workers
         share = Share(first=self.worker * local, count=local, of=self.num_replicas)
+        # Of a dataset that might end, workers would ask one another before every step.
+        endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
         return iter(
-            self.strategy.distribute_datasets_from_function(lambda context: make_dataset(share))
+            self.strategy.distribute_datasets_from_function(
+                lambda context: make_dataset(share).apply(endless)
+            )
         )
 
     def agreed(self, values: Iterable[float]) -> list[float]:
