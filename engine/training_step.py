@@ -91,10 +91,10 @@ class TrainingStep:
 
     def _replica_step(self, batch: dict[str, tf.Tensor], stop: tf.Tensor) -> tf.Tensor:
         """One replica's share of a step; returns float32[3]: its loss, its right answers, `stop`."""
-        sums = self._learn_from(augmentation.apply(batch), batch["label"], batch["key"])
+        sums = self._learn_from(augmentation.apply(batch), batch["label"], batch.get("key"))
         return tf.concat([sums, [stop]], axis=0)
 
-    def _learn(self, pixels: tf.Tensor, labels: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
+    def _learn(self, pixels: tf.Tensor, labels: tf.Tensor, keys: tf.Tensor | None) -> tf.Tensor:
         with tf.GradientTape() as tape, models.keyed(keys):
             logits = self._network(pixels, training=True)
             loss = tf.reduce_sum(

@@ -144,7 +144,6 @@ def test_a_damaged_image_is_named(tmp_path, encoding):
     assert "\n" not in damage
 
 
-@pytest.mark.parametrize("batch_size", [1, 10, 37, 64])
 @pytest.mark.parametrize("encoding", ["raw", "png"])
 @pytest.mark.parametrize("cache", TIERS)
 @pytest.mark.parametrize("start", [0, 11])
@@ -176,9 +175,12 @@ def test_shares_put_together_are_the_whole_batches(tmp_path, encoding, cache, st
     for step, batch in enumerate(whole):
         own = [*parts[0][2 * step : 2 * step + 2], parts[1][step], parts[2][step]]
         for name, value in batch.items():
-            np.testing.assert_array_equal(np.concatenate([one[name] for one in own]), value)
+            # Vectorized exponentials differ in the last bit with the length of the batch.
+            together = np.concatenate([one[name] for one in own])
+            np.testing.assert_allclose(together, value, rtol=1e-6)
 
 
+@pytest.mark.parametrize("batch_size", [1, 10, 37, 64])
 def test_evaluation_sees_every_example_once_in_order(numbered, batch_size):
     dataset = input_pipeline.make_evaluation_dataset(
         numbered,

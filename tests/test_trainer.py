@@ -206,9 +206,9 @@ def diverging(monkeypatch, *steps):
     """Makes these calls of `TrainingStep.run` (counted from 1) find a loss that is not finite."""
     calls, run = itertools.count(1), TrainingStep.run
 
-    def maybe(self, batches, count):
-        loss, correct = run(self, batches, count)
-        return (float("nan") if next(calls) in steps else loss), correct
+    def maybe(self, batches, count, **options):
+        loss, *rest = run(self, batches, count, **options)
+        return (float("nan") if next(calls) in steps else loss), *rest
 
     monkeypatch.setattr(TrainingStep, "run", maybe)
 
@@ -246,7 +246,7 @@ def test_a_rewind_goes_on_from_the_last_checkpoint_with_a_lower_rate(
 
 
 def test_rewinding_ends_after_the_times_that_were_given(striped, tmp_path, monkeypatch):
-    monkeypatch.setattr(TrainingStep, "run", lambda self, batches, steps: (float("inf"), 0))
+    monkeypatch.setattr(TrainingStep, "run", lambda *_, **options: (float("inf"), 0, False))
     lines = []
     with pytest.raises(trainer.DivergenceError):
         trainer.train(

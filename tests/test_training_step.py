@@ -51,9 +51,9 @@ def repeated(batch):
 def test_steps_bring_the_loss_down(num_classes):
     _, step = make_step(num_classes=num_classes)
     batches = repeated(make_batch(num_classes))
-    first, _ = step.run(batches, 1)
+    first, _, _ = step.run(batches, 1)
     step.run(batches, 20)
-    last, correct = step.run(batches, 1)
+    last, correct, _ = step.run(batches, 1)
     assert last < 0.7 * first
     assert 0 <= correct <= BATCH
 
@@ -63,7 +63,7 @@ def test_the_first_loss_is_that_of_the_untrained_network():
     batch = make_batch()
     logits = network(batch["image"].astype(np.float32))
     expected = float(tf.reduce_sum(cross_entropy_from_logits(batch["label"], logits)))
-    loss, _ = step.run(repeated(batch), 1)
+    loss, _, _ = step.run(repeated(batch), 1)
     assert loss == pytest.approx(expected, rel=1e-5)
 
 
@@ -89,7 +89,7 @@ def test_a_class_of_no_weight_teaches_nothing():
     batch["label"][:] = 1
     network, step = make_step(class_weights=np.array([1.0, 0.0]))
     before = [variable.numpy() for variable in network.trainable_variables]
-    loss, _ = step.run(repeated(batch), 1)
+    loss, _, _ = step.run(repeated(batch), 1)
     assert loss == 0
     for b, v in zip(before, network.trainable_variables, strict=True):
         np.testing.assert_array_equal(b, v)
