@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from engine import evaluation
+from engine import command_line, evaluation
 from engine.config import UserError
 from engine.run_directory import RunDirectory
 
@@ -204,9 +204,10 @@ def load_model(path: Path) -> Any:
     Raises:
         UserError: the file is damaged, or was saved by code that this version does not know.
     """
-    import keras
+    with command_line.quiet_imports():
+        import keras
 
-    import engine.models  # noqa: F401  registers the layers that a saved model names
+        import engine.models  # noqa: F401  registers the layers that a saved model names
 
     try:
         return keras.models.load_model(path, compile=False)
