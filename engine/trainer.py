@@ -161,6 +161,8 @@ def train(
         result = session.finish()
         if diagnose and not result.stopped:
             result = dataclasses.replace(result, diagnosis=session.diagnose())
+        # Workers leave together: one that is left behind would find its chief gone, and say so.
+        run_on.agreed([0.0])
         return result
 
 
