@@ -5,7 +5,7 @@ Layers, each importing only from rows below its own (held by tests/test_layers.p
     commands  phantoms build_tfrecords train launch evaluate predict explain export
               demo_summary
     runs      trainer builder
-    parts     input_pipeline augmentation counter_random models optimization training_step callbacks runtime
+    parts     input_pipeline batch_order augmentation counter_random models optimization training_step callbacks runtime
               evaluation bootstrap predictor explanation image_files plots preview report
               phantom_images phantom_folder shifts decode_pool diagnosis
     formats   image_folder split_plan tfrecords record_index build_journal run_directory checkpoints

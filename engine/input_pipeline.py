@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from engine import augmentation, counter_random, tfrecords
+from engine import augmentation, batch_order, counter_random, tfrecords
 from engine.config import UserError
 from engine.record_index import RecordIndex
 from engine.runtime import WHOLE, Share, free_memory_bytes
@@ -113,7 +113,7 @@ def make_draws_dataset(
         share: of each global batch; what comes is then the batch of each replica of the share in turn.
     """
     steps = steps_per_epoch(manifest, split, global_batch_size)
-    if tier.name == "memory" or manifest.encoding == "raw":
+    if _by_index(manifest, tier):
         images, labels = (
             _images_in_memory(load_split(shards, manifest, split))
             if tier.name == "memory"
@@ -151,7 +151,7 @@ def make_draws_dataset(
         )
 
     def with_draws(number: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        step, places = _part(number, global_batch_size, share)
+        step, places = batch_order.part_of_step(number, global_batch_size, share)
         positions = step % steps * global_batch_size + places
         draws = augmentation.draw(
             positions,
@@ -241,9 +241,9 @@ def batch_paths(
 ) -> list[str]:
     """The source files of the images in the batch of `step`, counted from 0, as training sees it."""
     steps = steps_per_epoch(manifest, split, global_batch_size)
-    if tier.name == "memory" or manifest.encoding == "raw":
+    if _by_index(manifest, tier):
         stored = load_split(shards, manifest, split, features=("label", "path"))
-        order_at = _order(
+        order_at = batch_order.make_order(
             stored["label"],
             global_batch_size=global_batch_size,
             steps=steps,
@@ -251,7 +251,7 @@ def batch_paths(
             sampling=sampling,
             num_classes=len(manifest.class_names),
         )
-        whole = _part(tf.constant(step, tf.int64), global_batch_size, WHOLE)
+        whole = batch_order.part_of_step(tf.constant(step, tf.int64), global_batch_size, WHOLE)
         paths = stored["path"][order_at(*whole).numpy()]
     else:
         batches = _streamed_batches(
@@ -266,7 +266,7 @@ def batch_paths(
             features=("path",),
         )
         paths = next(iter(batches))["path"].numpy()
-    return [path.decode("utf-8", "surrogateescape") for path in paths]
+    return [path.decode("utf-8", "backslashreplace") for path in paths]
 
 
 def damage_behind(error: tf.errors.OpError) -> str | None:
@@ -358,6 +358,11 @@ def _parsed_in_order(
     )
 
 
+def _by_index(manifest: Manifest, tier: Tier) -> bool:
+    """Whether any example can be read at any time, rather than records one after the other."""
+    return tier.name == "memory" or manifest.encoding == "raw"
+
+
 def _images_in_memory(arrays: dict[str, np.ndarray]) -> tuple[_Images, np.ndarray]:
     images = tf.constant(arrays["image"])
     return lambda order: tf.gather(images, order), arrays["label"]
@@ -384,7 +389,7 @@ def _permuted_batches(
     start_step: int,
     share: Share,
 ) -> tf.data.Dataset:
-    order_at = _order(
+    order_at = batch_order.make_order(
         labels,
         global_batch_size=global_batch_size,
         steps=steps,
@@ -395,7 +400,7 @@ def _permuted_batches(
     all_labels = tf.constant(labels)
 
     def batch_at(number: tf.Tensor) -> dict[str, tf.Tensor]:
-        order = order_at(*_part(number, global_batch_size, share))
+        order = order_at(*batch_order.part_of_step(number, global_batch_size, share))
         batch = {"image": images(order), "label": tf.gather(all_labels, order)}
         batch["image"].set_shape([global_batch_size // share.of, *image_shape])
         return batch
@@ -403,67 +408,6 @@ def _permuted_batches(
     return tf.data.Dataset.range(start_step * share.count, np.iinfo(np.int64).max).map(
         batch_at, num_parallel_calls=2, deterministic=True
     )
-
-
-def _part(number: tf.Tensor, global_batch_size: int, share: Share) -> tuple[tf.Tensor, tf.Tensor]:
-    """The step, int64, and the places in its global batch, int64[B / replicas], of a share's batch.
-
-    Args:
-        number: counts the batches of the share, `share.count` a step.
-    """
-    size = global_batch_size // share.of
-    first = (share.first + number % share.count) * size
-    return number // share.count, first + tf.range(size, dtype=tf.int64)
-
-
-def _order(
-    labels: np.ndarray,
-    *,
-    global_batch_size: int,
-    steps: int,
-    seed: int,
-    sampling: str,
-    num_classes: int,
-) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """A function from a step, and places in its global batch, to the examples there, int64[B]."""
-    num_examples = len(labels)
-    members = [np.flatnonzero(labels == c) for c in range(num_classes)]
-
-    def order_at(step: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
-        positions = step % steps * global_batch_size + places
-        order = _shuffled(positions, seed, step // steps, num_examples)
-        if sampling == "balanced":
-            order = _balanced(order, seed, step // steps, members)
-        return order
-
-    return order_at
-
-
-def _shuffled(positions: tf.Tensor, seed: int, epoch: tf.Tensor, size: int) -> tf.Tensor:
-    """Where a stateless permutation of `size` things, one per (seed, epoch), sends `positions`."""
-    if size == 1:
-        return tf.zeros_like(positions)
-    return tf.random.experimental.index_shuffle(
-        positions, seed=tf.stack([tf.cast(seed, tf.int64), epoch]), max_index=size - 1
-    )
-
-
-def _balanced(
-    order: tf.Tensor, seed: int, epoch: tf.Tensor, members: list[np.ndarray]
-) -> tf.Tensor:
-    """Permuted positions to example indices such that every class comes equally often.
-
-    Position p belongs to class p mod K and is that class's draw number p div K; a class's draws run
-    through its own permutation, again and again where it has fewer members than draws.
-    """
-    present = [indices for indices in members if len(indices)]
-    chosen = tf.zeros_like(order)
-    for number, indices in enumerate(present):
-        turn = order // len(present)
-        within = _shuffled(turn % len(indices), seed + 1 + number, epoch, len(indices))
-        drawn = tf.gather(tf.constant(indices), within)
-        chosen = tf.where(order % len(present) == number, drawn, chosen)
-    return chosen
 
 
 def _streamed_batches(
@@ -491,7 +435,7 @@ def _streamed_batches(
     )
 
     def records_of(epoch: tf.Tensor) -> tf.data.Dataset:
-        order = _shuffled(tf.range(num_shards, dtype=tf.int64), seed, epoch, num_shards)
+        order = batch_order.shuffled(tf.range(num_shards, dtype=tf.int64), seed, epoch, num_shards)
         return tf.data.Dataset.from_tensor_slices(tf.gather(paths, order)).interleave(
             lambda path: tf.data.TFRecordDataset(path, buffer_size=8 << 20),
             cycle_length=min(READ_CYCLE, num_shards),

@@ -477,8 +477,8 @@ class _Session:
         files.write_text(self._run.diverged_batch, "\n".join(paths) + "\n")
         raise DivergenceError(
             f"the loss became {loss} at step {self._global_step + 1} (learning rate {rate:.2g}) on "
-            f"{', '.join(paths[:_NAMES_SHOWN])} and {len(paths) - _NAMES_SHOWN} more, listed in "
-            f"{self._run.diverged_batch}; lower --learning-rate, raise --warmup-epochs, or give "
+            f"{', '.join(paths[:_NAMES_SHOWN])} (all {len(paths)} are listed in "
+            f"{self._run.diverged_batch}); lower --learning-rate, raise --warmup-epochs, or give "
             "--on-divergence rewind"
         )
 

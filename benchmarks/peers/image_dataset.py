@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.peers import Request
+from benchmarks.tutorial_layers import tutorial_layers
 
 TITLE = "image_dataset_from_directory"
 REQUIRES = ("keras", "tensorflow")
@@ -53,14 +54,7 @@ def _tutorial_network(request: Request) -> Any:
             keras.Input(request.image_shape),
             *(augmentation if request.augment else []),
             layers.Rescaling(1 / 255),
-            layers.Conv2D(32, 3, activation="relu"),
-            layers.MaxPooling2D(),
-            layers.Conv2D(64, 3, activation="relu"),
-            layers.MaxPooling2D(),
-            layers.Flatten(),
-            layers.Dense(128, activation="relu"),
-            layers.Dropout(0.5),
-            layers.Dense(1, activation="sigmoid"),
+            *tutorial_layers(layers),
         ]
     )
     model.compile(optimizer="adam", loss="binary_crossentropy", metrics=["accuracy"])

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.peers import Request
+from benchmarks.tutorial_layers import tutorial_layers
 
 TITLE = "Keras 2 ImageDataGenerator"
 REQUIRES = ("tf_keras", "tensorflow", "PIL", "scipy")
@@ -63,17 +64,6 @@ def _flow(request: Request) -> Any:
 def _tutorial_network(image_shape: tuple[int, int, int]) -> Any:
     from tf_keras import Sequential, layers
 
-    model = Sequential(
-        [
-            layers.Conv2D(32, 3, activation="relu", input_shape=image_shape),
-            layers.MaxPooling2D(),
-            layers.Conv2D(64, 3, activation="relu"),
-            layers.MaxPooling2D(),
-            layers.Flatten(),
-            layers.Dense(128, activation="relu"),
-            layers.Dropout(0.5),
-            layers.Dense(1, activation="sigmoid"),
-        ]
-    )
+    model = Sequential([layers.InputLayer(image_shape), *tutorial_layers(layers)])
     model.compile(optimizer="adam", loss="binary_crossentropy", metrics=["accuracy"])
     return model
