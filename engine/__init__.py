@@ -7,7 +7,7 @@ Layers, each importing only from rows below its own (held by tests/test_layers.p
     runs      trainer builder
     parts     input_pipeline batch_order augmentation counter_random models optimization training_step callbacks runtime
               evaluation bootstrap predictor explanation image_files plots preview report
-              phantom_images phantom_folder shifts decode_pool diagnosis
+              phantom_images phantom_folder shifts decode_pool diagnosis environment
     formats   image_folder split_plan tfrecords record_index build_journal run_directory checkpoints
     ground    config settings command_line decoding files progress
 

@@ -8,14 +8,10 @@ checkpoint everything else.
 import contextlib
 import dataclasses
 import math
-import os
-import platform
 import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +24,7 @@ from engine import (
     callbacks,
     checkpoints,
     diagnosis,
+    environment,
     evaluation,
     files,
     input_pipeline,
@@ -143,7 +140,7 @@ def train(
         if not run_on.is_chief:
             say = _silent
         files.write_json(run.config, config.to_json())
-        files.write_json(run.environment, describe_environment(manifest, shards, run_on))
+        files.write_json(run.environment, environment.describe(manifest, shards, run_on))
         stack.enter_context(runtime.dtype_policy(run_on.precision))
         session = _Session(config, manifest, shards, run, run_on, say)
         if checkpoint is not None:
@@ -164,40 +161,6 @@ def train(
         # Workers leave together: one that is left behind would find its chief gone, and say so.
         run_on.agreed([0.0])
         return result
-
-
-def describe_environment(
-    manifest: Manifest, shards: Path, run_on: runtime.Runtime
-) -> dict[str, Any]:
-    """The contents of `environment.json`: data, hardware, versions, source revision."""
-    return {
-        "data": {
-            "shards": str(shards),
-            "fingerprint": manifest.fingerprint,
-            "class_names": list(manifest.class_names),
-            "image_size": list(manifest.image_size),
-            "channels": manifest.channels,
-            "keep_aspect_ratio": manifest.keep_aspect_ratio,
-            "resize_method": manifest.resize_method,
-            "group_by": manifest.group_by,
-            "seed": manifest.seed,
-            "warnings": list(manifest.warnings),
-            "splits": {
-                name: {"num_examples": one.num_examples, "class_counts": dict(one.class_counts)}
-                for name, one in manifest.splits.items()
-            },
-        },
-        "runtime": {
-            "summary": run_on.summary,
-            "precision": run_on.precision,
-            "jit_compile": run_on.jit_compile,
-            "num_replicas": run_on.num_replicas,
-        },
-        **runtime.describe_machine(),
-        "packages": _package_versions(),
-        "git_commit": _git_commit(),
-        "host": platform.node(),
-    }
 
 
 class _Session:
@@ -684,32 +647,3 @@ def _class_weights(config: TrainConfig, manifest: Manifest) -> np.ndarray:
 def _assign(variables: list[Any], arrays: list[np.ndarray]) -> None:
     for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array)
-
-
-def _package_versions() -> dict[str, str]:
-    names = ("tensorflow", "keras", "numpy", "tensorflow-datasets", "keras-tuner", "pillow")
-    found = {}
-    for name in names:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def _git_commit() -> str | None:
-    """The revision of the engine's own source, marked where it has uncommitted changes."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        done = subprocess.run(
-            command,
-            cwd=Path(__file__).parent,
-            env={**os.environ, "LC_ALL": "C"},
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() or None
