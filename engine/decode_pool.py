@@ -28,6 +28,7 @@ from engine.config import UserError
 TASKS_PER_WORKER = 3  # in flight: enough that no worker waits while the caller writes
 TASK_BYTES = 2 << 20  # of pixels a task sends back, at most
 TASK_FILES = 16
+THREAD_TASK_FILES = 4  # nothing is sent to threads, and small tasks leave none of them idle
 LARGE_FILE_BYTES = 100_000
 MOST_THREADS = 4  # what holds the lock takes 0.1 ms an image; beyond, threads wait for one another
 
@@ -107,7 +108,8 @@ class DecodePool:
         Raises:
             UserError: a worker was killed, most likely for want of memory.
         """
-        tasks = _batches(sources, self._format.files_per_task)
+        size = self._format.files_per_task
+        tasks = _batches(sources, size if self._processes else min(size, THREAD_TASK_FILES))
         if self._executor is None:
             for task in tasks:
                 yield from decode_files(self._root, task, self._format)

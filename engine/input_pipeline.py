@@ -22,7 +22,7 @@ import tensorflow as tf
 
 from engine import augmentation, batch_order, counter_random, tfrecords
 from engine.config import UserError
-from engine.record_index import RecordIndex
+from engine.record_index import RecordIndex, aligned_empty
 from engine.runtime import WHOLE, Share, free_memory_bytes
 from engine.tfrecords import Manifest
 
@@ -163,10 +163,15 @@ def make_draws_dataset(
         keys = counter_random.row_keys(positions, seed=seed, epoch=step // steps)
         return {**batch, **draws, "key": keys}
 
+    options = tf.data.Options()
+    if tier.name == "memory":
+        # Rewriting a graph copies the tensors in it: the split would lie in memory twice.
+        options.experimental_optimization.apply_default_optimizations = False
     return (
         batches.enumerate(start=start_step * share.count)
         .map(with_draws, num_parallel_calls=1, deterministic=True)
         .prefetch(PREFETCHED_BATCHES)
+        .with_options(options)
     )
 
 
@@ -301,7 +306,7 @@ def load_split(
         for name, value in batch.items():
             value = value.numpy()
             if name not in arrays:
-                arrays[name] = np.empty((num_examples, *value.shape[1:]), value.dtype)
+                arrays[name] = _empty_like(value, num_examples)
             arrays[name][done : done + len(value)] = value[: num_examples - done]
         done += len(value)
     if done != num_examples:
@@ -310,6 +315,14 @@ def load_split(
             "check it with engine.build_tfrecords --verify"
         )
     return arrays
+
+
+def _empty_like(batch: np.ndarray, num_examples: int) -> np.ndarray:
+    """An array for `num_examples` of what `batch` holds some of."""
+    if batch.dtype != np.uint8:
+        return np.empty((num_examples, *batch.shape[1:]), batch.dtype)
+    image_bytes = int(np.prod(batch.shape[1:]))
+    return aligned_empty(num_examples, image_bytes).reshape(-1, *batch.shape[1:])
 
 
 def first_images(shards: Path, manifest: Manifest, split: str, count: int) -> np.ndarray:
@@ -364,7 +377,8 @@ def _by_index(manifest: Manifest, tier: Tier) -> bool:
 
 
 def _images_in_memory(arrays: dict[str, np.ndarray]) -> tuple[_Images, np.ndarray]:
-    images = tf.constant(arrays["image"])
+    # `tf.constant` would copy, and keep both: three times the split's size while it does.
+    images = tf.experimental.dlpack.from_dlpack(arrays["image"].__dlpack__())
     return lambda order: tf.gather(images, order), arrays["label"]
 
 

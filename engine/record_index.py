@@ -89,7 +89,7 @@ class RecordIndex:
             return self._read(indices)
 
     def _read(self, indices: np.ndarray) -> np.ndarray:
-        images = _aligned_empty(len(indices), self._image_bytes)
+        images = aligned_empty(len(indices), self._image_bytes)
         head = bytearray(_HEAD_BYTES)
         tail = bytearray(int(self._behind[indices].max(initial=0)))
         rows = zip(
@@ -197,8 +197,8 @@ def _damaged(file: BinaryIO, what: str) -> DamagedShardError:
     return DamagedShardError(f"{file.name} {what}; check it with engine.build_tfrecords --verify")
 
 
-def _aligned_empty(rows: int, columns: int) -> np.ndarray:
-    """uint8[rows, columns], at an address that TensorFlow takes over rather than copies."""
+def aligned_empty(rows: int, columns: int) -> np.ndarray:
+    """uint8[rows, columns] at an address that TensorFlow takes over rather than copies."""
     size = rows * columns
     buffer: np.ndarray = np.empty(size + _ALIGNMENT, np.uint8)
     start = -buffer.ctypes.data % _ALIGNMENT

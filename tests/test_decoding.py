@@ -112,6 +112,17 @@ def test_exif_orientation_is_applied(picture, orientation, kind):
     np.testing.assert_array_equal(pixels, np.asarray(upright))
 
 
+def test_exif_behind_other_segments_and_padding_is_found(picture):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(picture, "JPEG", exif=exif.tobytes())
+    comment = b"\xff\xfe\x00\x06abcd" + b"\xff" * 3
+    shifted = data[:2] + comment + data[2:]
+    np.testing.assert_array_equal(decode(shifted), decode(data))
+    without = encoded(picture, "JPEG")
+    assert not np.array_equal(decode(without), decode(data))
+
+
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_scaled_decoding_of_large_jpeg_is_near_the_full_way(picture, orientation):
     large = picture.resize((1024, 768), Image.Resampling.BICUBIC)

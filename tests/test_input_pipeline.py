@@ -1,4 +1,7 @@
 import itertools
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -219,6 +222,35 @@ def test_a_shard_cut_at_a_record_boundary_is_noticed(tmp_path):
         aside.write_bytes(b"")
     with pytest.raises(UserError):
         input_pipeline.load_split(tmp_path, manifest, "train")
+
+
+_PEAK_OF_MEMORY_TIER = """
+import sys
+from pathlib import Path
+import tensorflow as tf
+from engine import input_pipeline
+
+dataset = input_pipeline.make_train_dataset(sys.argv[1], global_batch_size=2, cache="memory")
+next(iter(tf.distribute.get_strategy().experimental_distribute_dataset(dataset)))
+(peak,) = [line for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line]
+print(1024 * int(peak.split()[1]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+def test_the_memory_tier_holds_the_split_once(tmp_path):
+    side, counts, peaks = 256, (500, 4500), []
+    for count in counts:
+        shards = tmp_path / str(count)
+        shards.mkdir()
+        write_shards(
+            shards, {"train": count}, draw=lambda n: np.full((side, side, 1), n % 256, np.uint8)
+        )
+        command = [sys.executable, "-c", _PEAK_OF_MEMORY_TIER, str(shards)]
+        peaks.append(int(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
+    grown = (peaks[1] - peaks[0]) / (counts[1] - counts[0])
+    assert 0.8 * side**2 < grown < 1.5 * side**2
 
 
 def test_auto_takes_memory_only_where_the_split_fits(numbered, monkeypatch):
