@@ -126,7 +126,7 @@ def _run(arguments: argparse.Namespace, argv: list[str] | None) -> int:
     if arguments.plots is not None:
         from benchmarks import figures
 
-        for path in figures.draw(finished, arguments.plots):
+        for path in figures.draw(finished, arguments.plots, earlier=arguments.json):
             progress.say(f"drew {path}")
     return command_line.DONE
 

@@ -1,6 +1,7 @@
 """Figures of what was measured: bars for each suite, lines for sweeps, a waterfall of the stages."""
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -8,15 +9,42 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-from benchmarks.harness import Measurement
 from benchmarks.reports import Report, number
 from engine import files
 
-_ENGINE, _OTHER = "#1f77b4", "#b0b0b0"
+_ENGINE, _OTHER, _LIMIT, _WHOLE = "#1f77b4", "#b0b0b0", "#d62728", "#2f4b5c"
 
 
-def draw(reports: Sequence[Report], directory: Path) -> list[Path]:
-    """Draws all that the reports give; returns the files."""
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One bar of the waterfall.
+
+    Attributes:
+        kind: `once` (before all training), `epoch` (every image, every epoch) or `whole` (training).
+    """
+
+    name: str
+    images_per_second: float
+    kind: str
+
+
+# Suite and row that measure each stage, in the order an image goes through them.
+_STAGES = (
+    ("build", "engine.build_tfrecords", "build\n(once)", "once"),
+    ("input", "engine, streaming tier", "input,\nstreaming tier", "epoch"),
+    ("input", "engine, memory tier", "input,\nmemory tier", "epoch"),
+    ("augment", "engine, default settings", "augmentation", "epoch"),
+    ("step", "engine, no augmentation", "network", "epoch"),
+    ("train", "real input, cached epochs", "training,\nall of it", "whole"),
+)
+
+
+def draw(reports: Sequence[Report], directory: Path, *, earlier: Path | None = None) -> list[Path]:
+    """Draws all that the reports give; returns the files.
+
+    Args:
+        earlier: a directory with results of other suites, whose stages the waterfall shows as well.
+    """
     paths = []
     for report in reports:
         if report.measurements:
@@ -24,8 +52,8 @@ def draw(reports: Sequence[Report], directory: Path) -> list[Path]:
         for group in sweeps(report):
             name = f"{report.suite}-{group.replace(' ', '-').replace(',', '')}.png"
             paths.append(_saved(_lines(report, group), directory / name))
-    stages = stages_of(reports)
-    if len(stages) > 1:
+    stages = stages_of({**(stored_speeds(earlier) if earlier else {}), **_speeds(reports)})
+    if sum(stage.kind == "epoch" for stage in stages) > 1:
         paths.append(_saved(waterfall(stages), directory / "waterfall.png"))
     return paths
 
@@ -64,40 +92,66 @@ def sweeps(report: Report) -> list[str]:
     return found
 
 
-def stages_of(reports: Sequence[Report]) -> list[Measurement]:
-    """The stages that an image goes through, in order, as far as they were measured."""
-    wanted = (
-        ("build", "engine.build_tfrecords"),
-        ("input", "engine, streaming tier"),
-        ("input", "engine, memory tier"),
-        ("augment", "engine, fused"),
-        ("step", "engine, default settings"),
-        ("train", "real input, cached epochs"),
-    )
-    by_suite = {report.suite: report for report in reports}
-    found = []
-    for suite, name in wanted:
-        rows = by_suite[suite].measurements if suite in by_suite else []
-        found += [row for row in rows if row.name == name][:1]
-    return found
+def stored_speeds(directory: Path) -> dict[str, dict[str, float]]:
+    """Images/s by suite and row of the results in a directory."""
+    found = [files.read_json(path) for path in sorted(directory.glob("*.json"))]
+    return {
+        one["suite"]: _first_of_each((row["name"], row["images_per_second"]) for row in one["rows"])
+        for one in found
+    }
 
 
-def waterfall(stages: Sequence[Measurement]) -> plt.Figure:
-    """Images/s stage by stage; the lowest bar is what limits the whole."""
+def _speeds(reports: Sequence[Report]) -> dict[str, dict[str, float]]:
+    return {
+        report.suite: _first_of_each(
+            (row.name, row.images_per_second.median) for row in report.measurements
+        )
+        for report in reports
+    }
+
+
+def _first_of_each(rows: Iterable[tuple[str, float]]) -> dict[str, float]:
+    """Names to speeds; of a name in several groups the first, which is the default network's."""
+    speeds: dict[str, float] = {}
+    for name, speed in rows:
+        speeds.setdefault(name, speed)
+    return speeds
+
+
+def stages_of(speeds: Mapping[str, Mapping[str, float]]) -> list[Stage]:
+    """The stages that an image goes through, in order, as far as they were measured.
+
+    Args:
+        speeds: images/s by suite and row.
+    """
+    return [
+        Stage(title, speeds[suite][row], kind)
+        for suite, row, title, kind in _STAGES
+        if row in speeds.get(suite, {})
+    ]
+
+
+def waterfall(stages: Sequence[Stage]) -> plt.Figure:
+    """Images/s stage by stage; of what is done every epoch, the lowest limits the whole."""
     figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
-    speeds = [stage.images_per_second.median for stage in stages]
-    slowest = min(speeds)
-    colours = [_ENGINE if speed > slowest else "#d62728" for speed in speeds]
+    slowest = min(stage.images_per_second for stage in stages if stage.kind == "epoch")
+    speeds = [stage.images_per_second for stage in stages]
+    colours = [_colour(stage, slowest) for stage in stages]
     axes.bar(range(len(stages)), speeds, color=colours)
-    names = [stage.name.replace(", ", "\n") for stage in stages]
-    axes.set_xticks(range(len(stages)), names, fontsize=8)
+    axes.set_xticks(range(len(stages)), [stage.name for stage in stages], fontsize=8)
     for place, speed in enumerate(speeds):
         axes.text(place, speed * 1.1, number(speed), ha="center", fontsize=8)
     axes.set_yscale("log")
-    axes.set_ylim(slowest / 3, max(speeds) * 3)
+    axes.set_ylim(min(speeds) / 3, max(speeds) * 3)
     axes.set_ylabel("images/s")
-    axes.set_title("stage by stage; red is what limits", fontsize=10)
+    axes.set_title("stage by stage; red is what limits training", fontsize=10)
     return figure
+
+
+def _colour(stage: Stage, slowest: float) -> str:
+    if stage.kind == "epoch":
+        return _ENGINE if stage.images_per_second > slowest else _LIMIT
+    return _WHOLE if stage.kind == "whole" else _OTHER
 
 
 def _lines(report: Report, group: str) -> plt.Figure:

@@ -103,6 +103,19 @@ def render_training(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def render_division(found: dict[str, Any]) -> str:
+    """The table of one training divided in several ways, from the `scaling` results."""
+    speeds = {row["name"]: row["images_per_second"] for row in found["rows"]}
+    lines = [
+        "| divided among | final loss | images/s | command |",
+        "| --- | ---: | ---: | --- |",
+    ]
+    for name, command in found["commands"].items():
+        loss = found["figures"][f"final loss, {name}"]
+        lines.append(f"| {name} | {loss:.6g} | {number(speeds[name])} | `{command}` |")
+    return "\n".join(lines)
+
+
 def markers(name: str) -> tuple[str, str]:
     """What stands before and behind a table in the README."""
     return f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
@@ -122,8 +135,9 @@ def updated(text: str, name: str, table: str) -> str:
 
 
 def updated_readme(text: str) -> str:
-    """The README with both tables made anew from the stored results."""
+    """The README with its tables made anew from the stored results."""
     text = updated(text, "benchmarks", render(RESULTS))
+    text = updated(text, "division", render_division(files.read_json(RESULTS / "scaling.json")))
     return updated(text, "training", render_training(files.read_json(TRAINING)))
 
 

@@ -28,6 +28,7 @@ class Report:
         figures: further numbers under stable names (`auroc`, `minutes to 0.98`, ...).
         skipped: what was not measured, and why.
         sentences: conclusions in words.
+        commands: what rows were made by, where that is a command of its own.
     """
 
     suite: str
@@ -37,6 +38,7 @@ class Report:
     figures: dict[str, float] = dataclasses.field(default_factory=dict)
     skipped: dict[str, str] = dataclasses.field(default_factory=dict)
     sentences: list[str] = dataclasses.field(default_factory=list)
+    commands: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def find(self, name: str, group: str | None = None) -> Measurement:
         """The measurement of that name (and group); raises `KeyError` if there is none."""
@@ -56,9 +58,10 @@ class Report:
             **context,
             "rows": [_row(one) for one in self.measurements],
             "ratios": [_ratio(one) for one in self.ratios],
-            "figures": {name: _rounded(value) for name, value in self.figures.items()},
+            "figures": {name: float(f"{value:.6g}") for name, value in self.figures.items()},
             "skipped": self.skipped,
             "sentences": self.sentences,
+            "commands": self.commands,
         }
 
 

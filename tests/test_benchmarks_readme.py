@@ -48,6 +48,17 @@ def test_every_figure_of_the_results_stands_in_the_table(tmp_path):
     assert len(re.findall(r"^\| `", table, re.MULTILINE)) == 6
 
 
+def test_the_table_of_a_divided_training_has_its_losses_and_commands():
+    found = {
+        "rows": [{"name": "2 workers", "images_per_second": 321.4}],
+        "figures": {"final loss, 2 workers": 0.123456},
+        "commands": {"2 workers": "python -m engine.launch"},
+    }
+    table = readme_table.render_division(found)
+    for part in ("2 workers", "0.123456", "321", "`python -m engine.launch`"):
+        assert part in table
+
+
 def test_a_run_is_taken_over_with_its_figures(tmp_path):
     run = RunDirectory(tmp_path)
     estimate = {"value": 0.98765, "low": 0.9, "high": 0.99}

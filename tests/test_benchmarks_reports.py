@@ -69,7 +69,7 @@ def test_numbers_have_three_digits(value, text):
 def test_figures_are_drawn_for_rows_sweeps_and_stages(report, tmp_path):
     sweep = [measurement(f"batch {size}", [size * 10] * 3, "sizes") for size in (16, 32, 64)]
     tiers = measurement("engine, memory tier", [9e4] * 3)
-    step = measurement("engine, default settings", [100] * 3)
+    step = measurement("engine, no augmentation", [100] * 3)
     drawn = figures.draw(
         [
             report,
@@ -83,8 +83,21 @@ def test_figures_are_drawn_for_rows_sweeps_and_stages(report, tmp_path):
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in drawn)
 
 
-def test_stages_come_in_the_order_of_the_data(report):
-    step = Report("step", "", measurements=[measurement("engine, default settings", [100] * 3)])
-    tier = Report("input", "", measurements=[measurement("engine, memory tier", [9e4] * 3)])
-    found = figures.stages_of([step, tier, report])
-    assert [one.name for one in found] == ["engine, memory tier", "engine, default settings"]
+def test_stages_come_in_the_order_of_the_data():
+    speeds = {
+        "train": {"real input, cached epochs": 90.0},
+        "step": {"engine, no augmentation": 100.0, "plain Keras": 60.0},
+        "input": {"engine, memory tier": 9e4},
+    }
+    found = figures.stages_of(speeds)
+    assert [one.images_per_second for one in found] == [9e4, 100.0, 90.0]
+    assert [one.kind for one in found] == ["epoch", "epoch", "whole"]
+
+
+def test_the_waterfall_takes_stages_of_earlier_results(report, tmp_path):
+    tiers = Report("input", "", measurements=[measurement("engine, memory tier", [9e4] * 3)])
+    assert "waterfall.png" not in {path.name for path in figures.draw([tiers], tmp_path)}
+    step = Report("step", "", measurements=[measurement("engine, no augmentation", [100] * 3)])
+    reports.write_json(step, tmp_path / "results", {})
+    drawn = figures.draw([tiers], tmp_path, earlier=tmp_path / "results")
+    assert "waterfall.png" in {path.name for path in drawn}

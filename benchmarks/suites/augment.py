@@ -19,12 +19,14 @@ from benchmarks.harness import Side
 from benchmarks.reports import Report
 from engine import augmentation
 from engine.augmentation import PRESETS, Strengths
+from engine.settings import TrainConfig
 
 PRESETS_MEASURED = ("tutorial", "strong")
+DEFAULT = "engine, default settings"
 
 
 def run(context: Context) -> Report:
-    """Measures each preset as far as Keras' layers go, all of `strong`, and the host's draws alone."""
+    """Measures presets as far as Keras' layers go, the default, all of `strong`, the draws alone."""
     report = Report("augment", "images/s of augmentation alone, one batch again and again")
     images = context.workload.images[: context.batch_size]
     for preset in PRESETS_MEASURED:
@@ -38,7 +40,9 @@ def run(context: Context) -> Report:
         report.measurements += measured
         ratio = harness.compare(*measured, required=5.0)
         report.ratios.append(_named(ratio, preset))
+    default = TrainConfig().augment
     alone = [
+        Side(DEFAULT, fused(images, PRESETS[default]), default),
         Side("engine, gamma and blur too", fused(images, PRESETS["strong"]), "strong"),
         Side("engine, host draws only", host_draws(images, PRESETS["strong"]), "strong"),
     ]

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from benchmarks import consuming, harness
+from benchmarks import consuming, harness, process
 from benchmarks.context import Context
 from benchmarks.harness import Side
 from benchmarks.reports import Report
@@ -32,7 +32,7 @@ KERAS_CACHED = "image_dataset_from_directory, cached"
 
 
 def run(context: Context) -> Report:
-    """Measures both groups, then sweeps batch sizes and image sizes."""
+    """Measures both groups, then sweeps batch sizes, threads and image sizes."""
     report = Report("input", "images/s of the input alone, read as a training step reads it")
     _from_memory(context, report)
     _from_shards(context, report)
@@ -56,7 +56,7 @@ def _from_memory(context: Context, report: Report) -> None:
         measured = context.measure([side for side in sides if side is not None])
     report.measurements += measured
     tier = report.find(TIER)
-    asked = {COPY: 0.6, CACHE: 1.0, KERAS: 6.0, KERAS_CACHED: 1.0}
+    asked = {COPY: 0.6, CACHE: 1.0, KERAS: 8.0, KERAS_CACHED: 1.0}
     report.ratios += [
         harness.compare(tier, one, required=asked[one.name]) for one in measured if one is not tier
     ]
@@ -91,6 +91,17 @@ def _sweep(context: Context, report: Report) -> None:
             for size in batch_sizes
         ]
         report.measurements += context.measure(sides)
+    for tier in ("memory", "streaming"):
+        threads = sorted({1, 2, 4, process.usable_cores()})
+        sides = [
+            Side(
+                f"{count} {'thread' if count == 1 else 'threads'}",
+                engine_tier(context, tier, context.batch_size, threads=count),
+                f"{tier} tier, threads",
+            )
+            for count in threads
+        ]
+        report.measurements += context.measure(sides)
     scratch = context.workload.scratch / "generated"
     for tier in ("memory", "streaming"):
         sides = []
@@ -104,16 +115,24 @@ def _sweep(context: Context, report: Report) -> None:
         report.measurements += context.measure(sides)
 
 
-def engine_tier(context: Context, tier: str, batch_size: int) -> Callable[[int], int]:
+def engine_tier(
+    context: Context, tier: str, batch_size: int, *, threads: int | None = None
+) -> Callable[[int], int]:
     """The engine's training batches without augmentation: passes -> images."""
-    return tier_of(context.workload.shards, tier, batch_size)
+    return tier_of(context.workload.shards, tier, batch_size, threads=threads)
 
 
-def tier_of(shards: Path, tier: str, batch_size: int) -> Callable[[int], int]:
-    """The same of any shards."""
+def tier_of(
+    shards: Path, tier: str, batch_size: int, *, threads: int | None = None
+) -> Callable[[int], int]:
+    """The same of any shards, on as many threads of its own as given, or on those of all."""
     dataset = input_pipeline.make_train_dataset(
         shards, split=SPLIT, global_batch_size=batch_size, cache=tier
     )
+    if threads is not None:
+        options = tf.data.Options()
+        options.threading.private_threadpool_size = threads
+        dataset = dataset.with_options(options)
     manifest = tfrecords.read_manifest(shards)
     steps = input_pipeline.steps_per_epoch(manifest, SPLIT, batch_size)
     return consuming.endless(dataset, steps=steps, batch_size=batch_size)

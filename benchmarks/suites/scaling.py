@@ -1,11 +1,10 @@
-"""`scaling`: whether cost stays flat as the data grows, and what logical devices cost.
+"""`scaling`: whether cost stays flat as the data grows, and what dividing a training costs.
 
 Generated images of 64 x 64 are written straight into shards, so that growth costs no decoding. Each
 tier should give the same images/s at every size, and the streaming tier hold the same memory. Each
 point runs in a process of its own, since memory that was once taken is seldom given back.
 
-Logical devices divide one processor, so they cannot train faster than it does alone: what is seen is
-what dividing a batch costs.
+The same training is then divided among logical devices and workers; see `benchmarks.division`.
 """
 
 import json
@@ -17,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import harness
+from benchmarks import division, harness
 from benchmarks.context import Context
 from benchmarks.harness import Measurement, Sample, Side
 from benchmarks.peer_process import ROOT
@@ -27,11 +26,10 @@ from engine import files, tfrecords
 SIZES, QUICK_SIZES = (1_000, 10_000, 50_000, 200_000), (1_000, 4_000)
 IMAGE_SIZE = (64, 64)
 EXAMPLES_A_SHARD = 10_000
-DEVICES = (1, 2, 4)
 
 
 def run(context: Context) -> Report:
-    """Measures both tiers at every size, then training on every number of logical devices."""
+    """Measures both tiers at every size, then the same training divided in every way."""
     report = Report("scaling", "images/s and memory of the input as the data grows, 64 x 64 x 1")
     sizes = QUICK_SIZES if context.config.quick else SIZES
     for tier in ("memory", "streaming"):
@@ -51,22 +49,32 @@ def run(context: Context) -> Report:
         report.figures[f"{tier} tier, largest / smallest, images/s"] = speeds[-1] / speeds[0]
         memory = [point.peak_memory_bytes for point in points]
         report.figures[f"{tier} tier, growth of memory, MiB"] = (memory[-1] - memory[0]) / 2**20
-    for devices in DEVICES:
-        if context.batch_size % devices == 0:
-            context.tell(f"training on {devices} logical devices")
-            settings = {
-                "shards": str(context.workload.shards.resolve()),
-                "batch_size": context.batch_size,
-            }
-            report.measurements.append(
-                _in_process(
-                    {**settings, "devices": devices},
-                    context,
-                    f"{devices} logical {'device' if devices == 1 else 'devices'}",
-                    "training, default network",
-                )
-            )
+    _divide(context, report)
     return report
+
+
+def _divide(context: Context, report: Report) -> None:
+    epochs = division.QUICK_EPOCHS if context.config.quick else division.EPOCHS
+    whole: division.Divided | None = None
+    for one in division.DIVISIONS:
+        if context.batch_size % one.parts:
+            report.skipped[one.name] = f"a batch of {context.batch_size} does not divide"
+            continue
+        context.tell(f"training, {one.name}, {epochs} epochs")
+        try:
+            done = division.train(
+                one, context.workload.shards, epochs=epochs, batch_size=context.batch_size
+            )
+        except division.DivisionError as error:
+            report.skipped[one.name] = str(error)
+            continue
+        report.measurements.append(done.measurement)
+        report.figures[f"final loss, {one.name}"] = done.losses[-1]
+        report.commands[one.name] = done.shown
+        whole = whole or done
+        if done is not whole:
+            name = f"largest difference of losses, {one.name} to {whole.measurement.name}"
+            report.figures[name] = done.distance(whole)
 
 
 def generated_shards(directory: Path, count: int, image_size: tuple[int, int] = IMAGE_SIZE) -> Path:
@@ -128,7 +136,7 @@ def _in_process(settings: dict[str, Any], context: Context, name: str, group: st
 def main(argument: str) -> None:
     """One point: prints its samples as a line of JSON."""
     settings = json.loads(argument)
-    side = Side("point", _training(settings) if "devices" in settings else _input(settings))
+    side = Side("point", _input(settings))
     (found,) = harness.measure([side], repeats=settings["repeats"], seconds=settings["seconds"])
     samples = [
         (one.images, one.seconds, one.cpu_seconds, one.peak_memory_bytes) for one in found.samples
@@ -146,16 +154,6 @@ def _input(settings: dict[str, Any]) -> Callable[[int], int]:
     )
     # Batches a pass, the same at every size.
     return consuming.endless(dataset, steps=15, batch_size=size)
-
-
-def _training(settings: dict[str, Any]) -> Callable[[int], int]:
-    from benchmarks import training
-    from engine.settings import TrainConfig
-
-    config = TrainConfig(
-        global_batch_size=settings["batch_size"], num_logical_devices=settings["devices"]
-    )
-    return training.open_training(Path(settings["shards"]), config)
 
 
 if __name__ == "__main__":

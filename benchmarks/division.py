@@ -1,0 +1,136 @@
+"""The same training on 1, 2 and 4 logical devices, and by two workers: images/s and final loss.
+
+Each is the command that a user would type, run as such. Devices and workers of one machine divide its
+processor, so they cannot train faster than it does alone: what is seen is what dividing a batch costs,
+and that the loss stays the same. float32, so that the order of additions matters little.
+"""
+
+import csv
+import dataclasses
+import os
+import resource
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.harness import Measurement, Sample
+from benchmarks.peer_process import ROOT
+
+GROUP = "training, divided"
+EPOCHS, QUICK_EPOCHS = 4, 2
+_FLAGS = ("--precision", "float32", "--schedule", "constant")
+
+
+class DivisionError(Exception):
+    """A training did not end as it should; the message says which, and its last line."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Division:
+    """A way to divide a training.
+
+    Attributes:
+        name: what tables call it.
+        devices: logical devices of each process.
+        workers: processes.
+    """
+
+    name: str
+    devices: int = 1
+    workers: int = 1
+
+    def command(self, shards: str, workdir: str, *, epochs: int, batch_size: int) -> list[str]:
+        """The words of the command behind `python`."""
+        train = [
+            *(shards, "--workdir", workdir, "--epochs", str(epochs)),
+            *("--global-batch-size", str(batch_size), *_FLAGS),
+        ]
+        if self.workers > 1:
+            return ["-m", "engine.launch", "--num-workers", str(self.workers), "--", *train]
+        divided = ["--num-logical-devices", str(self.devices), "--strategy", "mirrored"]
+        return ["-m", "engine.train", *train, *(divided if self.devices > 1 else [])]
+
+    @property
+    def parts(self) -> int:
+        """How many replicas share a batch."""
+        return self.devices * self.workers
+
+
+DIVISIONS = (
+    Division("1 device"),
+    Division("2 logical devices", devices=2),
+    Division("4 logical devices", devices=4),
+    Division("2 workers", workers=2),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Divided:
+    """What a divided training did.
+
+    Attributes:
+        shown: the command as a user types it.
+        losses: the mean training loss of each epoch, to 6 digits.
+    """
+
+    measurement: Measurement
+    shown: str
+    losses: tuple[float, ...]
+
+    def distance(self, other: "Divided") -> float:
+        """The largest relative difference of the losses."""
+        pairs = zip(self.losses, other.losses, strict=True)
+        return max(abs(one - two) / abs(two) for one, two in pairs)
+
+
+def train(division: Division, shards: Path, *, epochs: int, batch_size: int) -> Divided:
+    """Trains once; each epoch but the first, which compiles, is a sample.
+
+    Processor time and memory are those of the whole command, of all its processes and of the largest.
+
+    Raises:
+        DivisionError: the command failed.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        run, errors = Path(directory, "run"), Path(directory, "errors")
+        words = division.command(
+            str(shards.resolve()), str(run), epochs=epochs, batch_size=batch_size
+        )
+        with open(errors, "wb") as stream:
+            child = subprocess.Popen(
+                [sys.executable, *words],
+                stdout=subprocess.DEVNULL,
+                stderr=stream,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+            )
+            _, status, usage = os.wait4(child.pid, 0)
+        if status:
+            last = (errors.read_text(errors="replace").strip().splitlines() or ["no message"])[-1]
+            raise DivisionError(f"{division.name} ended with {_code(status)}: {last}")
+        with open(run / "history.csv", encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    shown = division.command("SHARDS", "RUN", epochs=epochs, batch_size=batch_size)
+    return Divided(
+        Measurement(division.name, GROUP, float(rows[0]["seconds"]), _samples(rows, usage)),
+        shlex.join(["python", *shown]),
+        tuple(float(row["loss"]) for row in rows),
+    )
+
+
+def _samples(rows: Sequence[dict[str, str]], usage: resource.struct_rusage) -> tuple[Sample, ...]:
+    return tuple(
+        Sample(
+            images=round(float(row["images_per_second"]) * float(row["seconds"])),
+            seconds=float(row["seconds"]),
+            cpu_seconds=(usage.ru_utime + usage.ru_stime) / len(rows),
+            peak_memory_bytes=usage.ru_maxrss * 1024,
+        )
+        for row in rows[1:]
+    )
+
+
+def _code(status: int) -> int:
+    return os.waitstatus_to_exitcode(status)
