@@ -1,5 +1,6 @@
 """The engine's training step, opened to be timed: on real input, or on one batch on the device."""
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,16 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.workload import SPLIT
-from engine import augmentation, input_pipeline, models, optimization, runtime, tfrecords, trainer
+from engine import (
+    augmentation,
+    checkpoints,
+    input_pipeline,
+    models,
+    optimization,
+    runtime,
+    tfrecords,
+    trainer,
+)
 from engine.settings import TrainConfig
 from engine.tfrecords import Manifest
 from engine.training_step import TrainingStep
@@ -25,6 +35,31 @@ def open_training(
         synthetic: train on one batch that stays on the device, its draws included: the ceiling.
         steps_a_pass: every step is synchronised, as in `engine.train`.
     """
+    opened = _open(shards, config, synthetic=synthetic)
+    return lambda passes: sum(opened.steps(steps_a_pass) for _ in range(passes))
+
+
+class _Opened:
+    """A step, its batches, and all that it changes."""
+
+    def __init__(
+        self, step: TrainingStep, batches: Iterator[Any], network: Any, optimizer: Any, size: int
+    ) -> None:
+        self._step, self._batches, self._size = step, batches, size
+        self._network, self._optimizer = network, optimizer
+
+    def steps(self, count: int) -> int:
+        """Trains on the next batches; returns the images in them."""
+        for _ in range(count):
+            self._step.run(self._batches, 1)
+        return count * self._size
+
+    def variables(self) -> list[Any]:
+        """Weights and optimizer state."""
+        return [*self._network.variables, *self._optimizer.variables]
+
+
+def _open(shards: Path, config: TrainConfig, *, synthetic: bool = False) -> _Opened:
     manifest = tfrecords.read_manifest(shards)
     run_on = runtime.prepare(
         precision=config.precision,
@@ -51,16 +86,49 @@ def open_training(
         jit_compile=run_on.jit_compile,
     )
     dataset = training_batches(shards, manifest, config)
-    batches = iter(run_on.strategy.experimental_distribute_dataset(dataset))
+    batches: Iterator[Any] = iter(run_on.strategy.experimental_distribute_dataset(dataset))
     if synthetic:
         batches = same_batch(next(batches), run_on.strategy)
 
-    def run(passes: int) -> int:
-        for _ in range(passes * steps_a_pass):
-            step.run(batches, 1)
-        return passes * steps_a_pass * config.global_batch_size
+    return _Opened(step, batches, network, optimizer, config.global_batch_size)
 
-    return run
+
+def open_saving(
+    shards: Path, config: TrainConfig, directory: Path, *, every: int
+) -> "SavingTraining":
+    """The same training, which saves everything after each `every` steps, a pass."""
+    return SavingTraining(_open(shards, config), directory, every)
+
+
+class SavingTraining:
+    """A training that saves checkpoints as `engine.train --checkpoint-every` does.
+
+    Attributes:
+        waits: seconds that training stood still for each checkpoint.
+    """
+
+    def __init__(self, opened: "_Opened", directory: Path, every: int) -> None:
+        self._opened, self._every = opened, every
+        self._writer = checkpoints.Writer(directory)
+        self.waits: list[float] = []
+        self._step = 0
+
+    def __call__(self, passes: int) -> int:
+        """Passes of `every` steps and a checkpoint -> images."""
+        images = 0
+        for _ in range(passes):
+            images += self._opened.steps(self._every)
+            self._step += self._every
+            started = time.perf_counter()
+            arrays = {str(i): v.numpy() for i, v in enumerate(self._opened.variables())}
+            self._writer.save(step=self._step, arrays=arrays, state={})
+            self.waits.append(time.perf_counter() - started)
+        self._writer.wait()
+        return images
+
+    def checkpoint_bytes(self) -> int:
+        """The size of the variables that are saved."""
+        return sum(variable.numpy().nbytes for variable in self._opened.variables())
 
 
 def training_batches(shards: Path, manifest: Manifest, config: TrainConfig) -> tf.data.Dataset:

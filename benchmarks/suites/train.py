@@ -8,6 +8,10 @@ cached `image_dataset_from_directory`, with its augmentation layers in the model
 """
 
 import contextlib
+import dataclasses
+import statistics
+import tempfile
+from pathlib import Path
 from typing import Any
 
 from benchmarks import harness, training
@@ -21,17 +25,19 @@ from engine.settings import TrainConfig
 REAL, SYNTHETIC = "real input, cached epochs", "one batch on the device"
 ENGINE, SCRIPT = "engine", "usual script, Keras 2 ImageDataGenerator"
 SCRIPT_RGB = "usual script, as printed (3 channels)"
+SAVE_EVERY = 20  # steps; 3 seconds of training on two cores
 KERAS_3 = "Keras 3, image_dataset_from_directory, cached"
 
 
 def run(context: Context) -> Report:
-    """Measures both networks against their ceilings, then the tutorial against the usual script."""
+    """Both networks against their ceilings, what checkpoints cost, the tutorial against the script."""
     report = Report("train", "images/s of training, from cached epochs, augmentation included")
     for config in (
         TrainConfig(global_batch_size=context.batch_size, cache="memory"),
         tutorial_config(context),
     ):
         _against_ceiling(context, report, config)
+    _saving(context, report)
     _against_script(context, report)
     return report
 
@@ -75,6 +81,29 @@ def _against_ceiling(context: Context, report: Report, config: TrainConfig) -> N
         *(one.images_per_second.median for one in (data[0], synthetic, real)),
     )
     report.sentences.append(f"{config.model}: {sentence}")
+
+
+def _saving(context: Context, report: Report) -> None:
+    """Checkpoints far more often than anyone would want them, against none."""
+    group = "checkpoints"
+    every = 2 if context.config.quick else SAVE_EVERY
+    config = TrainConfig(global_batch_size=context.batch_size, cache="memory")
+    with tempfile.TemporaryDirectory(dir=context.workload.scratch) as directory:
+        saving = training.open_saving(context.workload.shards, config, Path(directory), every=every)
+        plain = training.open_training(context.workload.shards, config, steps_a_pass=every)
+        sides = [Side(f"one every {every} steps", saving, group), Side("none", plain, group)]
+        measured = context.measure(sides)
+    report.measurements += measured
+    report.ratios.append(
+        dataclasses.replace(
+            harness.compare(*measured, required=0.95),
+            side=f"a checkpoint every {every} steps",
+            other="no checkpoints",
+        )
+    )
+    report.figures["a checkpoint, MiB"] = saving.checkpoint_bytes() / 2**20
+    waits = statistics.median(saving.waits)
+    report.figures["training stands still for a checkpoint, milliseconds"] = 1000 * waits
 
 
 def _against_script(context: Context, report: Report) -> None:
