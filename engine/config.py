@@ -224,6 +224,15 @@ def check_step_range(text: str) -> str:
     return text
 
 
+def check_service_address(text: str) -> str:
+    """`text` itself, if it is `grpc://HOST:PORT`."""
+    host, _, port = text.removeprefix("grpc://").rpartition(":")
+    valid = host and "/" not in host and port.isascii() and port.isdigit() and int(port) < 65536
+    if not text.startswith("grpc://") or not valid:
+        raise ValueError("expected grpc://HOST:PORT, as grpc://localhost:5050")
+    return text
+
+
 def _shown(value: Any) -> str:
     if value is None:
         return "none"

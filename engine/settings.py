@@ -9,6 +9,7 @@ from engine.config import (
     Config,
     UserError,
     check_interval,
+    check_service_address,
     check_step_range,
     parse_image_size,
     setting,
@@ -43,6 +44,20 @@ class InputSettings(Config):
         choices=("natural", "balanced"),
         help="balanced draws every class equally often (memory tier)",
     )
+    data_service: str | None = setting(
+        None,
+        parse=check_service_address,
+        metavar="grpc://HOST:PORT",
+        help="stream from the workers of tf.data service; see engine.data_service",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.data_service is not None and self.cache == "memory":
+            raise UserError(
+                f"--cache memory keeps the images here, --data-service {self.data_service} brings "
+                "them from elsewhere; give one of them"
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

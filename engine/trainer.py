@@ -48,6 +48,7 @@ _FREE_ON_RESUME = frozenset(
     {
         "cache",
         "cache_memory_fraction",
+        "data_service",
         "threshold",
         "checkpoint_every",
         "on_divergence",
@@ -181,7 +182,11 @@ class _Session:
             manifest, "train", config.global_batch_size
         )
         self._tier = input_pipeline.choose_tier(
-            manifest, "train", cache=config.cache, memory_fraction=config.cache_memory_fraction
+            manifest,
+            "train",
+            cache=config.cache,
+            memory_fraction=config.cache_memory_fraction,
+            data_service=config.data_service,
         )
         with run_on.strategy.scope():
             self._model = build_model(
