@@ -11,6 +11,7 @@ from engine.config import (
     check_interval,
     check_service_address,
     check_step_range,
+    check_steps_per_execution,
     parse_image_size,
     setting,
 )
@@ -183,6 +184,13 @@ class RuntimeSettings(Config):
     )
     sync_batch_norm: bool = setting(
         True, help="batch normalization over the whole batch, where devices share it"
+    )
+    steps_per_execution: str = setting(
+        "auto",
+        parse=check_steps_per_execution,
+        metavar="auto|N",
+        help="steps in one call of the compiled function; auto: a tenth of a second's on GPUs, 1 "
+        "on CPUs unless steps are very short",
     )
     deterministic: bool = setting(False, help="bit-identical runs, at some cost in speed")
     checkpoint_every: str | None = setting(
