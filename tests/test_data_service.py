@@ -4,13 +4,16 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from numbered_shards import striped_image, write_shards
 
-from engine import config, data_service
+from engine import config, data_service, service_input
 from engine.config import UserError
+from engine.record_index import find_records
 from engine.run_directory import RunDirectory
 from engine.settings import TrainConfig
 
@@ -57,15 +60,15 @@ class Service:
         return run_in_background("engine.data_service", "worker", "--dispatcher", self.address)
 
     def end(self):
-        processes = [self.dispatcher, *self.workers]
-        for process in processes:
+        for process in (self.dispatcher, *self.workers):
             process.terminate()
-        return [(process.communicate(timeout=60)[0], process.returncode) for process in processes]
+            process.communicate(timeout=60)
 
 
-@pytest.fixture
-def service(tmp_path):
-    running = Service(tmp_path / "state")
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    """Shared, so the test that kills parts of it comes last."""
+    running = Service(tmp_path_factory.mktemp("service") / "state")
     yield running
     running.end()
 
@@ -83,6 +86,39 @@ def wait_for_steps(run, step):
     ):
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_two_training_workers_get_the_batches_of_one_process(striped, service, tmp_path):
+    flags = [*FLAGS, "--epochs", "2"]
+    runs = tmp_path / "alone", tmp_path / "two"
+    alone = run_in_background("engine.train", striped, "--workdir", str(runs[0]), *flags)
+    printed, _ = alone.communicate(timeout=200)
+    assert alone.returncode == 0, printed
+    two = run_in_background(
+        *("engine.launch", "--num-workers", "2", "--", striped, "--workdir", str(runs[1])),
+        *(*flags, "--data-service", f"grpc://{service.address}"),
+    )
+    printed, _ = two.communicate(timeout=200)
+    assert two.returncode == 0, printed
+    np.testing.assert_allclose(history(runs[1]), history(runs[0]), rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_worker_that_cannot_read_the_shards_is_one_line(service, tmp_path):
+    manifest = write_shards(tmp_path, {"train": 40})
+    places = find_records(tmp_path, manifest, "train")
+    for path in places.paths:
+        Path(path).unlink()
+    read = service_input.make_record_reader(places, manifest)
+    with pytest.raises(UserError, match=r"cannot read the shards .*same absolute path"):
+        service_input.make_batches(
+            lambda number: read(number + tf.range(4, dtype=tf.int64)),
+            address=service.address,
+            start=0,
+            batch_size=4,
+            image_shape=manifest.image_shape,
+        )
 
 
 @pytest.mark.slow
@@ -105,24 +141,9 @@ def test_training_is_the_same_though_dispatcher_and_a_worker_are_killed(striped,
     assert train.returncode == 0, printed
     assert f"input: service tier, tf.data service at {service.address}" in printed
     np.testing.assert_array_equal(history(fed), history(alone))
-    (_, dispatcher), (_, worker), _ = service.end()
-    assert (dispatcher, worker) == (143, 143)
-
-
-@pytest.mark.slow
-def test_two_training_workers_get_the_batches_of_one_process(striped, service, tmp_path):
-    flags = [*FLAGS, "--epochs", "2"]
-    runs = tmp_path / "alone", tmp_path / "two"
-    alone = run_in_background("engine.train", striped, "--workdir", str(runs[0]), *flags)
-    printed, _ = alone.communicate(timeout=200)
-    assert alone.returncode == 0, printed
-    two = run_in_background(
-        *("engine.launch", "--num-workers", "2", "--", striped, "--workdir", str(runs[1])),
-        *(*flags, "--data-service", f"grpc://{service.address}"),
-    )
-    printed, _ = two.communicate(timeout=200)
-    assert two.returncode == 0, printed
-    np.testing.assert_allclose(history(runs[1]), history(runs[0]), rtol=1e-5)
+    service.dispatcher.terminate()
+    service.workers[0].terminate()
+    assert service.dispatcher.wait(60) == service.workers[0].wait(60) == 143
 
 
 @pytest.mark.parametrize(
