@@ -86,6 +86,10 @@ class Interval:
         self._steps, self._seconds, self._clock = steps, seconds, clock
         self._last = clock()
 
+    def steps_until_due(self, step: int) -> float:
+        """After how many more steps behind `step` a save will be due; infinite if time decides."""
+        return math.inf if self._steps is None else self._steps - step % self._steps
+
     def due(self, step: int) -> bool:
         """Whether to save after `step` (counted from 1); if so the time starts anew."""
         if self._steps is not None:
@@ -108,14 +112,19 @@ class Trace:
         self._steps, self._directory = steps, directory
         self._running = False
 
+    def steps_until_edge(self, step: int) -> float:
+        """How many steps behind `step` can run before the trace begins or ends."""
+        edges = [self._steps[0] - 1, self._steps[1]] if self._steps else []
+        return min((edge - step for edge in edges if edge > step), default=math.inf)
+
     def before(self, step: int) -> None:
-        """Call before each step."""
+        """Call before each step, or the first of several that run together."""
         if self._steps and step == self._steps[0]:
             tf.profiler.experimental.start(str(self._directory))
             self._running = True
 
     def after(self, step: int) -> None:
-        """Call after each step."""
+        """Call after each step, or the last of several that ran together."""
         if self._steps and step >= self._steps[1]:
             self.close()
 

@@ -224,6 +224,22 @@ def check_step_range(text: str) -> str:
     return text
 
 
+def check_steps_per_execution(text: str) -> str:
+    """`text` itself, if it is `auto` or a number of steps."""
+    if text != "auto" and not (text.isascii() and text.isdigit() and 1 <= int(text) <= 1000):
+        raise ValueError("expected auto, or a number of steps from 1 to 1000")
+    return text
+
+
+def check_service_address(text: str) -> str:
+    """`text` itself, if it is `grpc://HOST:PORT`."""
+    host, _, port = text.removeprefix("grpc://").rpartition(":")
+    valid = host and "/" not in host and port.isascii() and port.isdigit() and int(port) < 65536
+    if not text.startswith("grpc://") or not valid:
+        raise ValueError("expected grpc://HOST:PORT, as grpc://localhost:5050")
+    return text
+
+
 def _shown(value: Any) -> str:
     if value is None:
         return "none"

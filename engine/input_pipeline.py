@@ -10,6 +10,7 @@ streaming  images stay in the shards. Raw ones are read by permuted index, so th
            of the memory tier; of encoded ones, shards come in a permuted order, interleaved, and
            records permuted within windows of whole batches. Opening this inside an epoch reads over,
            but does not parse, what went before
+service    the batches of the memory tier, read by the workers of tf.data service (`service_input`)
 """
 
 import dataclasses
@@ -20,9 +21,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from engine import augmentation, batch_order, counter_random, tfrecords
+from engine import augmentation, batch_order, counter_random, service_input, tfrecords
 from engine.config import UserError
-from engine.record_index import RecordIndex, aligned_empty
+from engine.record_index import RecordIndex, aligned_empty, find_records
 from engine.runtime import WHOLE, Share, free_memory_bytes
 from engine.tfrecords import Manifest
 
@@ -38,10 +39,15 @@ _Images = Callable[
 
 @dataclasses.dataclass(frozen=True)
 class Tier:
-    """Where a training split is read from, and why: a line for the user."""
+    """Where a training split is read from, and why: a line for the user.
+
+    Attributes:
+        service: `host:port` of a dispatcher of tf.data service; of the tier `service` alone.
+    """
 
     name: str
     reason: str
+    service: str | None = None
 
 
 def make_train_dataset(
@@ -113,7 +119,20 @@ def make_draws_dataset(
         share: of each global batch; what comes is then the batch of each replica of the share in turn.
     """
     steps = steps_per_epoch(manifest, split, global_batch_size)
-    if _by_index(manifest, tier):
+    if tier.service is not None:
+        batches = _service_batches(
+            shards,
+            manifest,
+            split=split,
+            address=tier.service,
+            global_batch_size=global_batch_size,
+            steps=steps,
+            seed=seed,
+            sampling=sampling,
+            start_step=start_step,
+            share=share,
+        )
+    elif _by_index(manifest, tier):
         images, labels = (
             _images_in_memory(load_split(shards, manifest, split))
             if tier.name == "memory"
@@ -206,12 +225,22 @@ def split_info(manifest: Manifest, split: str) -> tfrecords.SplitInfo:
     return info
 
 
-def choose_tier(manifest: Manifest, split: str, *, cache: str, memory_fraction: float) -> Tier:
-    """Which tier serves a split: `cache` itself, or under `auto` the one that fits.
+def choose_tier(
+    manifest: Manifest,
+    split: str,
+    *,
+    cache: str,
+    memory_fraction: float,
+    data_service: str | None = None,
+) -> Tier:
+    """Which tier serves a split: `data_service`, `cache` itself, or under `auto` the one that fits.
 
     `auto` takes memory where the decoded split is no larger than `memory_fraction` of the memory
     that is free to this process (the machine's, or its container's if that is less).
     """
+    if data_service is not None:
+        address = data_service.removeprefix("grpc://")
+        return Tier("service", f"tf.data service at {address}, put back in order here", address)
     if cache != "auto":
         return Tier(cache, f"as --cache {cache} asks")
     needed = decoded_bytes(manifest, split)
@@ -373,7 +402,7 @@ def _parsed_in_order(
 
 def _by_index(manifest: Manifest, tier: Tier) -> bool:
     """Whether any example can be read at any time, rather than records one after the other."""
-    return tier.name == "memory" or manifest.encoding == "raw"
+    return tier.name in ("memory", "service") or manifest.encoding == "raw"
 
 
 def _images_in_memory(arrays: dict[str, np.ndarray]) -> tuple[_Images, np.ndarray]:
@@ -421,6 +450,43 @@ def _permuted_batches(
 
     return tf.data.Dataset.range(start_step * share.count, np.iinfo(np.int64).max).map(
         batch_at, num_parallel_calls=2, deterministic=True
+    )
+
+
+def _service_batches(
+    shards: Path,
+    manifest: Manifest,
+    *,
+    split: str,
+    address: str,
+    global_batch_size: int,
+    steps: int,
+    seed: int,
+    sampling: str,
+    start_step: int,
+    share: Share,
+) -> tf.data.Dataset:
+    places = find_records(shards, manifest, split)
+    labels: np.ndarray = np.zeros(len(places.starts), np.int64)
+    if sampling == "balanced":
+        labels = load_split(shards, manifest, split, features=("label",))["label"]
+    order_at = batch_order.make_order(
+        labels,
+        global_batch_size=global_batch_size,
+        steps=steps,
+        seed=seed,
+        sampling=sampling,
+        num_classes=len(manifest.class_names),
+    )
+    records_at = service_input.make_record_reader(places, manifest)
+    return service_input.make_batches(
+        lambda number: records_at(
+            order_at(*batch_order.part_of_step(number, global_batch_size, share))
+        ),
+        address=address,
+        start=start_step * share.count,
+        batch_size=global_batch_size // share.of,
+        image_shape=manifest.image_shape,
     )
 
 

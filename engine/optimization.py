@@ -109,6 +109,15 @@ def current_learning_rate(optimizer: keras.optimizers.Optimizer) -> float:
     return float(ops.convert_to_numpy(inner(optimizer).learning_rate))
 
 
+def learning_rate_before(optimizer: keras.optimizers.Optimizer, steps: int) -> float:
+    """The learning rate that the last but `steps - 1` step was taken with; 1 for the last itself."""
+    schedule = _schedule(optimizer)
+    if schedule is None:
+        return current_learning_rate(optimizer)
+    step = max(0, int(inner(optimizer).iterations.numpy()) - steps)
+    return float(ops.convert_to_numpy(schedule(step)))
+
+
 def scale_learning_rate(optimizer: keras.optimizers.Optimizer, factor: float) -> None:
     """Multiplies the learning rate, from the next step on, by `factor`."""
     schedule = _schedule(optimizer)

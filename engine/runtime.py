@@ -21,6 +21,8 @@ import tensorflow as tf
 
 from engine.config import UserError
 
+_BATCHES_ON_GPU = 2  # copied ahead to each
+
 
 @dataclasses.dataclass(frozen=True)
 class Share:
@@ -45,6 +47,7 @@ class Runtime:
         summary: one line that says all of it, with reasons.
         worker: which of the job's workers this process is; 0 is the chief, who alone writes.
         num_workers: how many there are.
+        on_gpu: whether steps run on GPUs.
     """
 
     strategy: tf.distribute.Strategy
@@ -53,6 +56,7 @@ class Runtime:
     summary: str
     worker: int = 0
     num_workers: int = 1
+    on_gpu: bool = False
 
     @property
     def num_replicas(self) -> int:
@@ -67,18 +71,26 @@ class Runtime:
     def distribute(self, make_dataset: Callable[[Share], tf.data.Dataset]) -> Iterator[Any]:
         """An iterator over global batches, shared out among the replicas.
 
+        On GPUs TensorFlow copies the next batches to each while a step runs, two of them; in the CPU's
+        memory there is nowhere to copy them to.
+
         Args:
             make_dataset: the batches of one share; whole ones for `WHOLE`.
         """
+        options = tf.distribute.InputOptions(
+            experimental_fetch_to_device=True,
+            experimental_per_replica_buffer_size=_BATCHES_ON_GPU if self.on_gpu else 1,
+        )
         if self.num_workers == 1:
-            return iter(self.strategy.experimental_distribute_dataset(make_dataset(WHOLE)))
+            whole = make_dataset(WHOLE)
+            return iter(self.strategy.experimental_distribute_dataset(whole, options))
         local = self.num_replicas // self.num_workers
         share = Share(first=self.worker * local, count=local, of=self.num_replicas)
         # Of a dataset that might end, workers would ask one another before every step.
         endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
         return iter(
             self.strategy.distribute_datasets_from_function(
-                lambda context: make_dataset(share).apply(endless)
+                lambda context: make_dataset(share).apply(endless), options
             )
         )
 
@@ -125,9 +137,12 @@ def prepare(
         chosen, worker, num_workers = _strategy(strategy, devices, on_gpu=on_gpu), 0, 1
     _check_divides(global_batch_size, chosen.num_replicas_in_sync)
     precision, why = choose_precision(precision, normalization)
-    # XLA has no deterministic gradient of a pooling.
-    automatic = on_gpu and chosen.num_replicas_in_sync == 1 and not deterministic
-    jit = jit_compile == "on" or (jit_compile == "auto" and automatic)
+    jit, why_jit = choose_jit(
+        jit_compile,
+        on_gpu=on_gpu,
+        replicas=chosen.num_replicas_in_sync,
+        deterministic=deterministic,
+    )
     keras.utils.set_random_seed(seed)
     if deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -136,9 +151,9 @@ def prepare(
     workers = f"worker {worker} of {num_workers}: " if num_workers > 1 else ""
     summary = (
         f"{workers}{replicas} x {_device_name(on_gpu)}{each}; {precision} ({why}); "
-        f"XLA {'on' if jit else 'off'}{_why_jit(jit_compile, on_gpu)}"
+        f"XLA {'on' if jit else 'off'} ({why_jit})"
     )
-    return Runtime(chosen, precision, jit, summary, worker, num_workers)
+    return Runtime(chosen, precision, jit, summary, worker, num_workers, on_gpu)
 
 
 def cluster_workers() -> int:
@@ -228,6 +243,27 @@ def choose_precision(precision: str, normalization: str) -> tuple[str, str]:
     return "float32", "the processor has no bfloat16 units"
 
 
+def choose_jit(
+    jit_compile: str, *, on_gpu: bool, replicas: int, deterministic: bool
+) -> tuple[bool, str]:
+    """Whether the training step goes through XLA, and the reason.
+
+    What the stack cannot do falls back to off, even where `on` was asked for. In TensorFlow 2.21 a
+    step compiled for one of several devices reaches for variables of another and fails; with float16
+    on several GPUs it crashes (keras issues 21366, 18666). All three precisions go with and without
+    XLA on one device, and without it on several.
+    """
+    if jit_compile == "off":
+        return False, "as asked"
+    if replicas > 1:
+        return False, "it cannot compile a step that several devices share"
+    if deterministic:
+        return False, "it has no deterministic gradient of a pooling"
+    if jit_compile == "on":
+        return True, "as asked"
+    return (True, "one GPU") if on_gpu else (False, "it halves the speed on CPUs")
+
+
 def processor_flags() -> frozenset[str]:
     """The processor's feature flags as Linux names them; empty where it cannot be told."""
     try:
@@ -315,12 +351,6 @@ def _check_divides(global_batch_size: int, replicas: int) -> None:
             f"--global-batch-size {global_batch_size} does not divide among {replicas} replicas; "
             f"the nearest that do are {nearest}"
         )
-
-
-def _why_jit(jit_compile: str, on_gpu: bool) -> str:
-    if jit_compile != "auto":
-        return " (as asked)"
-    return "" if on_gpu else " (it halves the speed on CPUs)"
 
 
 def _device_name(on_gpu: bool) -> str:

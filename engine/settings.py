@@ -9,7 +9,9 @@ from engine.config import (
     Config,
     UserError,
     check_interval,
+    check_service_address,
     check_step_range,
+    check_steps_per_execution,
     parse_image_size,
     setting,
 )
@@ -43,6 +45,20 @@ class InputSettings(Config):
         choices=("natural", "balanced"),
         help="balanced draws every class equally often (memory tier)",
     )
+    data_service: str | None = setting(
+        None,
+        parse=check_service_address,
+        metavar="grpc://HOST:PORT",
+        help="stream from the workers of tf.data service; see engine.data_service",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.data_service is not None and self.cache == "memory":
+            raise UserError(
+                f"--cache memory keeps the images here, --data-service {self.data_service} brings "
+                "them from elsewhere; give one of them"
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -168,6 +184,13 @@ class RuntimeSettings(Config):
     )
     sync_batch_norm: bool = setting(
         True, help="batch normalization over the whole batch, where devices share it"
+    )
+    steps_per_execution: str = setting(
+        "auto",
+        parse=check_steps_per_execution,
+        metavar="auto|N",
+        help="steps in one call of the compiled function; auto: a tenth of a second's on GPUs, 1 "
+        "on CPUs unless steps are very short",
     )
     deterministic: bool = setting(False, help="bit-identical runs, at some cost in speed")
     checkpoint_every: str | None = setting(

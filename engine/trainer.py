@@ -34,6 +34,7 @@ from engine import (
     progress,
     report,
     runtime,
+    step_blocks,
     tfrecords,
 )
 from engine.callbacks import Row
@@ -48,12 +49,14 @@ _FREE_ON_RESUME = frozenset(
     {
         "cache",
         "cache_memory_fraction",
+        "data_service",
         "threshold",
         "checkpoint_every",
         "on_divergence",
         "max_rewinds",
         "num_logical_devices",
         "profile",
+        "steps_per_execution",
         "strategy",
     }
 )
@@ -181,7 +184,11 @@ class _Session:
             manifest, "train", config.global_batch_size
         )
         self._tier = input_pipeline.choose_tier(
-            manifest, "train", cache=config.cache, memory_fraction=config.cache_memory_fraction
+            manifest,
+            "train",
+            cache=config.cache,
+            memory_fraction=config.cache_memory_fraction,
+            data_service=config.data_service,
         )
         with run_on.strategy.scope():
             self._model = build_model(
@@ -214,6 +221,9 @@ class _Session:
         self._checkpoints = checkpoints.Writer(run.checkpoints)
         every = parse_interval(config.checkpoint_every) if config.checkpoint_every else (None, None)
         self._interval = callbacks.Interval(*every)
+        self._blocks = step_blocks.StepBlocks(
+            config.steps_per_execution, on_gpu=run_on.on_gpu, agreed=run_on.agreed
+        )
         traced = parse_step_range(config.profile) if config.profile else None
         self._trace = callbacks.Trace(traced, run.tensorboard)
 
@@ -342,20 +352,29 @@ class _Session:
         with progress.ProgressBar(
             label, total=self._steps_per_epoch * size, done=done * size, lines=False
         ) as bar:
-            for _ in range(done, self._steps_per_epoch):
+            while done < self._steps_per_epoch:
                 self._trace.before(self._global_step + 1)
+                steps = self._blocks.length(
+                    self._steps_per_epoch - done,
+                    self._interval.steps_until_due(self._global_step),
+                    self._trace.steps_until_edge(self._global_step),
+                )
                 started = time.perf_counter()
-                loss, correct, told = self._step.run(batches, 1, stop=self._asked)
-                self._epoch_seconds += time.perf_counter() - started
-                self._check_finite(loss)
-                self._global_step += 1
+                losses, correct, told = self._step.run(batches, steps, stop=self._asked)
+                seconds = time.perf_counter() - started
+                self._blocks.ran(steps, seconds)
+                self._epoch_seconds += seconds
+                self._check_finite(losses)
+                self._global_step += steps
                 self._trace.after(self._global_step)
-                self._epoch_sums[0] += loss
+                # One by one, so that the sum does not depend on how many ran together.
+                for loss in losses.tolist():
+                    self._epoch_sums[0] += loss
                 self._epoch_sums[1] += correct
-                done += 1
+                done += steps
                 mean = self._epoch_sums[0] / (done * size)
                 reached = "" if best is None else f"best {self._config.monitor} {best:.4f}"
-                bar.advance(size, detail=f"loss {mean:.3f} {reached}")
+                bar.advance(steps * size, detail=f"loss {mean:.3f} {reached}")
                 self._asked = self._asked or should_stop()
                 # Several workers stop together, after the step that told them of one's signal.
                 self._stopped = told if self._runtime.num_workers > 1 else self._asked
@@ -422,15 +441,18 @@ class _Session:
         self._say(f"no progress for {patience} epochs: stopping early")
         return True
 
-    def _check_finite(self, loss: float) -> None:
-        if math.isfinite(loss):
+    def _check_finite(self, losses: np.ndarray) -> None:
+        """Raises `DivergenceError` on the first loss that is not finite, of the steps just run."""
+        if np.isfinite(losses).all():
             return
-        config, rate = self._config, optimization.current_learning_rate(self._optimizer)
+        first = int(np.argmin(np.isfinite(losses)))
+        config, loss, step = self._config, losses[first], self._global_step + first
+        rate = optimization.learning_rate_before(self._optimizer, len(losses) - first)
         paths = input_pipeline.batch_paths(
             self._shards,
             self._manifest,
             split="train",
-            step=self._global_step,
+            step=step,
             global_batch_size=config.global_batch_size,
             seed=config.seed,
             tier=self._tier,
@@ -439,7 +461,7 @@ class _Session:
         )
         files.write_text(self._run.diverged_batch, "\n".join(paths) + "\n")
         raise DivergenceError(
-            f"the loss became {loss} at step {self._global_step + 1} (learning rate {rate:.2g}) on "
+            f"the loss became {loss} at step {step + 1} (learning rate {rate:.2g}) on "
             f"{', '.join(paths[:_NAMES_SHOWN])} (all {len(paths)} are listed in "
             f"{self._run.diverged_batch}); lower --learning-rate, raise --warmup-epochs, or give "
             "--on-divergence rewind"

@@ -5,6 +5,7 @@ each replica's apart, silently), and the loss is divided by the global batch, so
 same however the batch is divided.
 """
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -56,20 +57,20 @@ class TrainingStep:
 
     def run(
         self, batches: Iterator[Any], steps: int, *, stop: bool = False
-    ) -> tuple[float, int, bool]:
-        """Trains on the next `steps` batches.
+    ) -> tuple[np.ndarray, int, bool]:
+        """Trains on the next `steps` batches, in one call of the compiled function.
+
+        The function is the same for any number of steps, and so are the weights that come out.
 
         Args:
             stop: whether this worker was asked to stop; all of them hear of it.
 
         Returns:
-            The sum over examples of the (weighted) loss, how many were classified right, and whether
-            any worker was asked to stop; the same on every worker.
+            The sum over examples of the (weighted) loss in each step, float32[steps], how many were
+            classified right in all, and whether any worker was asked to stop; the same on every worker.
         """
-        loss, correct, stops = self._execute(
-            batches, tf.constant(steps), tf.constant(float(stop))
-        ).numpy()
-        return float(loss), int(correct), bool(stops)
+        sums = self._execute(batches, tf.constant(steps), tf.constant(float(stop))).numpy()
+        return sums[:, 0], int(sums[:, 1].sum()), bool(sums[:, 2].any())
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Logits without augmentation or dropout; uint8[N, H, W, C] -> float32[N, units]."""
@@ -80,11 +81,14 @@ class TrainingStep:
         return np.concatenate(parts)
 
     def _steps(self, batches: Iterator[Any], steps: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
-        totals = tf.zeros([3])
-        for _ in tf.range(steps):
+        """float32[steps, 3]: what `_replica_step` gives, summed over replicas."""
+        rows = tf.TensorArray(tf.float32, size=steps, element_shape=[3])
+        for step in tf.range(steps):
             sums = self._strategy.run(self._replica_step, args=(next(batches), stop))
-            totals += self._strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
-        return totals
+            rows = rows.write(
+                step, self._strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
+            )
+        return rows.stack()
 
     def _logits(self, images: tf.Tensor) -> tf.Tensor:
         return self._network(tf.cast(images, tf.float32), training=False)
@@ -110,18 +114,24 @@ class TrainingStep:
         return tf.stack([loss, correct])
 
     def _clipped(self, gradients: list[tf.Tensor]) -> list[tf.Tensor]:
-        """The replica's gradients, scaled such that their sum over replicas obeys `clip_norm`."""
-        if not self._clip_norm:
+        """The replica's gradients, scaled such that their sum over replicas obeys `clip_norm`.
+
+        With loss scaling they become NaN on all replicas where they overflowed on any: each decides by
+        its own whether to apply them (Keras asks the first alone), and all must decide alike.
+        """
+        loss_scale = getattr(self._optimizer, "dynamic_scale", None)
+        if not self._clip_norm and loss_scale is None:
             return gradients
         context = tf.distribute.get_replica_context()
         summed = gradients
         if self._strategy.num_replicas_in_sync > 1:
             summed = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-        loss_scale = getattr(self._optimizer, "dynamic_scale", None)
         norm = tf.linalg.global_norm(summed)
         if loss_scale is not None:
             norm /= tf.convert_to_tensor(loss_scale)
-        factor = tf.minimum(1.0, self._clip_norm / (norm + 1e-12))
+        factor = tf.minimum(1.0, self._clip_norm / (norm + 1e-12)) if self._clip_norm else 1.0
+        if loss_scale is not None:
+            factor = tf.where(tf.math.is_finite(norm), factor, math.nan)
         return [gradient * tf.cast(factor, gradient.dtype) for gradient in gradients]
 
 

@@ -207,3 +207,32 @@ def test_a_quarter_of_the_images_has_black_surroundings():
     black = draws(range(2000))["warp"].numpy()[:, 8]
     assert set(black) == {0.0, 1.0}
     assert abs(black.mean() - augmentation.BLACK_SHARE) < 0.04
+
+
+@pytest.mark.parametrize(("black", "fill_mode"), [(1.0, "CONSTANT"), (0.0, "REFLECT")])
+def test_the_warp_that_xla_compiles_equals_its_plain_form_and_the_kernel(black, fill_mode):
+    images = tf.constant(random_images(16, channels=3))
+    warps = draws(range(16))["warp"].numpy()
+    warps[:, 8] = black
+    compiled = augmentation.warp(images, warps)
+    plain = augmentation.warp.python_function(images, tf.constant(warps))
+    np.testing.assert_allclose(compiled, plain, atol=0.05)
+    kernel = tf.raw_ops.ImageProjectiveTransformV3(
+        images=tf.cast(images, tf.float32),
+        transforms=warps[:, :8],
+        output_shape=SIZE,
+        interpolation="BILINEAR",
+        fill_mode=fill_mode,
+        fill_value=0.0,
+    ).numpy()
+    # The kernel fades to black over the outermost pixel, ours ends half a pixel outside.
+    inside = np.ones((16, *SIZE), bool)
+    if black:
+        x, y = np.meshgrid(np.arange(SIZE[1]), np.arange(SIZE[0]))
+        xx, xy, to_x, yx, yy, to_y = warps.T[:6, :, None, None]
+        from_x, from_y = xx * x + xy * y + to_x, yx * x + yy * y + to_y
+        outside = np.maximum(-from_x, from_x - SIZE[1] + 1)
+        outside = np.maximum(outside, np.maximum(-from_y, from_y - SIZE[0] + 1))
+        inside = (outside <= 0) | (outside >= 1)
+        assert 0.5 < inside.mean() < 1
+    np.testing.assert_allclose(compiled.numpy()[inside], kernel[inside], atol=0.05)

@@ -93,6 +93,30 @@ def test_the_dtype_policy_is_put_back_even_after_an_error():
     assert keras.config.dtype_policy().name == before
 
 
+@pytest.mark.parametrize(
+    ("asked", "on_gpu", "replicas", "deterministic", "expected"),
+    [
+        ("auto", False, 1, False, (False, "halves the speed")),
+        ("auto", True, 1, False, (True, "one GPU")),
+        ("auto", True, 1, True, (False, "deterministic")),
+        ("auto", True, 2, False, (False, "several devices")),
+        ("on", False, 1, False, (True, "as asked")),
+        ("on", True, 1, False, (True, "as asked")),
+        ("on", True, 1, True, (False, "deterministic")),
+        ("on", False, 2, False, (False, "several devices")),
+        ("on", True, 8, False, (False, "several devices")),
+        ("off", True, 1, False, (False, "as asked")),
+        ("off", True, 2, True, (False, "as asked")),
+    ],
+)
+def test_xla_is_used_where_the_stack_can(asked, on_gpu, replicas, deterministic, expected):
+    jit, reason = runtime.choose_jit(
+        asked, on_gpu=on_gpu, replicas=replicas, deterministic=deterministic
+    )
+    assert jit == expected[0]
+    assert expected[1] in reason
+
+
 _MIRRORED = """
 import numpy as np, sys
 from engine import trainer

@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 from numbered_shards import striped_image, write_shards
 
-from engine import checkpoints, evaluation, input_pipeline, tfrecords, trainer
+from engine import (
+    augmentation,
+    batch_order,
+    checkpoints,
+    evaluation,
+    input_pipeline,
+    tfrecords,
+    trainer,
+)
 from engine.config import UserError
 from engine.run_directory import RunDirectory
 from engine.settings import TrainConfig
@@ -23,6 +31,7 @@ TINY = TrainConfig(
     warmup_epochs=0.0,
     learning_rate=3e-3,
     ema=0.5,
+    steps_per_execution="1",
 )
 STEPS = 6  # an epoch: 100 // 16
 
@@ -97,6 +106,27 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(striped, tmp_
     other = train(striped, tmp_path / "other", with_(config, seed=1))
     assert comparable(one.history) == comparable(same.history)
     assert one.history[0]["loss"] != other.history[0]["loss"]
+
+
+@pytest.mark.parametrize("change", ["seed", "order", "draws"])
+def test_losses_tell_another_seed_order_or_draw(striped, tmp_path, monkeypatch, change):
+    """What equal losses show: no more than this would move them past what is taken for equal."""
+    config = with_(epochs=1, deterministic=True)
+    one = train(striped, tmp_path / "one", config)
+    shuffled, draw = batch_order.shuffled, augmentation.draw
+    if change == "seed":
+        config = with_(config, seed=1)
+    elif change == "order":
+        monkeypatch.setattr(
+            batch_order, "shuffled", lambda positions, seed, *rest: shuffled(positions, 1, *rest)
+        )
+    else:
+        monkeypatch.setattr(
+            augmentation, "draw", lambda *rest, seed, **named: draw(*rest, seed=1, **named)
+        )
+    other = train(striped, tmp_path / "other", config)
+    difference = other.history[0]["loss"] / one.history[0]["loss"] - 1
+    assert abs(difference) > 1e-4
 
 
 @pytest.mark.parametrize("cache", ["memory", "streaming"])
@@ -203,12 +233,12 @@ def test_a_run_killed_inside_an_epoch_ends_as_the_undisturbed_one(striped, tmp_p
 
 
 def diverging(monkeypatch, *steps):
-    """Makes these calls of `TrainingStep.run` (counted from 1) find a loss that is not finite."""
+    """Makes these steps of `TrainingStep.run` (counted from 1) find a loss that is not finite."""
     calls, run = itertools.count(1), TrainingStep.run
 
     def maybe(self, batches, count, **options):
-        loss, *rest = run(self, batches, count, **options)
-        return (float("nan") if next(calls) in steps else loss), *rest
+        losses, *rest = run(self, batches, count, **options)
+        return np.where([next(calls) in steps for _ in losses], np.nan, losses), *rest
 
     monkeypatch.setattr(TrainingStep, "run", maybe)
 
@@ -246,7 +276,7 @@ def test_a_rewind_goes_on_from_the_last_checkpoint_with_a_lower_rate(
 
 
 def test_rewinding_ends_after_the_times_that_were_given(striped, tmp_path, monkeypatch):
-    monkeypatch.setattr(TrainingStep, "run", lambda *_, **options: (float("inf"), 0, False))
+    monkeypatch.setattr(TrainingStep, "run", lambda *_, **options: (np.array([np.inf]), 0, False))
     lines = []
     with pytest.raises(trainer.DivergenceError):
         trainer.train(
@@ -256,6 +286,30 @@ def test_rewinding_ends_after_the_times_that_were_given(striped, tmp_path, monke
             say=lines.append,
         )
     assert sum("going back to step 0" in line for line in lines) == 2
+
+
+@pytest.mark.parametrize("steps", ["2", "4", "100"])
+def test_steps_run_together_give_the_run_of_single_ones(striped, tmp_path, steps):
+    config = with_(deterministic=True, checkpoint_every="5", profile="3:4")
+    single = train(striped, tmp_path / "single", config)
+    together = train(striped, tmp_path / "together", with_(config, steps_per_execution=steps))
+    assert comparable(together.history) == comparable(single.history)
+    one, other = (RunDirectory(tmp_path / name) for name in ("single", "together"))
+    for a, b in zip(model_weights(one), model_weights(other), strict=True):
+        np.testing.assert_array_equal(a, b)
+    names = [[p.name for p in checkpoints.paths(run.checkpoints)] for run in (one, other)]
+    assert names[0] == names[1]
+
+
+def test_a_diverging_step_among_several_is_named_with_its_rate(striped, tmp_path, monkeypatch):
+    messages = []
+    for steps in ("1", "4"):
+        with monkeypatch.context() as patched:
+            diverging(patched, 3)
+            with pytest.raises(trainer.DivergenceError, match="at step 3 ") as raised:
+                train(striped, tmp_path / steps, with_(steps_per_execution=steps))
+        messages.append(str(raised.value).partition(" (all ")[0])
+    assert messages[0] == messages[1]
 
 
 def test_chosen_steps_are_traced(striped, tmp_path):

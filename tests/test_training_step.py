@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from engine import augmentation, models, training_step
+from engine import augmentation, models, optimization, runtime, training_step
 from engine.training_step import TrainingStep, cross_entropy_from_logits
 
 SIZE = (16, 16)
@@ -70,8 +70,10 @@ def test_the_first_loss_is_that_of_the_untrained_network():
 def test_several_steps_at_once_equal_as_many_single_ones():
     one, together = make_step(), make_step()
     batches = repeated(make_batch())
-    singles = sum(one[1].run(batches, 1)[0] for _ in range(3))
-    assert together[1].run(repeated(make_batch()), 3)[0] == pytest.approx(singles, rel=1e-5)
+    singles = [one[1].run(batches, 1)[0].item() for _ in range(3)]
+    assert together[1].run(repeated(make_batch()), 3)[0].tolist() == pytest.approx(
+        singles, rel=1e-5
+    )
     for a, b in zip(one[0].weights, together[0].weights, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
@@ -139,7 +141,7 @@ def losses_with_augmentation(*, jit_compile):
     )
     _, step = make_step(jit_compile=jit_compile)
     batches = repeated(batch)
-    return [step.run(batches, 1)[0] for _ in range(3)]
+    return [step.run(batches, 1)[0].item() for _ in range(3)]
 
 
 @pytest.mark.slow
@@ -155,3 +157,109 @@ def test_a_step_compiled_by_xla_learns_the_same_with_augmentation_before_it():
     )
     compiled = [float(loss) for loss in done.stdout.split()]
     np.testing.assert_allclose(compiled, losses_with_augmentation(jit_compile=False), rtol=1e-3)
+
+
+_SCALED = """
+import sys
+sys.path.insert(0, "tests")
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+import test_training_step as here
+here.check_precisions(int(sys.argv[1]), jit_compile=sys.argv[2] == "xla")
+"""
+
+
+def make_mixed_step(policy, replicas, *, clip_norm, class_weights=(1, 1), jit_compile=False):
+    strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
+    if replicas > 1:
+        devices = [f"/cpu:{i}" for i in range(replicas)]
+        strategy = tf.distribute.MirroredStrategy(devices, tf.distribute.ReductionToOneDevice())
+    keras.utils.set_random_seed(0)
+    with runtime.dtype_policy(policy), strategy.scope():
+        model = models.build_model(
+            "cnn", image_size=SIZE, channels=1, num_classes=2, depth=2, width=4, dropout=0.0
+        )
+        network = models.training_model(model)
+        optimizer = optimization.make_optimizer(
+            "adamw",
+            learning_rate=1e-3,
+            schedule="constant",
+            steps_per_epoch=5,
+            epochs=1,
+            warmup_epochs=0.0,
+            weight_decay=0.01,
+            ema=0.9,
+            loss_scaling=policy == "mixed_float16",
+        )
+        optimizer.build(network.trainable_variables)
+    step = TrainingStep(
+        network,
+        optimizer,
+        strategy=strategy,
+        global_batch_size=BATCH,
+        class_weights=np.array(class_weights),
+        label_smoothing=0.0,
+        clip_norm=clip_norm,
+        jit_compile=jit_compile,
+    )
+    return network, optimizer, step
+
+
+def distributed(step, batch):
+    dataset = tf.data.Dataset.from_tensors(batch).repeat()
+    return iter(step._strategy.experimental_distribute_dataset(dataset))
+
+
+def check_precisions(replicas, *, jit_compile):
+    """In a process with two logical devices: precisions agree, and an overflow skips a step."""
+    losses = {}
+    for policy in ("float32", "mixed_bfloat16", "mixed_float16"):
+        _, _, step = make_mixed_step(policy, replicas, clip_norm=1.0, jit_compile=jit_compile)
+        batches = distributed(step, make_batch())
+        losses[policy] = [step.run(batches, 1)[0].item() for _ in range(4)]
+    np.testing.assert_allclose(losses["mixed_bfloat16"], losses["float32"], rtol=0.02)
+    np.testing.assert_allclose(losses["mixed_float16"], losses["float32"], rtol=0.005)
+    # To compile a step takes XLA 8 s.
+    for clip_norm in (1.0,) if jit_compile else (1.0, 0.0):
+        check_overflow(replicas, clip_norm=clip_norm, jit_compile=jit_compile)
+
+
+def check_overflow(replicas, *, clip_norm, jit_compile):
+    """The first half of the batch, a replica of its own where there are two, has no gradient."""
+    network, optimizer, step = make_mixed_step(
+        "mixed_float16",
+        replicas,
+        clip_norm=clip_norm,
+        class_weights=(0, 1),
+        jit_compile=jit_compile,
+    )
+    batch = make_batch()
+    batch["label"] = (np.arange(BATCH) >= BATCH // 2).astype(np.int64)
+    batches = distributed(step, batch)
+    step.run(batches, 1)
+    optimizer.dynamic_scale.assign(2.0**30)
+    inner = optimization.inner(optimizer)
+    before = [v.numpy() for v in [*network.trainable_variables, *inner.variables]]
+    step.run(batches, 1)
+    assert optimizer.dynamic_scale.numpy() == 2.0**29
+    for one, variable in zip(before, [*network.trainable_variables, *inner.variables], strict=True):
+        for copy in step._strategy.experimental_local_results(variable.value):
+            np.testing.assert_array_equal(one, copy.numpy(), err_msg=variable.path)
+    optimizer.dynamic_scale.assign(2.0**10)
+    step.run(batches, 1)
+    assert inner.iterations.numpy() == 2
+    assert all(np.isfinite(v.numpy()).all() for v in network.trainable_variables)
+    assert any(
+        (b != v.numpy()).any() for b, v in zip(before, network.trainable_variables, strict=False)
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["1 plain", "1 xla", "2 plain"])
+def test_every_precision_learns_alike_and_an_overflow_is_skipped_by_all_replicas(mode):
+    subprocess.run(
+        [sys.executable, "-c", _SCALED, *mode.split()],
+        check=True,
+        cwd=Path(__file__).parent.parent,
+    )

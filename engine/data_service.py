@@ -1,0 +1,137 @@
+"""`python -m engine.data_service dispatcher|worker`: tf.data service, for `engine.train --data-service`.
+
+One dispatcher hands out the work and any number of workers read shards for the training:
+
+    python -m engine.data_service dispatcher --port 5050 --work-dir DIR
+    python -m engine.data_service worker --dispatcher localhost:5050
+    python -m engine.train SHARDS --workdir RUN --data-service grpc://localhost:5050
+
+The dispatcher keeps its state in DIR: ended in any way and started again on the same port and directory,
+it goes on. Workers need the shards at the path that training names. Whoever reaches the ports can have
+datasets computed: keep them on a network that you trust.
+"""
+
+import argparse
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+from engine import command_line, config
+from engine.config import UserError
+
+PROGRAM = "python -m engine.data_service"
+CONNECT_SECONDS = 30.0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's flags."""
+    parser = argparse.ArgumentParser(prog=PROGRAM, description=__doc__.partition("\n")[0])
+    roles = parser.add_subparsers(dest="role", required=True, metavar="dispatcher|worker")
+    dispatcher = roles.add_parser("dispatcher", help="hands out work to the workers")
+    dispatcher.add_argument(
+        "--port", type=_port, required=True, metavar="P", help="port to listen on"
+    )
+    dispatcher.add_argument(
+        "--work-dir", type=Path, required=True, metavar="DIR", help="keeps what a restart needs"
+    )
+    worker = roles.add_parser("worker", help="reads shards")
+    worker.add_argument(
+        "--dispatcher", type=_address, required=True, metavar="HOST:PORT", help="whom to work for"
+    )
+    worker.add_argument(
+        "--port", type=_port, default=0, metavar="P", help="port to listen on (default: any)"
+    )
+    worker.add_argument(
+        "--host",
+        default="localhost",
+        metavar="NAME",
+        help="this host, as the training's hosts know it (default: localhost)",
+    )
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    arguments = build_parser().parse_args(argv)
+    serve = _dispatcher if arguments.role == "dispatcher" else _worker
+    return command_line.run(PROGRAM, lambda: _until_told(serve(arguments)))
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) < 65536):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a port between 0 and 65535")
+    return int(text)
+
+
+def _address(text: str) -> str:
+    address = text.removeprefix("grpc://")
+    try:
+        config.check_service_address(f"grpc://{address}")
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"got {text!r}, expected HOST:PORT, as localhost:5050"
+        ) from None
+    return address
+
+
+def _dispatcher(arguments: argparse.Namespace) -> Any:
+    _require_free(arguments.port)
+    service = _tensorflow_service()
+    arguments.work_dir.mkdir(parents=True, exist_ok=True)
+    server = service.DispatchServer(
+        service.DispatcherConfig(
+            port=arguments.port, work_dir=str(arguments.work_dir), fault_tolerant_mode=True
+        )
+    )
+    print(f"dispatcher at {server.target}, state in {arguments.work_dir}", flush=True)
+    return server
+
+
+def _worker(arguments: argparse.Namespace) -> Any:
+    _require_free(arguments.port)
+    service = _tensorflow_service()
+    from engine import service_input
+
+    service_input.require_answer(arguments.dispatcher, CONNECT_SECONDS)
+    port = "%port%" if arguments.port == 0 else str(arguments.port)
+    server = service.WorkerServer(
+        service.WorkerConfig(
+            dispatcher_address=arguments.dispatcher,
+            worker_address=f"{arguments.host}:{port}",
+            port=arguments.port,
+        )
+    )
+    print(f"worker of {arguments.dispatcher}", flush=True)
+    return server
+
+
+def _tensorflow_service() -> Any:
+    with command_line.quiet_imports():
+        import tensorflow as tf
+
+        return tf.data.experimental.service
+
+
+def _require_free(port: int) -> None:
+    """Raises `UserError` where somebody listens on `port`, which gRPC would share with him."""
+    try:
+        socket.create_server(("", port)).close()
+    except OSError as error:
+        raise UserError(
+            f"--port {port}: cannot be listened on ({error.strerror}); give another"
+        ) from error
+
+
+def _until_told(server: Any) -> int:
+    """Serves until a signal ends it."""
+    try:
+        while True:
+            signal.pause()
+    finally:
+        server._stop()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""Kills a training process, with SIGKILL and at random moments, again and again until it is done."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from numbered_shards import striped_image, write_shards
+
+from engine import models  # noqa: F401 (registers the layers of a model file)
+from engine.run_directory import RunDirectory
+
+KILLS = 8  # of each tier's run; tests/test_launch.py kills workers, and test_trainer.py shows that
+# another seed, order or draw tells
+
+# Importing TensorFlow takes 3 s, so one process imports it and forks, before anything has run, a child
+# for each stretch of training. A child says when it has taken a step; it is killed up to 40 ms later.
+_FORKS = """
+import json, os, random, signal, sys
+from engine import trainer
+from engine.settings import TrainConfig
+
+shards, workdir, cache, kills = *sys.argv[1:4], int(sys.argv[4])
+config = TrainConfig(
+    epochs=20, global_batch_size=16, depth=2, width=4, dropout=0.5, augment="standard", seed=3,
+    precision="float32", ema=0.5, deterministic=True, checkpoint_every="2", cache=cache,
+    steps_per_execution="1",
+)
+STEPS = 120
+
+
+def train_in_child(stepped):
+    def should_stop():
+        os.write(stepped, b".")
+        return False
+
+    status = 1
+    try:
+        trainer.train(config, shards, workdir, resume=True, should_stop=should_stop)
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def stretch(steps, seconds):
+    # Trains on; after so many steps and seconds kills it. Returns whether it was killed.
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(reading)
+        train_in_child(writing)
+    os.close(writing)
+    seen = 0
+    while seen < steps and (got := os.read(reading, 1)):
+        seen += 1
+    if steps < STEPS:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        signal.sigwait([signal.SIGALRM])
+        os.kill(child, signal.SIGKILL)
+    while os.read(reading, 64):
+        pass
+    os.close(reading)
+    status = os.waitpid(child, 0)[1]
+    return os.WIFSIGNALED(status)
+
+
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+chance = random.Random(cache)
+killed = [stretch(chance.randint(1, 5), chance.uniform(0.001, 0.04)) for _ in range(kills)]
+print(json.dumps([sum(killed), stretch(STEPS + 1, 0)]))
+"""
+
+
+@pytest.fixture(scope="module")
+def striped(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("striped")
+    write_shards(directory, {"train": 100, "validation": 40}, draw=striped_image)
+    return directory
+
+
+def train(shards, workdir, cache, *, kills):
+    """Returns how many stretches of the run were killed, and whether the last one was."""
+    arguments = [str(shards), str(workdir), cache, str(kills)]
+    done = subprocess.run(
+        [sys.executable, "-c", _FORKS, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parent.parent,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def outcome(workdir):
+    """What a run leaves, but for what the clock decides."""
+    run = RunDirectory(workdir)
+    rows = [line.split(",")[:-2] for line in run.history.read_text().splitlines()]
+    newest = sorted(run.checkpoints.glob("step-*.npz"))[-1]
+    with np.load(newest) as archive:
+        arrays = {name: archive[name] for name in archive.files if name != "state"}
+    weights = keras.saving.load_model(run.model).get_weights()
+    return rows, newest.name, arrays | {f"best of the file/{i}": w for i, w in enumerate(weights)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cache", ["memory", "streaming"])
+def test_a_run_killed_at_random_moments_ends_as_the_undisturbed_one_to_the_bit(
+    striped, tmp_path, cache
+):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert train(striped, whole, cache, kills=0) == [0, False]
+    assert train(striped, parts, cache, kills=KILLS) == [KILLS, False]
+    expected, got = outcome(whole), outcome(parts)
+    assert got[:2] == expected[:2]
+    assert len(got[0]) == 21  # epochs and a header
+    for name, array in expected[2].items():
+        np.testing.assert_array_equal(got[2][name], array, err_msg=name)
