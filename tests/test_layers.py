@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("engine", "tuning", "benchmarks")
 ROWS = ("commands", "runs", "parts", "formats", "ground")
 # Commands outside `engine`; those inside are the first row of its table.
-OTHER_COMMANDS = ("tuning.search", "benchmarks.__main__")
+OTHER_COMMANDS = ("tuning.search", "tuning.trial", "benchmarks.__main__")
 HEAVY = (
     "tensorflow",
     "keras",
