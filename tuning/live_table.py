@@ -9,7 +9,6 @@ from typing import Any, TextIO
 from engine.progress import format_duration
 from tuning import pruning
 from tuning.leaderboard import Trial, best_trial
-from tuning.search_space import SearchSpace
 from tuning.settings import SearchConfig
 
 ROWS = 12  # trials shown, the latest
@@ -37,13 +36,12 @@ class LiveTable:
         self,
         read: Callable[[], list[Trial]],
         config: SearchConfig,
-        space: SearchSpace,
         *,
         planned: int | None,
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._read, self._config, self._space = read, config, space
+        self._read, self._config = read, config
         self._planned, self._clock = planned, clock
         self._stream = stream if stream is not None else sys.stderr
         # What an earlier process has said is not said again.

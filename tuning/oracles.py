@@ -69,6 +69,11 @@ class Durable(oracle_module.Oracle):
         return len(set(self.end_order))
 
     @keras_tuner.synchronized
+    def workers(self) -> list[str]:
+        """The workers that asked for trials and were not told to end."""
+        return sorted(self.tuner_ids)
+
+    @keras_tuner.synchronized
     def create_trial(self, tuner_id: str) -> trial_module.Trial:
         """The next trial for a worker; one that says STOPPED where the search is over."""
         running = tuner_id in self.ongoing_trials

@@ -103,7 +103,7 @@ def prepare(
         raise UserError(f"--workdir {directory.path} is a file; expected a directory")
     going_on = directory.data.is_file()
     if going_on:
-        _check_same_search(directory, config, space, data)
+        check_same_search(directory, config, space, data)
     elif any(entry for entry in _entries(directory.path) if entry != directory.lock.name):
         raise UserError(
             f"--workdir {directory.path} holds other files; give a new or an empty directory"
@@ -121,9 +121,10 @@ def _entries(path: Path) -> list[str]:
     return [p.name for p in path.iterdir() if p.name not in known] if path.is_dir() else []
 
 
-def _check_same_search(
+def check_same_search(
     directory: SearchDirectory, config: SearchConfig, space: SearchSpace, data: Mapping[str, Any]
 ) -> None:
+    """Raises `UserError`, which names what differs, unless the directory holds this very search."""
     stored = SearchConfig.from_json(
         files.read_json(directory.config), source=str(directory.config)
     ).to_json()
