@@ -14,6 +14,7 @@ from tuning.settings import SearchConfig
 ROWS = 12  # trials shown, the latest
 _POLL_SECONDS = 0.5
 _SHORT = {
+    "dropout": "drop",
     "learning_rate": "lr",
     "global_batch_size": "batch",
     "image_size": "size",
@@ -97,11 +98,14 @@ def table(trials: Sequence[Trial], config: SearchConfig, *, planned: int | None)
 
     best = best_trial(trials, config.objective)
     shown = Table(
-        box=box.SIMPLE_HEAD, pad_edge=False, caption=summary(trials, config, planned=planned)
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        caption=summary(trials, config, planned=planned),
     )
     shown.caption_justify = "left"
     shown.add_column("trial", justify="right", no_wrap=True)
-    shown.add_column("values", ratio=1, overflow="ellipsis", no_wrap=True, max_width=36)
+    shown.add_column("values", overflow="fold")
     shown.add_column("epoch", justify="right", no_wrap=True)
     shown.add_column(config.objective, justify="right", no_wrap=True)
     shown.add_column("", no_wrap=True, max_width=13)
@@ -168,7 +172,7 @@ def line(
 
 
 def values_text(values: dict[str, Any]) -> str:
-    """`depth 3 width 16 dropout 0.21 lr 0.0031`."""
+    """`depth 3 width 16 drop 0.21 lr 0.0031`."""
     return " ".join(f"{_SHORT.get(name, name)} {value_text(v)}" for name, v in values.items())
 
 

@@ -138,7 +138,24 @@ class Hyperband(Durable, oracles.HyperbandOracle):
 
 
 class GridSearch(Durable, oracles.GridSearchOracle):
-    """Every combination of choices; of ranges of fractions, ten values."""
+    """Every combination of choices and of whole numbers; of other ranges, ten values.
+
+    KerasTuner's saves nothing of its place in the grid, and so cannot go on.
+    """
+
+    def get_state(self) -> dict[str, Any]:
+        trial_id = self.start_order[0] if self.start_order else None
+        order = []
+        while trial_id is not None:
+            order.append(trial_id)
+            trial_id = self._ordered_ids.next(trial_id)
+        return {**super().get_state(), "order": order, "populate_next": self._populate_next}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        super().set_state(state)
+        for trial_id in state["order"]:
+            self._ordered_ids.insert(trial_id)
+        self._populate_next = list(state["populate_next"])
 
 
 def make_oracle(config: SearchConfig, space: SearchSpace, directory: SearchDirectory) -> Durable:

@@ -34,7 +34,7 @@ from tuning.search_directory import SearchDirectory
 from tuning.search_space import SearchSpace
 from tuning.settings import SearchConfig
 from tuning.trial_process import TRIAL_COMMAND, Stopped
-from tuning.tuner import ProcessTuner, TrialRunner, WrongInputError
+from tuning.tuner import ProcessTuner, TrialRunner
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,8 +137,6 @@ class _Session:
                 result = self._repeat(result)
                 self._write(result)  # the choice is made before the test split is looked at
                 result = self._look_at_test_split(result)
-        except WrongInputError as error:
-            raise UserError(str(error)) from error
         except Stopped:
             trials = self._read()
             best = leaderboard.best_trial(trials, self._config.objective)

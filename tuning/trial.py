@@ -96,11 +96,17 @@ def _run(trial: TrialDirectory, shards: Path, started: float, parent: int) -> in
         best_epoch=best_epoch,
         metrics=result.history[best_epoch - 1],
         history=history,
-        epoch_seconds=statistics.median(row["seconds"] for row in result.history),
+        epoch_seconds=_epoch_seconds(result.history),
         seconds=time.monotonic() - started,
     )
     outcome.write(trial.outcome)
     return command_line.DONE
+
+
+def _epoch_seconds(rows: list[dict[str, float]]) -> float:
+    """The median time of an epoch; the first holds the compilation and is left out if there are more."""
+    seconds = [row["seconds"] for row in rows]
+    return statistics.median(seconds[1:] or seconds)
 
 
 class _Judge:

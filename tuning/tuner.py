@@ -7,11 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_tuner import errors
 from keras_tuner.engine import base_tuner
 from keras_tuner.engine import trial as trial_module
 
-from engine.config import UserError
 from tuning import leaderboard, pruning
 from tuning.search_directory import SearchDirectory
 from tuning.search_space import SearchSpace
@@ -20,10 +18,6 @@ from tuning.trial_files import COMPLETED, Outcome, TrialSpec
 from tuning.trial_process import TRIAL_COMMAND, run_trial
 
 _IDLE_SECONDS = 0.5
-
-
-class WrongInputError(errors.FatalError):
-    """A trial's input is wrong, and so is every other's; KerasTuner lets this one through."""
 
 
 class TrialRunner:
@@ -125,15 +119,25 @@ class ProcessTuner(base_tuner.BaseTuner):
     def on_trial_begin(self, trial: trial_module.Trial) -> None:
         self._idle = False
 
-    def run_trial(self, trial: trial_module.Trial, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Trains, and returns the objective at its best epoch."""
-        try:
-            outcome = self._run(trial.trial_id, trial.hyperparameters.values)
-        except UserError as error:
-            raise WrongInputError(str(error)) from error
+    def _try_run_and_update_trial(
+        self, trial: trial_module.Trial, *args: Any, **kwargs: Any
+    ) -> None:
+        """Runs a trial and tells the oracle; a failed one is marked so, any error goes through.
+
+        KerasTuner's own would swallow every error of ours, and print a traceback for each failed trial.
+        """
+        outcome = self._run(trial.trial_id, trial.hyperparameters.values)
         if outcome.failed or outcome.value is None:
-            raise errors.FailedTrialError(f"{outcome.failure}: {outcome.reason}")
-        return {self.oracle.objective.name: outcome.value}
+            trial.status = trial_module.TrialStatus.FAILED
+            trial.message = f"{outcome.failure}: {outcome.reason}"
+            return
+        objective = self.oracle.objective.name
+        # Of a trial that goes on after a kill the oracle may have been told before.
+        if not self.oracle.get_trial(trial.trial_id).metrics.exists(objective):
+            self.oracle.update_trial(
+                trial.trial_id, {objective: outcome.value}, step=outcome.best_epoch
+            )
+        trial.status = trial_module.TrialStatus.COMPLETED
 
     def save(self) -> None:
         """Saves the oracle's state, which is all there is."""

@@ -17,7 +17,7 @@ from tuning import oracles, search_directory
 from tuning.search_directory import SearchDirectory
 from tuning.search_space import SearchSpace
 from tuning.settings import SearchConfig
-from tuning.tuner import ProcessTuner, TrialRunner, WrongInputError
+from tuning.tuner import ProcessTuner, TrialRunner
 
 HEARTBEAT_SECONDS = 5.0
 CHIEF, WORKER, ALONE = "chief", "worker", "alone"
@@ -63,10 +63,7 @@ def run_worker(
     oracle = oracles.make_oracle(config, space, directory)
     run = TrialRunner(config, space, shards, directory, stop=stop)
     with _alive(directory.workers / f"{tuner_id}.alive"):
-        try:
-            ProcessTuner(oracle, run, directory).search()
-        except WrongInputError as error:
-            raise UserError(str(error)) from error
+        ProcessTuner(oracle, run, directory).search()
 
 
 def _wait_for_chief(directory: SearchDirectory, stop: Callable[[], bool]) -> None:
