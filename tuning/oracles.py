@@ -68,10 +68,9 @@ class Durable(oracle_module.Oracle):
         """How many trials have ended, failed ones included."""
         return len(set(self.end_order))
 
-    @keras_tuner.synchronized
     def workers(self) -> list[str]:
         """The workers that asked for trials and were not told to end."""
-        return sorted(self.tuner_ids)
+        return sorted(tuple(self.tuner_ids))
 
     @keras_tuner.synchronized
     def create_trial(self, tuner_id: str) -> trial_module.Trial:

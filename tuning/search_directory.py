@@ -99,8 +99,6 @@ def prepare(
     Raises:
         UserError: it holds other files, or a search with other arguments; the message names them.
     """
-    if directory.path.exists() and not directory.path.is_dir():
-        raise UserError(f"--workdir {directory.path} is a file; expected a directory")
     going_on = directory.data.is_file()
     if going_on:
         check_same_search(directory, config, space, data)

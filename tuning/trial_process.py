@@ -22,6 +22,8 @@ TRIAL_COMMAND = (sys.executable, "-m", "tuning.trial")
 GRACE_SECONDS = 120.0  # what a trial that is told to stop gets for its step and its checkpoint
 _POLL_SECONDS = 0.1
 _TAIL_BYTES = 20_000
+# Set where a scheduler started the search's workers: a trial would look for the others to train with.
+_OF_A_CLUSTER = ("TF_CONFIG", "SLURM_STEP_NUM_TASKS")
 _MEMORY_SIGNS = (
     "resourceexhausted", "resource exhausted", "out of memory", "bad_alloc", "memoryerror", "oom",
 )  # fmt: skip
@@ -82,10 +84,11 @@ def _run(
     stop: Callable[[], bool],
 ) -> int:
     trial.path.mkdir(parents=True, exist_ok=True)
+    inherited = {name: v for name, v in os.environ.items() if name not in _OF_A_CLUSTER}
     with open(trial.stderr, "ab") as log:
         process = subprocess.Popen(
             command,
-            env={**os.environ, **(environment or {})},
+            env={**inherited, **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
