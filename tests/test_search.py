@@ -1,6 +1,5 @@
 """The command on real trainings: slow, as every trial imports TensorFlow."""
 
-import csv
 import json
 import os
 import signal
@@ -122,25 +121,6 @@ def _worker(tuner_id, workdir):
         if mine and "tuning.search" in arguments:
             return int(path.parent.name)
     raise AssertionError(f"no worker {tuner_id}")
-
-
-@pytest.mark.slow
-def test_hyperband_carries_trials_further_from_where_they_were(striped, tmp_path):
-    workdir = tmp_path / "s"
-    flags = ["--tuner", "hyperband", "--epochs", "3", "--max-trials", "4"]
-    done = subprocess.run(command(striped, workdir, *flags), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    directory = SearchDirectory(workdir)
-    later = next(
-        trial
-        for trial in map(directory.trial, directory.trial_ids())
-        if TrialSpec.read(trial.spec).continue_from
-    )
-    earlier = directory.trial(TrialSpec.read(later.spec).continue_from)
-    assert "resuming after 1 epochs" in later.stderr.read_text()
-    first, further = (list(csv.DictReader(trial.run.history.open())) for trial in (earlier, later))
-    assert len(first) == 1 and len(further) == 3
-    assert further[0]["val_auroc"] == first[0]["val_auroc"]
 
 
 @pytest.mark.parametrize(

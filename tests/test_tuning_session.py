@@ -16,7 +16,7 @@ from numbered_shards import striped_image, write_shards
 
 from engine.config import UserError
 from engine.settings import TrainConfig
-from tuning import search_directory, session
+from tuning import figures, search_directory, session
 from tuning.search_directory import SearchDirectory
 from tuning.search_space import Choices, Range, SearchSpace
 from tuning.settings import SearchConfig
@@ -32,6 +32,18 @@ def striped(tmp_path_factory):
     directory = tmp_path_factory.mktemp("striped")
     write_shards(directory, {"train": 100, "validation": 40, "test": 40}, draw=striped_image)
     return directory
+
+
+@pytest.fixture
+def figures_drawn():
+    """Asked for by a test that looks at the figures."""
+
+
+@pytest.fixture(autouse=True)
+def _no_figures(request, monkeypatch):
+    """Figures take longer than all else here."""
+    if "figures_drawn" not in request.fixturenames:
+        monkeypatch.setattr(figures, "draw", lambda *arguments: [])
 
 
 def config(**settings):
@@ -72,7 +84,9 @@ def test_every_tuner_finds_the_best_of_its_trials(tuner, striped, tmp_path):
         assert later and all(spec.values == first[spec.continue_from] for spec in later)
 
 
-def test_a_search_leaves_a_configuration_a_leaderboard_a_report_figures_and_logs(striped, tmp_path):
+def test_a_search_leaves_a_configuration_a_leaderboard_a_report_figures_and_logs(
+    striped, tmp_path, figures_drawn
+):
     result = search(striped, tmp_path / "s", "crash", max_trials=5)
     left = SearchDirectory(tmp_path / "s")
     best = TrainConfig.from_json(json.loads(left.best.read_text()))
@@ -192,7 +206,7 @@ def test_a_search_that_is_told_to_stop_goes_on_where_it_was(striped, tmp_path):
     [
         ({"global_batch_size": 200}, SPACE, "at most 100"),
         ({}, SearchSpace((Range("depth", 2, 6),)), "--depth LOW:4"),
-        ({}, SearchSpace((Choices("image_size", (8, 32)),)), "--image-size 32x32 is larger"),
+        ({}, SearchSpace((Choices("image_size", (16, 32)),)), "--image-size 32x32 is larger"),
         (
             {},
             SearchSpace((Range("depth", 2, 4), Choices("image_size", (8, 16)))),

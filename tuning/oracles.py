@@ -70,7 +70,7 @@ class Durable(oracle_module.Oracle):
 
     def workers(self) -> list[str]:
         """The workers that asked for trials and were not told to end."""
-        return sorted(tuple(self.tuner_ids))
+        return sorted(self.tuner_ids)
 
     @keras_tuner.synchronized
     def create_trial(self, tuner_id: str) -> trial_module.Trial:
