@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -105,6 +106,7 @@ def test_two_workers_run_every_trial_once_though_one_of_them_dies(striped, tmp_p
     assert "4 trials, 0 failed" in output
     logs = [directory.trial(name).stderr.read_text() for name in directory.trial_ids()]
     assert all("streaming tier" in log for log in logs)  # one copy of the images, in the page cache
+    assert json.loads(directory.best.read_text())["cache"] == "auto"  # alone it may hold its own
     oracle = json.loads(directory.oracle.read_text())["oracle"]
     assert sorted(oracle["end_order"]) == ["0", "1", "2", "3"] and not oracle["ongoing_trials"]
 
@@ -121,6 +123,29 @@ def _worker(tuner_id, workdir):
         if mine and "tuning.search" in arguments:
             return int(path.parent.name)
     raise AssertionError(f"no worker {tuner_id}")
+
+
+@pytest.mark.slow
+def test_chief_and_worker_find_one_another_by_keras_tuners_variables(striped, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    address = {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": str(port)}
+    running = command(striped, tmp_path / "s", "--max-trials", "1", "--epochs", "1")
+    chief, worker = (
+        subprocess.Popen(
+            running,
+            env={**os.environ, **address, "KERASTUNER_TUNER_ID": tuner_id},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for tuner_id in ("chief", "tuner0")
+    )
+    output, errors = chief.communicate(timeout=240)
+    assert chief.returncode == 0, errors
+    assert worker.wait(timeout=60) == 0, worker.stderr.read()
+    assert "1 trials, 0 failed" in output
+    assert (tmp_path / "s" / "best.json").is_file()
 
 
 @pytest.mark.parametrize(

@@ -84,14 +84,16 @@ def run_search(
     checks.check_search(config, space, manifest)
     if directory.path.is_file():
         raise UserError(f"--workdir {directory.path} is a file; expected a directory")
-    config = _shared_images(config, manifest)
+    asked, config = config, _shared_images(config, manifest)
     held = (
         f"{directory.path}: another search is running here; wait for it, or give another --workdir"
     )
     with search_directory.locked(directory.lock, wait=False, held=held):
         data = {"fingerprint": manifest.fingerprint}
         going_on = search_directory.prepare(directory, config, space, data)
-        session = _Session(config, space, shards, directory, role, stop, trial_command)
+        session = _Session(
+            config, space, shards, directory, role, stop, trial_command, cache=asked.cache
+        )
         if going_on:
             progress.say(f"going on with {session.oracle.finished_trials} finished trials")
         return session.run()
@@ -116,8 +118,11 @@ class _Session:
         role: str,
         stop: Callable[[], bool],
         command: Sequence[str],
+        *,
+        cache: str,
     ) -> None:
         self._config, self._space, self._shards = config, space, shards
+        self._cache = cache  # as asked for; that of the trials may be one that they can share
         self._directory, self._role = directory, role
         self._options: dict[str, Any] = {"command": command, "stop": stop}
         self._stop = stop
@@ -216,7 +221,7 @@ class _Session:
         """Everything that is made from the trials; made anew each time."""
         config, space, directory = self._config, self._space, self._directory
         if result.winner is not None:
-            files.write_json(directory.best, result.winner.spec.config)
+            files.write_json(directory.best, {**result.winner.spec.config, "cache": self._cache})
         leaderboard.write_csv(directory.leaderboard, result.trials, space.names)
         figures.draw(result.trials, space, config.objective, directory.figures)
         hparams_log.write(result.trials, space, config.objective, directory.tensorboard)

@@ -12,7 +12,6 @@ import statistics
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from engine import command_line, progress
 from engine.run_directory import RunDirectory
@@ -171,11 +170,11 @@ def _is_orphan(parent: int) -> bool:
 
 
 def _fail(trial: TrialDirectory, failure: str, reason: str, started: float) -> int:
-    line: Any = reason.strip().splitlines()
+    lines = reason.strip().splitlines()
     outcome = Outcome(
         status=FAILED,
         failure=failure,
-        reason=line[0] if line else failure,
+        reason=lines[0] if lines else failure,
         seconds=time.monotonic() - started,
     )
     outcome.write(trial.outcome)
