@@ -1,6 +1,6 @@
 """A trial that trains nothing and ends at once: `python stub_trial.py MODE SHARDS TRIAL`.
 
-Its objective rises over the epochs to a number that follows from the values alone. MODE says what else
+Its objective rises over the epochs to a number that follows from the values, less 0.01 for each seed. MODE says what else
 happens, to a trial whose number is odd: `crash`, `abort`, `oom`, `diverge`; to every trial: `wrong`
 (a configuration error), `all-crash`; `plain` is nothing. It prunes itself as a real trial does.
 """
@@ -29,7 +29,8 @@ def train(spec):
     """The epochs of a trial, and whether it was pruned."""
     history = []
     for epoch in range(1, spec.last_epoch + 1):
-        value = quality(spec.values) * (1 - 0.5**epoch)
+        reached = quality(spec.values) - 0.01 * spec.config["seed"]
+        value = reached * (1 - 0.5**epoch)
         history.append(1 - value if spec.objective.endswith("loss") else value)
         pruned = pruning.is_behind(history, spec.bars, objective=spec.objective)
         if pruned and epoch < spec.last_epoch:

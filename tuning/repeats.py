@@ -69,11 +69,17 @@ class Trainer:
             self._shares.put(share)
         self._command, self._stop = command, stop
 
-    def train(self, where: TrialDirectory, config: TrainConfig, name: str) -> Outcome:
+    def train(
+        self,
+        where: TrialDirectory,
+        config: TrainConfig,
+        name: str,
+        values: dict[str, Any] | None = None,
+    ) -> Outcome:
         """One whole training; nothing if it was done before."""
         spec = TrialSpec(
             trial_id=name,
-            values={},
+            values=values or {},
             config=config.to_json(),
             objective=self._objective,
             last_epoch=config.epochs,
@@ -104,7 +110,7 @@ class Trainer:
             return self._directory.trial(trial.trial_id), trial.outcome
         where = TrialDirectory(self._directory.seeds / f"{trial.trial_id}-seed{seed}")
         name = f"trial {trial.trial_id} under seed {seed}"
-        return where, self.train(where, dataclasses.replace(config, seed=seed), name)
+        return where, self.train(where, dataclasses.replace(config, seed=seed), name, trial.values)
 
     def repeat(self, trials: Sequence[Trial], seeds: Sequence[int]) -> list[Repeats]:
         """Each trial under each seed, as many at a time as there are shares."""
