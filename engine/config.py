@@ -124,7 +124,7 @@ def add_flags(parser: argparse.ArgumentParser, config_class: type[Config]) -> No
         options: dict[str, Any] = {
             "dest": field.name,
             "default": argparse.SUPPRESS,
-            "help": f"{rules['help']} (default: {_shown(field.default)})".replace("%", "%%"),
+            "help": f"{rules['help']} (default: {shown(field.default)})".replace("%", "%%"),
         }
         kind = _plain_type(hints[field.name])
         if kind is bool:
@@ -240,7 +240,8 @@ def check_service_address(text: str) -> str:
     return text
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value as a user would type it: `none`, `on`, `192x256`."""
     if value is None:
         return "none"
     if isinstance(value, bool):
@@ -266,7 +267,7 @@ def _coerced(field: dataclasses.Field, hint: Any, value: Any) -> Any:
     flag = flag_name(field.name)
     if rules["parse"] is not None:
         try:
-            value = rules["parse"](_shown(value))
+            value = rules["parse"](shown(value))
         except ValueError as error:
             raise UserError(f"{flag}: got {value!r}: {error}") from error
     value = _as_type(flag, _plain_type(hint), value)

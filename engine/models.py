@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
@@ -37,6 +38,7 @@ def build_model(
     normalization: str = "weight",
     synchronized: bool = False,
     head: str = "auto",
+    resized_to: tuple[int, int] | None = None,
 ) -> keras.Model:
     """Builds a network by name under the current dtype policy.
 
@@ -44,16 +46,22 @@ def build_model(
         name: `cnn` or `tutorial` (which takes none of depth, width, blocks, dropout, normalization).
         synchronized: batch normalization over all replicas' images rather than each one's own.
         head: `sigmoid` (two classes), `softmax`, or `auto`.
+        resized_to: (height, width) that images are averaged down to inside the network; None leaves
+            them as they are.
 
     Returns:
         uint8[B, H, W, C] -> float32[B, 1] (sigmoid: probability of class 1) or float32[B, K].
 
     Raises:
-        ValueError: a sigmoid head for more than two classes, or images too small for the depth.
+        ValueError: a sigmoid head for more than two classes, images too small for the depth, or a
+            size to average down to that is larger than the images.
     """
     head = choose_head(head, num_classes)
     inputs = keras.Input((*image_size, channels), dtype="uint8", name="image")
     pixels = Pixels(name="pixels")(inputs)
+    if resized_to is not None and tuple(resized_to) != tuple(image_size):
+        check_resizable(image_size, resized_to)
+        pixels = AreaResize(*resized_to, name="resize")(pixels)
     if name == "tutorial":
         features = _tutorial(pixels)
     elif name == "cnn":
@@ -94,6 +102,24 @@ def training_model(model: keras.Model) -> keras.Model:
     return keras.Model(model.get_layer("pixels").output, model.get_layer("logits").output)
 
 
+def check_resizable(image_size: tuple[int, int], resized_to: tuple[int, int]) -> None:
+    """Raises `ValueError` unless images of `image_size` can be averaged down to `resized_to`."""
+    if resized_to[0] > image_size[0] or resized_to[1] > image_size[1]:
+        raise ValueError(
+            f"--image-size {resized_to[0]}x{resized_to[1]} is larger than the images, "
+            f"{image_size[0]}x{image_size[1]}; the network averages them down, never up"
+        )
+
+
+def largest_depth(image_size: tuple[int, int]) -> int:
+    """The most stages of the cnn that images of this size, in pixels, can be halved by."""
+    return (min(image_size) // _averaging_factor(image_size)).bit_length() - 1
+
+
+def _averaging_factor(image_size: tuple[int, int]) -> int:
+    return max(1, round(min(image_size) / _WORKING_SIZE))
+
+
 def _tutorial(pixels: Any) -> Any:
     """Conv32-pool-Conv64-pool-Flatten-Dense128-Dropout0.5 on intensities in [0, 1].
 
@@ -126,14 +152,13 @@ def _cnn(
     Every stage after the stem is a pooling, a convolution, and `blocks` residual blocks of two
     convolutions.
     """
-    height, _, _ = pixels.shape[1:]
-    factor = max(1, round(min(pixels.shape[1:3]) / _WORKING_SIZE))
-    if min(pixels.shape[1:3]) // factor < 2**depth:
+    size = pixels.shape[1:3]
+    if depth > largest_depth(size):
         raise ValueError(
-            f"--depth {depth} halves images {depth} times, too often for {height} pixels; "
+            f"--depth {depth} halves images {depth} times, too often for {min(size)} pixels; "
             f"give a smaller depth or build larger images"
         )
-    x = Standardize(factor, name="standardize")(pixels)
+    x = Standardize(_averaging_factor(size), name="standardize")(pixels)
     x = convolve(x, width, 5, strides=2, name="stem")
     x = layers.ReLU(name="stem_relu")(x)
     for stage in range(1, depth):
@@ -200,6 +225,44 @@ class Pixels(layers.Layer):
 
     def compute_output_spec(self, images: Any) -> Any:
         return keras.KerasTensor(images.shape, "float32")
+
+
+@keras.saving.register_keras_serializable(package="engine")
+class AreaResize(layers.Layer):
+    """Averages float32[B, H, W, C] down to float32[B, height, width, C], whatever the dtype policy.
+
+    Each new pixel is the mean of the area it covers, pixels cut by its border weighed by their part
+    inside (OpenCV's INTER_AREA): antialiased by construction, and two small matrix products, which
+    XLA compiles too.
+
+    Args:
+        height, width: the new size, at most the old one.
+    """
+
+    def __init__(self, height: int, width: int, **options: Any) -> None:
+        options.pop("dtype", None)
+        super().__init__(dtype="float32", autocast=False, **options)
+        self.height, self.width = height, width
+
+    def call(self, pixels: Any) -> Any:
+        rows = _area_weights(pixels.shape[1], self.height)
+        columns = _area_weights(pixels.shape[2], self.width)
+        return ops.einsum("hH,wW,bHWc->bhwc", rows, columns, pixels)
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        return (input_shape[0], self.height, self.width, input_shape[3])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "height": self.height, "width": self.width}
+
+
+def _area_weights(old: int, new: int) -> np.ndarray:
+    """float32[new, old]: which part of each old pixel goes into each new one; rows sum to 1."""
+    scale = old / new
+    first = np.arange(new)[:, None] * scale
+    pixel = np.arange(old)[None, :]
+    overlap = np.minimum(pixel + 1, first + scale) - np.maximum(pixel, first)
+    return (np.clip(overlap, 0, None) / scale).astype(np.float32)
 
 
 _keys: contextvars.ContextVar[tf.Tensor | None] = contextvars.ContextVar("keys", default=None)

@@ -54,7 +54,7 @@ def history(
     epochs = columns.pop("epoch", np.arange(1, len(rows) + 1))
     wanted = (("loss", "Loss"), ("accuracy", "Accuracy"), ("auroc", "AUROC"))
     panels = [(k, t) for k, t in wanted if k in columns or f"val_{k}" in columns] or [wanted[0]]
-    figure = _figure(4.4 * len(panels), 3.7)
+    figure = new_figure(4.4 * len(panels), 3.7)
     for place, (key, title) in enumerate(panels):
         axes = _axes(figure, 1, len(panels), place + 1, title=title, xlabel="Epoch")
         for name, label, colour in (
@@ -71,8 +71,8 @@ def history(
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         if key == "loss":
             axes.set_ylim(bottom=0)
-        _legend(axes)
-    _save(figure, path)
+        legend(axes)
+    save(figure, path)
 
 
 def roc(
@@ -91,7 +91,7 @@ def roc(
         area, interval: the AUROC and its 95 % interval, told in the legend.
         operating_point: (false positive rate, true positive rate) at the stored threshold.
     """
-    figure = _figure(5.4, 5.2)
+    figure = new_figure(5.4, 5.2)
     axes = _axes(
         figure,
         title=title,
@@ -102,8 +102,8 @@ def roc(
     _draw_curves(axes, curves, _with_interval("AUROC", area, interval), step=None)
     _draw_operating_point(axes, operating_point, "sensitivity {1:.3f}, specificity {2:.3f}")
     _square_unit_axes(axes)
-    _legend(axes, location="lower right")
-    _save(figure, path)
+    legend(axes, location="lower right")
+    save(figure, path)
 
 
 def precision_recall(
@@ -124,7 +124,7 @@ def precision_recall(
         operating_point: (recall, precision) at the stored threshold.
         prevalence: the positive fraction, which is what chance would give.
     """
-    figure = _figure(5.4, 5.2)
+    figure = new_figure(5.4, 5.2)
     axes = _axes(figure, title=title, xlabel="Recall (sensitivity)", ylabel="Precision")
     if prevalence is not None:
         label = f"chance ({prevalence:.3f})"
@@ -132,8 +132,8 @@ def precision_recall(
     _draw_curves(axes, curves, _with_interval("average precision", area, interval), step="pre")
     _draw_operating_point(axes, operating_point, "recall {0:.3f}, precision {1:.3f}")
     _square_unit_axes(axes)
-    _legend(axes, location="lower left")
-    _save(figure, path)
+    legend(axes, location="lower left")
+    save(figure, path)
 
 
 def confusion_matrix(
@@ -147,7 +147,7 @@ def confusion_matrix(
     count = len(class_names)
     fractions = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     side = float(np.clip(0.62 * count + 2.6, 4.6, 14))
-    figure = _figure(side + 0.8, side)
+    figure = new_figure(side + 0.8, side)
     axes = _axes(figure, title=title, xlabel="Predicted class", ylabel="True class")
     axes.grid(False)
     shown = axes.imshow(fractions, cmap=BLUES, vmin=0, vmax=1)
@@ -165,7 +165,7 @@ def confusion_matrix(
     axes.tick_params(which="both", length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def calibration(
@@ -186,9 +186,9 @@ def calibration(
         error: the expected calibration error, told in the legend.
         subject: what the probability is of, told under the axis.
     """
-    figure = _figure(5.4, 6.2)
+    figure = new_figure(5.4, 6.2)
     rows = figure.add_gridspec(2, 1, height_ratios=[3.4, 1])
-    axes = _styled(figure.add_subplot(rows[0]), title=title, ylabel="Observed fraction")
+    axes = styled(figure.add_subplot(rows[0]), title=title, ylabel="Observed fraction")
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=":", label="perfectly calibrated")
     filled = counts > 0
     # Binomial standard errors, so that a far-off bin of five images does not alarm.
@@ -211,15 +211,15 @@ def calibration(
     )
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
-    _legend(axes, location="upper left")
-    below = _styled(
+    legend(axes, location="upper left")
+    below = styled(
         figure.add_subplot(rows[1]), xlabel=f"Predicted probability of {subject}", ylabel="Images"
     )
     below.bar(edges[:-1], counts, width=np.diff(edges), align="edge", color=SKY, edgecolor="white")
     below.set_xlim(0, 1)
     below.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
     figure.align_ylabels()
-    _save(figure, path)
+    save(figure, path)
 
 
 def image_grid(
@@ -243,7 +243,9 @@ def image_grid(
     columns = max(1, min(columns, count))
     rows = -(-count // columns)
     head = (0.24 if titles is not None else 0.06) + 0.02
-    figure = _figure(cell * columns, rows * (cell * height / width + head) + (0.45 if title else 0))
+    figure = new_figure(
+        cell * columns, rows * (cell * height / width + head) + (0.45 if title else 0)
+    )
     for place, image in enumerate(images):
         axes = figure.add_subplot(rows, columns, place + 1)
         grey = image.shape[-1] == 1
@@ -255,13 +257,13 @@ def image_grid(
             axes.set_title(_shortened(titles[place], int(14 * cell)), fontsize=8, color=INK, pad=3)
     if title:
         figure.suptitle(title, fontsize=11, color=INK, fontweight="bold")
-    _save(figure, path)
+    save(figure, path)
 
 
 # --- the common look ----------------------------------------------------------------------------
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
     """An empty figure of so many inches, drawn by Agg and laid out without overlaps."""
     figure = Figure(
         figsize=(width, height),
@@ -274,10 +276,11 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _axes(figure: Figure, *position: int, **texts: str) -> Axes:
-    return _styled(figure.add_subplot(*position), **texts)
+    return styled(figure.add_subplot(*position), **texts)
 
 
-def _styled(axes: Axes, *, title: str = "", xlabel: str = "", ylabel: str = "") -> Axes:
+def styled(axes: Axes, *, title: str = "", xlabel: str = "", ylabel: str = "") -> Axes:
+    """The axes with titles, a light grid, and no frame above and to the right."""
     axes.set_title(title, fontsize=11, color=INK, loc="left", fontweight="bold", pad=8)
     axes.set_xlabel(xlabel, fontsize=9.5, color=INK)
     axes.set_ylabel(ylabel, fontsize=9.5, color=INK)
@@ -290,7 +293,8 @@ def _styled(axes: Axes, *, title: str = "", xlabel: str = "", ylabel: str = "") 
     return axes
 
 
-def _legend(axes: Axes, location: str = "best") -> None:
+def legend(axes: Axes, location: str = "best") -> None:
+    """A legend, if anything drawn has a label."""
     if axes.get_legend_handles_labels()[1]:
         axes.legend(
             loc=location,
@@ -302,7 +306,8 @@ def _legend(axes: Axes, location: str = "best") -> None:
         )
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Writes a PNG, whole or not at all."""
     with files.written_aside(Path(path)) as aside:
         # The version of matplotlib is left out, so that equal arrays give equal bytes.
         figure.savefig(aside, format="png", metadata={"Software": None})

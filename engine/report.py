@@ -47,7 +47,7 @@ def render(run: RunDirectory) -> str:
     """The report as Markdown, its figures linked relative to the run directory."""
     environment = _read(run.environment)
     parts = [
-        f"# Report: {_text(run.path.resolve().name)}",
+        f"# Report: {markdown_text(run.path.resolve().name)}",
         "> **Not for diagnosis.** This is a measurement of a research model on one data set. It says "
         "nothing of patients, devices or hospitals that the data set does not hold.",
         *_results(run),
@@ -78,7 +78,7 @@ def _evaluated_splits(run: RunDirectory) -> list[str]:
 
 
 def _split_results(run: RunDirectory, split: str, metrics: Json) -> list[str]:
-    classes = [_text(name) for name in metrics.get("class_names", [])]
+    classes = [markdown_text(name) for name in metrics.get("class_names", [])]
     patients = metrics.get("num_patients")
     counted = f"{metrics.get('num_examples', 0):,} images"
     if patients:
@@ -87,10 +87,10 @@ def _split_results(run: RunDirectory, split: str, metrics: Json) -> list[str]:
     if isinstance(metrics.get("loss_interval"), Mapping):
         estimates.append(("Loss (cross-entropy)", metrics["loss_interval"]))
     return [
-        f"### {_text(split).capitalize()} split: {counted}",
+        f"### {markdown_text(split).capitalize()} split: {counted}",
         _warnings(metrics.get("warnings")),
         _decision(run, metrics, classes),
-        _table(
+        markdown_table(
             ("metric", "value", "95 % interval"),
             [(title, _number(e.get("value")), _interval(e)) for title, e in estimates],
         ),
@@ -134,21 +134,25 @@ def _shifts(run: RunDirectory, split: str) -> str:
     if not shifted:
         return ""
     heads = list(next(iter(shifted.values())))
-    rows = [(_text(name), *(_number(row[head]) for head in heads)) for name, row in shifted.items()]
-    return "The same images, changed as another scanner or another export might have:\n\n" + _table(
-        ("images", *heads), rows
+    rows = [
+        (markdown_text(name), *(_number(row[head]) for head in heads))
+        for name, row in shifted.items()
+    ]
+    return (
+        "The same images, changed as another scanner or another export might have:\n\n"
+        + markdown_table(("images", *heads), rows)
     )
 
 
 def _class_table(metrics: Json) -> str:
     rows = [
         (
-            _text(name),
+            markdown_text(name),
             *(_number(_mapping(row.get(metric)).get("value")) for metric in _CLASS_METRICS),
         )
         for name, row in _mapping(metrics.get("per_class")).items()
     ]
-    return _table(("class", *(_METRICS[m] for m in _CLASS_METRICS)), rows) if rows else ""
+    return markdown_table(("class", *(_METRICS[m] for m in _CLASS_METRICS)), rows) if rows else ""
 
 
 def _confusion(metrics: Json, classes: Sequence[str]) -> str:
@@ -158,7 +162,7 @@ def _confusion(metrics: Json, classes: Sequence[str]) -> str:
     rows = [
         (f"**{name}**", *(f"{n:,}" for n in row)) for name, row in zip(classes, matrix, strict=True)
     ]
-    return _table(("true class", *(f"predicted {name}" for name in classes)), rows)
+    return markdown_table(("true class", *(f"predicted {name}" for name in classes)), rows)
 
 
 def _calibration(metrics: Json) -> str:
@@ -187,7 +191,7 @@ def _data(data: Json) -> list[str]:
         return []
     size = "x".join(str(side) for side in data.get("image_size", ()))
     facts = [
-        ("Classes", ", ".join(_text(name) for name in data.get("class_names", ()))),
+        ("Classes", ", ".join(markdown_text(name) for name in data.get("class_names", ()))),
         ("Images", f"{size} pixels, {data.get('channels', '?')} channel(s)" if size else ""),
         ("Shards", f"`{data['shards']}`" if data.get("shards") else ""),
         ("Fingerprint", f"`{data['fingerprint']}`" if data.get("fingerprint") else ""),
@@ -204,7 +208,7 @@ def _class_counts(data: Json) -> str:
         counts = _mapping(_mapping(info).get("class_counts"))
         total = _mapping(info).get("num_examples", sum(counts.values()))
         rows.append((split, *(f"{counts.get(name, 0):,}" for name in names), f"{total:,}"))
-    return _table(("split", *map(_text, names), "all"), rows) if rows else ""
+    return markdown_table(("split", *map(markdown_text, names), "all"), rows) if rows else ""
 
 
 # --- what and how fast --------------------------------------------------------------------------
@@ -218,13 +222,16 @@ def _training(run: RunDirectory, environment: Json) -> list[str]:
         ("Network", _network(settings, training)),
         ("Speed", _speed(training)),
         ("Best epoch", _best(training)),
-        ("Ran on", _text(runtime.get("summary", ""))),
-        ("Versions", ", ".join(f"{_text(k)} {_text(v)}" for k, v in packages.items())),
+        ("Ran on", markdown_text(runtime.get("summary", ""))),
+        (
+            "Versions",
+            ", ".join(f"{markdown_text(k)} {markdown_text(v)}" for k, v in packages.items()),
+        ),
         ("Source", f"`{environment['git_commit']}`" if environment.get("git_commit") else ""),
     ]
     history = _image("History", run.history_figure, run) if run.history_figure.is_file() else ""
     listed = [(f"`{name}`", f"`{_shown(value)}`") for name, value in settings.items()]
-    table = _table(("setting", "value"), listed) if listed else ""
+    table = markdown_table(("setting", "value"), listed) if listed else ""
     folded = f"<details><summary>All settings</summary>\n\n{table}\n\n</details>" if table else ""
     parts = [part for part in (_facts(facts), history, folded) if part]
     return ["## How it was trained", *parts] if parts else []
@@ -233,7 +240,7 @@ def _training(run: RunDirectory, environment: Json) -> list[str]:
 def _network(settings: Json, training: Json) -> str:
     parameters = training.get("parameters")
     size = f", {parameters:,} parameters" if isinstance(parameters, int) else ""
-    return f"{_text(settings['model'])}{size}" if settings.get("model") else ""
+    return f"{markdown_text(settings['model'])}{size}" if settings.get("model") else ""
 
 
 def _speed(training: Json) -> str:
@@ -250,13 +257,13 @@ def _best(training: Json) -> str:
     if training.get("best_epoch") is None:
         return ""
     value = training.get("best_value")
-    reached = f", {_text(training.get('monitor', 'monitored metric'))} {_number(value)}"
+    reached = f", {markdown_text(training.get('monitor', 'monitored metric'))} {_number(value)}"
     return f"{training['best_epoch']}{reached if value is not None else ''}"
 
 
 def _warnings(lines: Any) -> str:
     listed = lines if isinstance(lines, (list, tuple)) else ()
-    return "\n".join(f"- **Warning:** {_text(line)}." for line in listed)
+    return "\n".join(f"- **Warning:** {markdown_text(line)}." for line in listed)
 
 
 # --- Markdown -----------------------------------------------------------------------------------
@@ -266,7 +273,7 @@ def _facts(facts: Iterable[tuple[str, str]]) -> str:
     return "\n".join(f"- {name}: {value}" for name, value in facts if value)
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table: the first column to the left, the others to the right."""
     lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -280,7 +287,7 @@ def _link(path: Path, run: RunDirectory) -> str:
     return Path(os.path.relpath(path, run.path)).as_posix().replace(" ", "%20")
 
 
-def _text(value: Any) -> str:
+def markdown_text(value: Any) -> str:
     """Text in which nothing is taken for Markdown's table bars, emphasis or HTML."""
     text = " ".join(str(value).split())
     for character in "\\|*_<>`[]":
@@ -298,7 +305,7 @@ def _number(value: Any) -> str:
 
 def _interval(estimate: Json) -> str:
     if estimate.get("low") is None or estimate.get("high") is None:
-        return _text(estimate.get("reason") or "")
+        return markdown_text(estimate.get("reason") or "")
     return f"{estimate['low']:.4f} to {estimate['high']:.4f}"
 
 

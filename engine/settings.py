@@ -113,6 +113,12 @@ class ModelSettings(Config):
     head: str = setting(
         "auto", choices=("auto", "sigmoid", "softmax"), help="auto: sigmoid for two classes"
     )
+    image_size: tuple[int, int] | None = setting(
+        None,
+        parse=parse_image_size,
+        metavar="N|HxW",
+        help="pixels that the network averages images down to first; none: the shards' size",
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -102,6 +102,7 @@ def train(
     overwrite: bool = False,
     diagnose: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
+    ends_early: Callable[[list[Row]], bool] = lambda rows: False,
     say: Callable[[str], None] = progress.say,
 ) -> TrainResult:
     """Trains a classifier on shards and leaves a run directory.
@@ -110,7 +111,11 @@ def train(
         resume: goes on from the newest checkpoint of `workdir` (from the start, if it has none).
         overwrite: removes an earlier run in `workdir` first.
         diagnose: when done, measures what limits the training, for `TrainResult.diagnosis`.
-        should_stop: asked after every step; when true, the state is saved and training ends.
+        should_stop: asked after every step; when true, the state is saved and training ends, to be
+            resumed.
+        ends_early: asked with the rows of all epochs so far, after each and on resuming; when true,
+            the run is finished there, as by `early_stopping`. Decide by the rows alone, and a resumed
+            run ends where the undisturbed one does.
         say: takes lines for the user.
 
     Raises:
@@ -149,7 +154,7 @@ def train(
         if checkpoint is not None:
             session.restore(checkpoint)
         try:
-            session.train(should_stop)
+            session.train(should_stop, ends_early)
         except tfrecords.DamagedShardError as error:
             raise UserError(str(error)) from error
         except tf.errors.OpError as error:
@@ -252,13 +257,17 @@ class _Session:
         self._rewinds = checkpoint.state["rewinds"]
         optimization.set_rate_scale(self._optimizer, checkpoint.state["rate_scale"])
 
-    def train(self, should_stop: Callable[[], bool]) -> None:
+    def train(
+        self, should_stop: Callable[[], bool], ends_early: Callable[[list[Row]], bool]
+    ) -> None:
         """Runs epochs until they are done, progress has stopped, or a stop is asked for."""
         self._say(f"input: {self._tier.name} tier, {self._tier.reason}")
         if self._config.on_divergence == "rewind" and not self._global_step:
             self._save_checkpoint()
         batches = self._batches()
         while len(self._rows) < self._config.epochs and not self._out_of_patience():
+            if self._rows and ends_early(list(self._rows)):
+                break
             try:
                 self._train_epoch(batches, should_stop)
             except DivergenceError as error:
@@ -542,6 +551,7 @@ def build_model(config: TrainConfig, manifest: Manifest, *, synchronized: bool =
             normalization=config.normalization,
             synchronized=synchronized,
             head=config.head,
+            resized_to=config.image_size,
         )
     except ValueError as error:
         raise UserError(str(error)) from error

@@ -1,22 +1,24 @@
-"""Holds the layers that engine/__init__.py draws: who may import whom, and what `--help` imports."""
+"""Holds the layers that engine and tuning draw in their docstrings: who may import whom, and what `--help` imports."""
 
 import ast
 import graphlib
 import re
 import subprocess
 import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import engine
+import tuning
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("engine", "tuning", "benchmarks")
 ROWS = ("commands", "runs", "parts", "formats", "ground")
-# Commands outside `engine`; those inside are the first row of its table.
-OTHER_COMMANDS = ("tuning.search", "benchmarks.__main__")
+# Commands outside the packages with a table, where they are the first row.
+OTHER_COMMANDS = ("benchmarks.__main__",)
 HEAVY = (
     "tensorflow",
     "keras",
@@ -28,11 +30,11 @@ HEAVY = (
 )
 
 
-def read_table() -> dict[str, list[str]]:
-    """The table in the docstring of `engine`: row -> module names."""
+def read_table(package: types.ModuleType) -> dict[str, list[str]]:
+    """The table in the docstring of a package: row -> module names."""
     table: dict[str, list[str]] = {}
     row = None
-    for line in (engine.__doc__ or "").splitlines():
+    for line in (package.__doc__ or "").splitlines():
         match = re.match(r"    (\w+)?  +([a-z_ ]+)$", line)
         if match is None:
             row = None
@@ -43,9 +45,14 @@ def read_table() -> dict[str, list[str]]:
     return table
 
 
-TABLE = read_table()
-ROW_OF = {f"engine.{name}": row for row, names in TABLE.items() for name in names}
-COMMANDS = {f"engine.{name}" for name in TABLE["commands"]} | set(OTHER_COMMANDS)
+TABLES = {"engine": read_table(engine), "tuning": read_table(tuning)}
+ROW_OF = {
+    f"{package}.{name}": row
+    for package, table in TABLES.items()
+    for row, names in table.items()
+    for name in names
+}
+COMMANDS = {name for name, row in ROW_OF.items() if row == "commands"} | set(OTHER_COMMANDS)
 
 
 def module_names() -> dict[str, Path]:
@@ -103,26 +110,28 @@ def _is_import_call(node: ast.AST) -> bool:
 GRAPH = {module: imports_of(path, module) for module, path in MODULES.items()}
 
 
-def test_the_table_has_the_five_rows_in_order() -> None:
-    assert tuple(TABLE) == ROWS
-    assert TABLE["ground"] and "config" in TABLE["ground"]
+@pytest.mark.parametrize("package", TABLES)
+def test_the_table_has_the_five_rows_in_order(package: str) -> None:
+    assert tuple(TABLES[package]) == ROWS
+    assert "settings" in TABLES[package]["ground"]
 
 
-def test_every_module_of_engine_has_one_row() -> None:
-    listed = [name for names in TABLE.values() for name in names]
+@pytest.mark.parametrize("package", TABLES)
+def test_every_module_has_one_row(package: str) -> None:
+    listed = [name for names in TABLES[package].values() for name in names]
     twice = sorted({name for name in listed if listed.count(name) > 1})
-    assert not twice, f"{twice} stand in two rows of the table in engine/__init__.py"
-    missing = [m for m in MODULES if m.startswith("engine.") and m not in ROW_OF]
+    assert not twice, f"{twice} stand in two rows of the table in {package}/__init__.py"
+    missing = [m for m in MODULES if m.startswith(f"{package}.") and m not in ROW_OF]
     assert not missing, (
-        f"{missing} stand in no row; add each to the row of the table in engine/__init__.py that it "
+        f"{missing} stand in no row; add each to the row of the table in {package}/__init__.py that it "
         "belongs to (commands, runs, parts, formats or ground)"
     )
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if m.startswith("engine.")])
+@pytest.mark.parametrize("module", [m for m in MODULES if m.startswith(("engine.", "tuning."))])
 def test_a_module_imports_only_from_its_row_and_below(module: str) -> None:
     if module not in ROW_OF:
-        pytest.skip("named by test_every_module_of_engine_has_one_row")
+        pytest.skip("named by test_every_module_has_one_row")
     level = ROWS.index(ROW_OF[module])
     upwards = [
         other for other in GRAPH[module] if other in ROW_OF and ROWS.index(ROW_OF[other]) < level

@@ -121,3 +121,46 @@ def test_keyed_dropout_works_without_keys_and_not_at_inference():
     one, two = (layer(features, training=True).numpy() for _ in range(2))
     assert abs((one == 0).mean() - 0.25) < 0.02
     assert (one != two).mean() > 0.3
+
+
+@pytest.mark.parametrize("name", ["cnn", "tutorial"])
+def test_a_resizing_network_takes_the_shards_size_and_works_on_the_smaller(name, tmp_path):
+    model = build(name, resized_to=(24, 20))
+    assert model.input_shape == (None, *SIZE, 1)
+    assert model.get_layer("resize").output.shape[1:3] == (24, 20)
+    assert models.training_model(model).input_shape == (None, *SIZE, 1)
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(model(images()), again(images()))
+
+
+@pytest.mark.parametrize("size", [(24, 20), (48, 40), (31, 17)])
+def test_averaging_down_keeps_the_mean_and_is_a_pooling_at_whole_factors(size):
+    pixels = images().astype(np.float32)
+    small = models.AreaResize(*size)(pixels).numpy()
+    assert small.shape == (3, *size, 1)
+    np.testing.assert_allclose(small.mean((1, 2)), pixels.mean((1, 2)), rtol=1e-4)
+    if size == (24, 20):
+        pooled = pixels.reshape(3, 24, 2, 20, 2, 1).mean((2, 4))
+        np.testing.assert_allclose(small, pooled, rtol=1e-4)
+
+
+def test_averaging_down_has_no_aliases():
+    stripes = np.zeros((1, *SIZE, 1), np.float32)
+    stripes[:, ::2] = 255
+    small = models.AreaResize(12, 10)(stripes).numpy()
+    np.testing.assert_allclose(small, 127.5, rtol=1e-5)
+
+
+def test_images_are_not_made_larger():
+    with pytest.raises(ValueError, match=r"--image-size 64x40 .* 48x40"):
+        build(resized_to=(64, 40))
+
+
+def test_the_largest_depth_is_the_one_that_builds():
+    for size in (16, 40, 64, 224):
+        depth = models.largest_depth((size, size))
+        options = {"image_size": (size, size), "channels": 1, "num_classes": 2, "width": 4}
+        models.build_model("cnn", depth=depth, blocks=0, **options)
+        with pytest.raises(ValueError, match="--depth"):
+            models.build_model("cnn", depth=depth + 1, blocks=0, **options)

@@ -326,6 +326,37 @@ def test_early_stopping_ends_a_run_without_progress(striped, tmp_path, monkeypat
     assert result.best_epoch == 1
 
 
+def test_a_caller_ends_a_run_early_and_it_is_finished(striped, tmp_path):
+    seen = []
+
+    def after_three(rows):
+        seen.append(len(rows))
+        return len(rows) >= 3
+
+    result = train(striped, tmp_path / "run", with_(epochs=8), ends_early=after_three)
+    assert len(result.history) == 3 and not result.stopped
+    assert seen == [1, 2, 3]
+    assert result.threshold is not None
+    assert RunDirectory(tmp_path / "run").training_summary.is_file()
+
+
+def test_a_resumed_run_ends_early_where_the_undisturbed_one_does(striped, tmp_path):
+    train(striped, tmp_path / "run", with_(epochs=8), should_stop=stop_after(3 * STEPS + 1))
+    ends = {"ends_early": lambda rows: len(rows) >= 3}
+    result = train(striped, tmp_path / "run", with_(epochs=8), resume=True, **ends)
+    assert len(result.history) == 3 and not result.stopped
+
+
+def test_a_run_at_a_smaller_image_size_trains_and_its_model_takes_the_shards_size(
+    striped, tmp_path
+):
+    train(striped, tmp_path / "run", with_(epochs=1, image_size=[8, 8]))
+    model = keras.saving.load_model(RunDirectory(tmp_path / "run").model)
+    assert model.input_shape == (None, 16, 16, 1)
+    with pytest.raises(UserError, match="--image-size 32x32 is larger"):
+        train(striped, tmp_path / "large", with_(image_size=[32, 32]))
+
+
 def test_a_plateau_reduces_a_constant_rate(striped, tmp_path, monkeypatch):
     monkeypatch.setattr(evaluation, "mean_auroc", lambda labels, probabilities: 0.5)
     config = with_(epochs=3, schedule="constant", plateau_patience=1, plateau_factor=0.5)

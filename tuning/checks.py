@@ -1,0 +1,90 @@
+"""What would make every trial fail, or some for certain, found before the first one starts."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from engine import evaluation, input_pipeline, models
+from engine.config import UserError, flag_name
+from engine.tfrecords import Manifest
+from tuning.search_space import Choices, Range, SearchSpace
+from tuning.settings import SearchConfig
+
+_OF_THE_CNN = ("depth", "width", "blocks", "dropout", "normalization")
+
+
+def fit_default_depth(space: SearchSpace, config: SearchConfig, manifest: Manifest) -> SearchSpace:
+    """The default space with no more depth than the smallest images allow."""
+    depth = next((p for p in space.parameters if p.name == "depth"), None)
+    if not isinstance(depth, Range):
+        return space
+    largest = min(models.largest_depth(size) for size in _image_sizes(space, config, manifest))
+    if largest >= depth.high:
+        return space
+    if largest <= depth.low:
+        return space.without(["depth"])
+    return space.with_parameters([Range("depth", depth.low, largest)])
+
+
+def check_search(config: SearchConfig, space: SearchSpace, manifest: Manifest) -> None:
+    """Raises `UserError`, a line for the user, unless every trial of the search can start."""
+    if not space.parameters:
+        raise UserError(
+            "nothing is searched; give a range as --depth 2:5 or choices as --augment A,B"
+        )
+    _check_has_effect(config, space)
+    evaluation.parse_threshold_rule(config.threshold)
+    validation = input_pipeline.split_info(manifest, "validation")
+    if sum(1 for count in validation.class_counts.values() if count) < 2:
+        raise UserError(
+            "the validation split has one class only; trials are compared on it, so build shards with "
+            "--validation-fraction 0.1"
+        )
+    if config.compare_default:
+        input_pipeline.split_info(manifest, "test")
+    largest_batch = max(_settings(space, config, "global_batch_size"))
+    input_pipeline.steps_per_epoch(manifest, "train", largest_batch)
+    _check_networks(config, space, manifest)
+
+
+def _check_has_effect(config: SearchConfig, space: SearchSpace) -> None:
+    idle = [name for name in _OF_THE_CNN if name in space.names] if config.model != "cnn" else []
+    if config.optimizer == "adam" and "optimizer" not in space.names:
+        idle += [name for name in ("weight_decay",) if name in space.names]
+    if idle:
+        why = f"--model {config.model}" if config.model != "cnn" else "--optimizer adam"
+        names = ", ".join(flag_name(name) for name in idle)
+        raise UserError(f"{names}: searched, but {why} makes no use of it; fix it to one value")
+
+
+def _check_networks(config: SearchConfig, space: SearchSpace, manifest: Manifest) -> None:
+    try:
+        models.choose_head(config.head, len(manifest.class_names))
+        for size in _image_sizes(space, config, manifest):
+            models.check_resizable(manifest.image_size, size)
+            depth = max(_settings(space, config, "depth"))
+            largest = models.largest_depth(size)
+            if config.model == "cnn" and depth > largest:
+                raise ValueError(
+                    f"--depth: {depth} stages are searched, but images of {size[0]}x{size[1]} pixels "
+                    f"allow {largest}; give --depth LOW:{largest}"
+                )
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def _image_sizes(
+    space: SearchSpace, config: SearchConfig, manifest: Manifest
+) -> Iterator[tuple[int, int]]:
+    for value in _settings(space, config, "image_size"):
+        size = config.train_config(image_size=value).image_size
+        yield size if size is not None else tuple(manifest.image_size)  # type: ignore[misc]
+
+
+def _settings(space: SearchSpace, config: SearchConfig, name: str) -> list[Any]:
+    """The values of a setting that trials may have; of a range its ends."""
+    if name not in space.names:
+        return [getattr(config, name)]
+    parameter = space[name]
+    if isinstance(parameter, Choices):
+        return list(parameter.values)
+    return [parameter.low, parameter.high]

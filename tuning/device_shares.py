@@ -1,0 +1,50 @@
+"""A host's cores and GPUs, divided among trials that run at the same time."""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """What one of several trials at a time may use.
+
+    Attributes:
+        cores: of the processor, by number.
+        environment: variables that keep TensorFlow to its part.
+    """
+
+    cores: tuple[int, ...]
+    environment: dict[str, str]
+
+
+def divide(count: int, *, cores: Sequence[int], gpus: Sequence[str]) -> list[Share]:
+    """One share for each of `count` trials.
+
+    Cores stand together, as they share caches; where there are fewer than trials, trials share them.
+    GPUs are dealt in turn; trials that share one take memory as they need it.
+
+    Args:
+        cores: those this process may use.
+        gpus: as CUDA_VISIBLE_DEVICES would name them; none keeps TensorFlow as it is.
+    """
+    shares = []
+    for place in range(count):
+        own = tuple(cores[place * len(cores) // count : (place + 1) * len(cores) // count])
+        own = own or (cores[place % len(cores)],)
+        environment = {"OMP_NUM_THREADS": str(len(own)), "TF_NUM_INTRAOP_THREADS": str(len(own))}
+        if gpus:
+            dealt = gpus[place::count] or [gpus[place % len(gpus)]]
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(dealt)
+            if count > len(gpus):
+                environment["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
+        shares.append(Share(own, environment))
+    return shares
+
+
+def divide_host(count: int, *, num_gpus: int) -> list[Share]:
+    """`divide` for this process's cores, and GPUs as many as TensorFlow found."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    named = [name.strip() for name in visible.split(",") if name.strip()]
+    gpus = (named or [str(number) for number in range(num_gpus)])[:num_gpus]
+    return divide(count, cores=sorted(os.sched_getaffinity(0)), gpus=gpus)

@@ -1,0 +1,147 @@
+"""`python -m tuning.search SHARDS --workdir SEARCH`: finds the settings to train with.
+
+Every trial is a training of engine.train in a process of its own. Ctrl-C and SIGTERM save; the same
+command goes on.
+"""
+
+import argparse
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine import command_line, progress
+from engine.config import UserError
+from tuning import arguments as arguments_module
+from tuning.search_directory import SearchDirectory
+from tuning.settings import SearchConfig
+
+if TYPE_CHECKING:
+    from tuning.held_out import HeldOut
+    from tuning.session import SearchResult
+
+PROGRAM = "python -m tuning.search"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's flags."""
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description=__doc__.partition("\n")[0],
+        epilog="Settings of the network, the optimization and the augmentation take one value, which "
+        "fixes them, LOW:HIGH (or LOW:HIGH:log) or A,B,C, which are searched.",
+    )
+    parser.add_argument(
+        "shards", type=Path, metavar="SHARDS", help="made by engine.build_tfrecords"
+    )
+    parser.add_argument(
+        "--workdir", type=Path, metavar="SEARCH", help="where the search's files go"
+    )
+    arguments_module.add_flags(parser)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    namespace = build_parser().parse_args(argv)
+    return command_line.run(PROGRAM, lambda: _run(namespace))
+
+
+def _run(namespace: argparse.Namespace) -> int:
+    asked = arguments_module.read(namespace)
+    if namespace.workdir is None:
+        raise UserError("--workdir SEARCH is missing; say where the search's files go")
+    with command_line.quiet_imports():
+        from engine import tfrecords
+        from tuning import checks, session, worker
+        from tuning.trial_process import Stopped
+
+    manifest = tfrecords.read_manifest(namespace.shards)
+    space = asked.space
+    if "depth" not in asked.asked:
+        space = checks.fit_default_depth(space, asked.config, manifest)
+    role = worker.role(os.environ)
+    # GPUs are the trials'; what is computed here is too little for one.
+    _hide_gpus()
+    with command_line.StopFlag() as stop:
+        try:
+            if role == worker.WORKER:
+                directory = SearchDirectory(namespace.workdir)
+                worker.run_worker(
+                    asked.config,
+                    space,
+                    namespace.shards.absolute(),
+                    directory,
+                    fingerprint=manifest.fingerprint,
+                    stop=stop,
+                )
+                return command_line.DONE
+            result = session.run_search(
+                asked.config, space, namespace.shards, namespace.workdir, role=role, stop=stop
+            )
+            stopped = result.stopped
+        except Stopped:
+            stopped = True
+    if stopped:
+        progress.say("stopped and saved; the same command goes on")
+        interrupted = stop.signal_number == signal.SIGINT
+        return command_line.INTERRUPTED if interrupted else command_line.TERMINATED
+    return _print_result(result, asked.config, namespace.workdir)
+
+
+def _hide_gpus() -> None:
+    """Keeps this process off the GPUs; trials find them as before."""
+    import tensorflow as tf
+
+    tf.config.set_visible_devices([], "GPU")
+
+
+def _print_result(result: "SearchResult", settings: SearchConfig, workdir: Path) -> int:
+    from tuning import leaderboard
+    from tuning.live_table import number, values_text
+    from tuning.report import pruning_text
+
+    for place, trial in enumerate(leaderboard.ranked(result.trials, settings.objective)[:5], 1):
+        print(
+            f"{place}. trial {trial.trial_id}  {settings.objective} {number(trial.best)}  "
+            f"{trial.status}  {values_text(trial.values)}"
+        )
+    outcomes = [trial.outcome for trial in result.trials if trial.outcome is not None]
+    failed = sum(outcome.failed for outcome in outcomes)
+    print(f"{len(outcomes)} trials, {failed} failed; {pruning_text(outcomes, settings)}")
+    for one in result.repeats:
+        spread = "" if one.spread is None else f" +- {one.spread:.4f}"
+        print(f"trial {one.trial_id} under {len(one.values)} seeds: {number(one.mean)}{spread}")
+    if result.held_out is not None:
+        _print_held_out(result.held_out)
+    print(f"report: {workdir / 'report.md'}")
+    if result.gave_up:
+        last = outcomes[-1]
+        progress.say(
+            f"{PROGRAM}: ended, as {settings.max_failures} trials in a row failed, the last one: "
+            f"{last.failure}: {last.reason}"
+        )
+        return command_line.FAILED
+    if result.winner is None:
+        progress.say(f"{PROGRAM}: no trial ended with a value; see {workdir / 'report.md'}")
+        return command_line.FAILED
+    best = workdir / "best.json"
+    print(
+        f"best: {best} (trial {result.winner.trial_id}); python -m engine.train SHARDS --config {best}"
+    )
+    return command_line.DONE
+
+
+def _print_held_out(found: "HeldOut") -> None:
+    for name, metrics in (("winner", found.winner), ("default", found.default or {})):
+        auroc = metrics.get("auroc")
+        if auroc and auroc["value"] is not None:
+            between = (
+                "" if auroc["low"] is None else f" ({auroc['low']:.4f} to {auroc['high']:.4f})"
+            )
+            print(f"test AUROC, {name}: {auroc['value']:.4f}{between}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,265 @@
+"""What is searched: parameters with ranges or choices, from the defaults, flags or a JSON file.
+
+A parameter is a setting of `engine.train`, and takes what that setting takes. As a flag's text:
+
+    --depth 3                     fixed, not searched
+    --depth 2:5                   any whole number from 2 to 5
+    --learning-rate 1e-4:1e-2     any number between, evenly on a log scale
+    --dropout 0.01:0.5:log        a scale other than the setting's usual one: log or linear
+    --augment none,light          one of these
+
+As JSON, which `--space FILE.json` reads:
+
+    {"depth": {"low": 2, "high": 5}, "learning_rate": {"low": 1e-4, "high": 1e-2, "scale": "log"},
+     "augment": {"choices": ["none", "light"]}}
+"""
+
+import dataclasses
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from engine import config as config_module
+from engine.config import UserError, did_you_mean, flag_name
+from engine.settings import (
+    AugmentationSettings,
+    ModelSettings,
+    OptimizationSettings,
+    TrainConfig,
+)
+
+SCALES = ("linear", "log")
+_LOG_BY_DEFAULT = ("learning_rate", "weight_decay")
+# Choosing these by a validation metric makes no sense, or makes trials incomparable.
+_NOT_SEARCHED = {"model", "head", "epochs", "monitor", "early_stopping", "seed"}
+_DIGITS = 6  # that values keep; KerasTuner's workers are told them in single precision
+
+Value = int | float | str | bool
+
+
+def searchable_settings() -> tuple[str, ...]:
+    """The settings of `engine.train` that a search may vary."""
+    groups = (ModelSettings, OptimizationSettings, AugmentationSettings)
+    names = [field.name for group in groups for field in dataclasses.fields(group)]
+    return tuple(n for n in [*names, "global_batch_size", "sampling"] if n not in _NOT_SEARCHED)
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """Numbers from `low` to `high`, both included, even on a `scale` (linear or log).
+
+    Raises:
+        UserError: the setting takes no such numbers, or there is nothing between them.
+    """
+
+    name: str
+    low: float
+    high: float
+    scale: str = "linear"
+
+    def __post_init__(self) -> None:
+        flag = flag_name(self.name)
+        if _kind(self.name) not in (int, float):
+            raise UserError(f"{flag}: a range is for numbers; give choices, as A,B,C")
+        for name in ("low", "high"):
+            object.__setattr__(self, name, _valid(self.name, getattr(self, name)))
+        if self.low >= self.high:
+            raise UserError(
+                f"{flag}: got {self.low}:{self.high}, expected LOW:HIGH with LOW below HIGH; one value "
+                "fixes the setting"
+            )
+        if self.scale not in SCALES:
+            raise UserError(f"{flag}: got the scale {self.scale!r}, expected linear or log")
+        if self.scale == "log" and self.low <= 0:
+            raise UserError(
+                f"{flag}: a log scale begins above 0, got {self.low}; raise it or give "
+                f"{self.low}:{self.high}:linear"
+            )
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether only whole numbers are meant."""
+        return _kind(self.name) is int
+
+    def setting(self, value: Any) -> Value:
+        """A value of KerasTuner's as the setting's own."""
+        if self.is_integer:
+            return int(value)
+        rounded = float(f"{float(value):.{_DIGITS}g}")
+        return min(max(rounded, self.low), self.high)
+
+    def declare(self, hp: Any) -> None:
+        """Adds the parameter to KerasTuner's `HyperParameters`."""
+        kind = hp.Int if self.is_integer else hp.Float
+        usual = _default(self.name)
+        inside = isinstance(usual, (int, float)) and self.low <= usual <= self.high
+        kind(
+            self.name,
+            self.low,
+            self.high,
+            sampling=self.scale,
+            default=usual if inside else self.low,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return {"low": self.low, "high": self.high, "scale": self.scale}
+
+
+@dataclasses.dataclass(frozen=True)
+class Choices:
+    """One of several values.
+
+    Raises:
+        UserError: the setting takes no such value, or there are not two different ones.
+    """
+
+    name: str
+    values: tuple[Value, ...]
+
+    def __post_init__(self) -> None:
+        values = [_valid(self.name, value) for value in self.values]
+        if len({type(value) for value in values}) > 1:  # as 64 and 96x64; KerasTuner wants one type
+            values = [str(value) for value in values]
+        object.__setattr__(self, "values", tuple(dict.fromkeys(values)))
+        if len(self.values) < 2:
+            raise UserError(
+                f"{flag_name(self.name)}: got one choice, {values}, expected two or more; one value "
+                "fixes the setting"
+            )
+
+    def setting(self, value: Any) -> Value:
+        """A value of KerasTuner's as the setting's own."""
+        if isinstance(self.values[0], float):
+            return min(self.values, key=lambda own: abs(own - value))
+        return next(own for own in self.values if own == value)
+
+    def declare(self, hp: Any) -> None:
+        """Adds the parameter to KerasTuner's `HyperParameters`."""
+        usual = _default(self.name)
+        hp.Choice(self.name, list(self.values), default=usual if usual in self.values else None)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"choices": list(self.values)}
+
+
+Parameter = Range | Choices
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchSpace:
+    """The parameters of a search, one a setting."""
+
+    parameters: tuple[Parameter, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The settings that are searched."""
+        return tuple(parameter.name for parameter in self.parameters)
+
+    def __getitem__(self, name: str) -> Parameter:
+        return next(parameter for parameter in self.parameters if parameter.name == name)
+
+    def with_parameters(self, changed: Iterable[Parameter]) -> "SearchSpace":
+        """This space with parameters replaced or added."""
+        merged = {parameter.name: parameter for parameter in (*self.parameters, *changed)}
+        return SearchSpace(tuple(merged.values()))
+
+    def without(self, names: Iterable[str]) -> "SearchSpace":
+        """This space with settings taken out, as they are fixed."""
+        left_out = set(names)
+        return SearchSpace(tuple(p for p in self.parameters if p.name not in left_out))
+
+    def declare(self, hp: Any) -> None:
+        """Adds every parameter to KerasTuner's `HyperParameters`."""
+        for parameter in self.parameters:
+            parameter.declare(hp)
+
+    def settings(self, values: Mapping[str, Any]) -> dict[str, Value]:
+        """What a trial of KerasTuner's asks for, by the settings of `engine.train`."""
+        return {p.name: p.setting(values[p.name]) for p in self.parameters}
+
+    def to_json(self) -> dict[str, Any]:
+        """The contents of a `--space` file."""
+        return {parameter.name: parameter.to_json() for parameter in self.parameters}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], *, source: str = "the space") -> "SearchSpace":
+        """The inverse of `to_json`.
+
+        Raises:
+            UserError: a name is no setting that can be searched, or its entry is no range or choices.
+        """
+        return cls(tuple(_from_json(name, entry, source) for name, entry in values.items()))
+
+
+def parse_parameter(name: str, text: str) -> Parameter | None:
+    """A flag's text as a parameter; None where it is one value, which fixes the setting.
+
+    Raises:
+        UserError: `text` is no range and no choices that the setting takes.
+    """
+    if ":" in text:
+        check_searchable(name, flag_name(name))
+        parts = text.split(":")
+        if len(parts) == 2:
+            parts.append("log" if name in _LOG_BY_DEFAULT else "linear")
+        if len(parts) != 3 or not all(parts):
+            raise UserError(f"{flag_name(name)}: got {text!r}, expected LOW:HIGH or LOW:HIGH:log")
+        return Range(name, parts[0], parts[1], parts[2])  # type: ignore[arg-type]
+    if "," in text:
+        check_searchable(name, flag_name(name))
+        return Choices(name, tuple(part.strip() for part in text.split(",")))
+    return None
+
+
+def check_searchable(name: str, source: str) -> None:
+    """Raises `UserError` unless a search may vary the setting."""
+    known = searchable_settings()
+    if name not in known:
+        raise UserError(f"{source}: {name!r} cannot be searched{did_you_mean(name, known)}")
+
+
+def _from_json(name: str, entry: Any, source: str) -> Parameter:
+    check_searchable(name, source)
+    keys = set(entry) if isinstance(entry, Mapping) else set()
+    if keys == {"choices"} and isinstance(entry["choices"], list):
+        return Choices(name, tuple(entry["choices"]))
+    if {"low", "high"} <= keys <= {"low", "high", "scale"}:
+        usual = "log" if name in _LOG_BY_DEFAULT else "linear"
+        return Range(name, entry["low"], entry["high"], entry.get("scale", usual))
+    raise UserError(
+        f'{source}: {name}: got {entry!r}, expected {{"low": X, "high": Y}} (and "scale": "log") or '
+        '{"choices": [...]}'
+    )
+
+
+def _kind(name: str) -> Any:
+    hint = typing.get_type_hints(TrainConfig)[name]
+    return next((k for k in (typing.get_args(hint) or (hint,)) if k is not type(None)), hint)
+
+
+def _default(name: str) -> Any:
+    return getattr(TrainConfig(), name)
+
+
+def _valid(name: str, value: Any) -> Any:
+    """`value` as the setting's type, checked by the setting's own rules.
+
+    Image sizes stay the numbers or texts that a user would type, which KerasTuner can choose from.
+    """
+    value = getattr(TrainConfig.from_json({name: value}), name)
+    if value is None:
+        raise UserError(f"{flag_name(name)}: none cannot be searched; give values")
+    if isinstance(value, tuple):
+        return value[0] if len(set(value)) == 1 else config_module.shown(value)
+    return value
+
+
+DEFAULT_SPACE = SearchSpace(
+    (
+        Range("depth", 2, 5),
+        Choices("width", (8, 16, 24, 32)),
+        Range("dropout", 0.0, 0.5),
+        Range("learning_rate", 3e-4, 1e-2, "log"),
+    )
+)

@@ -1,0 +1,243 @@
+"""A search, whole: `run_search(config, space, shards, workdir)` is what the command calls.
+
+Trials first; then, where that is asked for, the top ones under more seeds; then the choice; then, where
+that is asked for, the winner on the test split. Whatever ends it, the same call goes on from there.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from engine import files, progress, tfrecords
+from engine.config import UserError
+from engine.tfrecords import Manifest
+from tuning import (
+    checks,
+    device_shares,
+    figures,
+    held_out,
+    hparams_log,
+    leaderboard,
+    live_table,
+    oracles,
+    repeats,
+    report,
+    search_directory,
+    worker,
+)
+from tuning.held_out import HeldOut
+from tuning.leaderboard import Trial
+from tuning.oracles import Durable
+from tuning.repeats import Repeats
+from tuning.search_directory import SearchDirectory
+from tuning.search_space import SearchSpace
+from tuning.settings import SearchConfig
+from tuning.trial_process import TRIAL_COMMAND, Stopped
+from tuning.tuner import ProcessTuner, TrialRunner
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchResult:
+    """How a search ended.
+
+    Attributes:
+        trials: in the order of their numbers.
+        winner: the trial whose configuration `best.json` holds; None if all failed.
+        repeats: the top trials under more seeds, the best mean first.
+        held_out: the winner on the test split; None unless it was asked for.
+        stopped: whether it was told to stop; the same call goes on.
+        gave_up: whether it ended because too many trials in a row failed.
+    """
+
+    trials: list[Trial]
+    winner: Trial | None = None
+    repeats: tuple[Repeats, ...] = ()
+    held_out: HeldOut | None = None
+    stopped: bool = False
+    gave_up: bool = False
+
+
+def run_search(
+    config: SearchConfig,
+    space: SearchSpace,
+    shards: Path | str,
+    workdir: Path | str,
+    *,
+    role: str = worker.ALONE,
+    stop: Callable[[], bool] = lambda: False,
+    trial_command: Sequence[str] = TRIAL_COMMAND,
+) -> SearchResult:
+    """Searches, or goes on with the search in `workdir`, and leaves the best configuration there.
+
+    Args:
+        role: `chief` serves workers of other hosts, at the address that KerasTuner's variables give.
+        stop: asked all the time; when true, running trials save and the search ends.
+        trial_command: what runs a trial; the shards and the trial's directory are added. Workers
+            run their own.
+
+    Raises:
+        UserError: the shards or settings are wrong for every trial, or `workdir` holds another search.
+    """
+    shards, directory = Path(shards).absolute(), SearchDirectory(workdir)
+    manifest = tfrecords.read_manifest(shards)
+    checks.check_search(config, space, manifest)
+    if directory.path.is_file():
+        raise UserError(f"--workdir {directory.path} is a file; expected a directory")
+    asked, config = config, _shared_images(config, manifest)
+    held = (
+        f"{directory.path}: another search is running here; wait for it, or give another --workdir"
+    )
+    with search_directory.locked(directory.lock, wait=False, held=held):
+        data = {"fingerprint": manifest.fingerprint}
+        going_on = search_directory.prepare(directory, config, space, data)
+        session = _Session(
+            config, space, shards, directory, role, stop, trial_command, cache=asked.cache
+        )
+        if going_on:
+            progress.say(f"going on with {session.oracle.finished_trials} finished trials")
+        return session.run()
+
+
+def _shared_images(config: SearchConfig, manifest: Manifest) -> SearchConfig:
+    """Raw images are streamed where trials run side by side: the page cache is one copy for all."""
+    if config.num_workers > 1 and config.cache == "auto" and manifest.encoding == "raw":
+        return dataclasses.replace(config, cache="streaming")
+    return config
+
+
+class _Session:
+    """What one call of `run_search` does, step by step."""
+
+    def __init__(
+        self,
+        config: SearchConfig,
+        space: SearchSpace,
+        shards: Path,
+        directory: SearchDirectory,
+        role: str,
+        stop: Callable[[], bool],
+        command: Sequence[str],
+        *,
+        cache: str,
+    ) -> None:
+        self._config, self._space, self._shards = config, space, shards
+        self._cache = cache  # as asked for; that of the trials may be one that they can share
+        self._directory, self._role = directory, role
+        self._options: dict[str, Any] = {"command": command, "stop": stop}
+        self._stop = stop
+        self.oracle: Durable = oracles.make_oracle(config, space, directory)
+        self._read = leaderboard.Reader(directory)
+
+    def run(self) -> SearchResult:
+        """All of it, or as much as there is time for until it is stopped."""
+        result = SearchResult(self._read())
+        try:
+            self._run_trials()
+            trials = self._read()
+            best = leaderboard.best_trial(trials, self._config.objective)
+            gave_up = self.oracle.failures_in_a_row >= self._config.max_failures
+            result = SearchResult(trials, best, gave_up=gave_up)
+            if not gave_up and best is not None:
+                result = self._repeat(result)
+                self._write(result)  # the choice is made before the test split is looked at
+                result = self._look_at_test_split(result)
+        except Stopped:
+            trials = self._read()
+            best = leaderboard.best_trial(trials, self._config.objective)
+            result = SearchResult(trials, result.winner or best, result.repeats, stopped=True)
+        self._write(result)
+        return result
+
+    def _run_trials(self) -> None:
+        config = self._config
+        planned = oracles.planned_trials(config, self._space)
+        with live_table.LiveTable(self._read, config, planned=planned):
+            if self._role == worker.CHIEF:
+                from tuning import chief
+
+                chief.serve_hosts(self.oracle, self._directory, stop=self._stop)
+            elif config.num_workers > 1:
+                from tuning import chief
+
+                chief.serve_this_host(
+                    self.oracle,
+                    self._directory,
+                    self._shards,
+                    num_workers=config.num_workers,
+                    num_gpus=_num_gpus(),
+                    stop=self._stop,
+                )
+            else:
+                run = TrialRunner(
+                    config, self._space, self._shards, self._directory, **self._options
+                )
+                ProcessTuner(self.oracle, run, self._directory).search()
+
+    def _repeat(self, result: SearchResult) -> SearchResult:
+        """The top trials under more seeds, and the best of them by the mean."""
+        config = self._config
+        if config.seeds < 2:
+            return result
+        top = leaderboard.ranked(result.trials, config.objective)[: config.top]
+        seeds = range(config.seed, config.seed + config.seeds)
+        progress.say(f"training the top {len(top)} trials under {config.seeds} seeds")
+        found = self._trainer().repeat(top, seeds)
+        ranked = repeats.ranked(found, config.objective)
+        repeats.write(self._directory.repeats, ranked, seeds)
+        winner = next((t for t in top if ranked and t.trial_id == ranked[0].trial_id), None)
+        return dataclasses.replace(result, winner=winner or result.winner, repeats=tuple(ranked))
+
+    def _look_at_test_split(self, result: SearchResult) -> SearchResult:
+        config = self._config
+        if not config.compare_default or result.winner is None:
+            return result
+        trainer = self._trainer()
+        where, outcome = trainer.train_seed(result.winner, config.seed)
+        if outcome.failed:
+            progress.say(f"the winner is not measured: {outcome.failure}, {outcome.reason}")
+            return result
+        default = self._directory.default
+        ended = trainer.train(default, config.train_config(), "the default configuration")
+        compared = held_out.compare(
+            result.winner.trial_id,
+            where.run,
+            None if ended.failed else default.run,
+            self._shards,
+            self._directory.held_out,
+        )
+        return dataclasses.replace(result, held_out=compared)
+
+    def _trainer(self) -> repeats.Trainer:
+        count = self._config.num_workers
+        shares: list[Any] = [None]
+        if count > 1:
+            shares = device_shares.divide_host(count, num_gpus=_num_gpus())
+        return repeats.Trainer(
+            self._directory, self._shards, self._config.objective, shares=shares, **self._options
+        )
+
+    def _write(self, result: SearchResult) -> None:
+        """Everything that is made from the trials; made anew each time."""
+        config, space, directory = self._config, self._space, self._directory
+        if result.winner is not None:
+            files.write_json(directory.best, {**result.winner.spec.config, "cache": self._cache})
+        leaderboard.write_csv(directory.leaderboard, result.trials, space.names)
+        figures.draw(result.trials, space, config.objective, directory.figures)
+        hparams_log.write(result.trials, space, config.objective, directory.tensorboard)
+        report.write_report(
+            directory,
+            config,
+            space,
+            result.trials,
+            winner=result.winner,
+            repeats=result.repeats,
+            held_out=result.held_out,
+        )
+
+
+def _num_gpus() -> int:
+    """How many GPUs TensorFlow finds; none of them is touched."""
+    import tensorflow as tf
+
+    return len(tf.config.list_physical_devices("GPU"))

@@ -1,0 +1,186 @@
+"""`python -m tuning.trial SHARDS TRIAL`: one trial of a search, started by the search.
+
+TRIAL is a directory with a spec.json. What is trained is what engine.train would train; the trial ends
+at the epoch the spec names, or where it falls behind the bars in it, and writes outcome.json last.
+"""
+
+import argparse
+import os
+import shutil
+import signal
+import statistics
+import sys
+import time
+from pathlib import Path
+
+from engine import command_line, progress
+from engine.run_directory import RunDirectory
+from engine.settings import TrainConfig
+from tuning import pruning
+from tuning.search_directory import TrialDirectory, locked
+from tuning.trial_files import (
+    COMPLETED,
+    DIVERGED,
+    FAILED,
+    OUT_OF_MEMORY,
+    PRUNED,
+    Outcome,
+    TrialSpec,
+    best_of,
+)
+
+PROGRAM = "python -m tuning.trial"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's flags."""
+    parser = argparse.ArgumentParser(prog=PROGRAM, description=__doc__.partition("\n")[0])
+    parser.add_argument(
+        "shards", type=Path, metavar="SHARDS", help="made by engine.build_tfrecords"
+    )
+    parser.add_argument("trial", type=Path, metavar="TRIAL", help="made by tuning.search")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    started, parent = time.monotonic(), os.getppid()
+    arguments = build_parser().parse_args(argv)
+    trial = TrialDirectory(arguments.trial)
+
+    def body() -> int:
+        # The process of a search that was killed may not have noticed yet: two must not write.
+        with locked(trial.lock, wait=True, held=""):
+            if trial.outcome.is_file():
+                return command_line.DONE
+            return _run(trial, arguments.shards, started, parent)
+
+    return command_line.run(PROGRAM, body)
+
+
+def _run(trial: TrialDirectory, shards: Path, started: float, parent: int) -> int:
+    with command_line.quiet_imports():
+        import tensorflow as tf
+
+        from engine import trainer
+
+    spec = TrialSpec.read(trial.spec)
+    _make_resumable(trial, spec)
+    judge = _Judge(spec)
+    with command_line.StopFlag() as stop:
+        try:
+            result = trainer.train(
+                TrainConfig.from_json(spec.config, source=str(trial.spec)),
+                shards,
+                trial.run.path,
+                resume=True,
+                should_stop=lambda: stop() or _is_orphan(parent),
+                ends_early=judge,
+            )
+        except trainer.DivergenceError as error:
+            return _fail(trial, DIVERGED, str(error), started)
+        except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+            return _fail(trial, OUT_OF_MEMORY, str(error) or type(error).__name__, started)
+    if result.stopped:
+        interrupted = stop.signal_number == signal.SIGINT
+        return command_line.INTERRUPTED if interrupted else command_line.TERMINATED
+    history = [row[spec.objective] for row in result.history]
+    value, best_epoch = best_of(history, spec.objective)
+    if value is None:
+        return _fail(trial, DIVERGED, f"{spec.objective} was a number in no epoch", started)
+    outcome = Outcome(
+        status=PRUNED if judge.pruned else COMPLETED,
+        reason=judge.reason,
+        value=value,
+        best_epoch=best_epoch,
+        metrics=result.history[best_epoch - 1],
+        history=history,
+        epoch_seconds=_epoch_seconds(result.history),
+        seconds=time.monotonic() - started,
+    )
+    outcome.write(trial.outcome)
+    return command_line.DONE
+
+
+def _epoch_seconds(rows: list[dict[str, float]]) -> float:
+    """The median time of an epoch; the first holds the compilation and is left out if there are more."""
+    seconds = [row["seconds"] for row in rows]
+    return statistics.median(seconds[1:] or seconds)
+
+
+class _Judge:
+    """Says after every epoch whether the trial ends there, from the epochs alone."""
+
+    def __init__(self, spec: TrialSpec) -> None:
+        self._spec = spec
+        self.pruned, self.reason = False, ""
+
+    def __call__(self, rows: list[dict[str, float]]) -> bool:
+        spec, epoch = self._spec, len(rows)
+        if epoch >= spec.last_epoch:
+            return True
+        history = [row[spec.objective] for row in rows]
+        if not pruning.is_behind(history, spec.bars, objective=spec.objective):
+            return False
+        best, _ = best_of(history, spec.objective)
+        reached = "no number" if best is None else f"{best:.4f}"
+        self.pruned = True
+        self.reason = (
+            f"{reached} after {epoch} epochs, the median of earlier trials was "
+            f"{spec.bars[epoch - 1]:.4f}"
+        )
+        progress.say(f"pruned: {self.reason}")
+        return True
+
+
+def _make_resumable(trial: TrialDirectory, spec: TrialSpec) -> None:
+    """Leaves in the run's directory a whole checkpoint with what belongs to it, or nothing.
+
+    Killed before its first checkpoint, a run has nothing to go on with, and its files may be halves.
+    """
+    from engine import checkpoints
+
+    run = trial.run
+    if checkpoints.paths(run.checkpoints):
+        return
+    shutil.rmtree(run.path, ignore_errors=True)
+    if spec.continue_from:
+        earlier = TrialDirectory(trial.path.parent / spec.continue_from).run
+        _copy_run(earlier, run)
+
+
+def _copy_run(earlier: RunDirectory, run: RunDirectory) -> None:
+    """The earlier run's state, if it was kept; else the training starts anew, to the same end."""
+    from engine import checkpoints
+
+    if not checkpoints.paths(earlier.checkpoints):
+        return
+    aside = run.path.with_name(run.path.name + ".partial")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    for path in (earlier.config, earlier.environment, earlier.history, earlier.model):
+        shutil.copy2(path, aside / path.name)
+    shutil.copytree(earlier.checkpoints, aside / earlier.checkpoints.name)
+    aside.rename(run.path)
+
+
+def _is_orphan(parent: int) -> bool:
+    """Whether the search is gone; another may be about to go on with this trial."""
+    return os.getppid() != parent
+
+
+def _fail(trial: TrialDirectory, failure: str, reason: str, started: float) -> int:
+    lines = reason.strip().splitlines()
+    outcome = Outcome(
+        status=FAILED,
+        failure=failure,
+        reason=lines[0] if lines else failure,
+        seconds=time.monotonic() - started,
+    )
+    outcome.write(trial.outcome)
+    progress.say(f"{PROGRAM}: {failure}: {outcome.reason}")
+    return command_line.FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

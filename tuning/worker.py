@@ -1,0 +1,102 @@
+"""A worker: asks KerasTuner's chief for trials and runs them, on the chief's host or on another.
+
+KERASTUNER_TUNER_ID, KERASTUNER_ORACLE_IP and KERASTUNER_ORACLE_PORT say who it is and where the chief
+is, as in KerasTuner's guide to distributed tuning. The search's directory must be one that all see.
+"""
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from engine import files, progress
+from engine.config import UserError
+from tuning import oracles, search_directory
+from tuning.search_directory import SearchDirectory
+from tuning.search_space import SearchSpace
+from tuning.settings import SearchConfig
+from tuning.tuner import ProcessTuner, TrialRunner
+
+HEARTBEAT_SECONDS = 5.0
+CHIEF, WORKER, ALONE = "chief", "worker", "alone"
+LOCAL = "TUNING_LOCAL_WORKER"  # set by a chief that started the worker itself
+_VARIABLES = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
+
+
+def role(environment: Mapping[str, str]) -> str:
+    """What the environment makes of this process: `chief`, `worker` or `alone`.
+
+    Raises:
+        UserError: some of KerasTuner's variables are set, but not all.
+    """
+    missing = [name for name in _VARIABLES if not environment.get(name)]
+    if len(missing) == len(_VARIABLES):
+        return ALONE
+    if missing:
+        raise UserError(
+            f"{', '.join(missing)}: not set, but others of {', '.join(_VARIABLES)} are; set all of them "
+            "on the chief and on every worker, or none"
+        )
+    return CHIEF if "chief" in environment[_VARIABLES[0]] else WORKER
+
+
+def run_worker(
+    config: SearchConfig,
+    space: SearchSpace,
+    shards: Path,
+    directory: SearchDirectory,
+    *,
+    fingerprint: str,
+    stop: Callable[[], bool] = lambda: False,
+) -> None:
+    """Runs trials until the chief has no more.
+
+    Raises:
+        UserError: the input is wrong for every trial, or the search is another one.
+        Stopped: `stop` became true; the running trial has saved.
+    """
+    tuner_id = os.environ[_VARIABLES[0]]
+    _wait_for_chief(directory, stop)
+    search_directory.check_same_search(directory, config, space, {"fingerprint": fingerprint})
+    oracle = oracles.make_oracle(config, space, directory)
+    run = TrialRunner(config, space, shards, directory, stop=stop)
+    with _alive(directory.workers / f"{tuner_id}.alive"):
+        ProcessTuner(oracle, run, directory).search()
+
+
+def _wait_for_chief(directory: SearchDirectory, stop: Callable[[], bool]) -> None:
+    if not directory.data.is_file():
+        progress.say(f"waiting for the chief to begin the search in {directory.path}")
+    while not directory.data.is_file() and not stop():
+        time.sleep(0.5)
+
+
+@contextlib.contextmanager
+def _alive(path: Path) -> Iterator[None]:
+    """Within the block a file counts on; ends the process if the chief that started it is gone.
+
+    It may then be waiting for the chief's answer, which KerasTuner does for an hour.
+    """
+    ended, parent = threading.Event(), os.getppid()
+
+    def beat() -> None:
+        count = 0
+        while True:
+            if os.environ.get(LOCAL) and os.getppid() != parent:
+                os._exit(1)
+            if count % 10 == 0:
+                files.write_text(path, f"{count}\n")
+            count += 1
+            if ended.wait(HEARTBEAT_SECONDS / 10):
+                return
+
+    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        path.unlink(missing_ok=True)
