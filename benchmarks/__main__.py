@@ -26,6 +26,7 @@ SUITES = {
     "scaling": "cost as the data grows, and over workers and devices",
     "peers": "every installed peer's loader on the same images",
     "accuracy": "minutes to a held-out AUROC",
+    "search": "a search of small models by one worker and by two",
 }
 DEFAULT_SUITES = ("input", "augment", "step", "train", "latency")
 

@@ -1,13 +1,14 @@
-"""`python -m benchmarks.readme_table [RUN]`: writes the README's tables from `benchmarks/results/`.
+"""`python -m benchmarks.readme_table [RUN] [--search SEARCH]`: writes the README's tables from `benchmarks/results/`.
 
 Each table stands between two markers, and nothing in it is typed by hand: a test compares them with
 what this module makes of the JSON files. Those of speeds come from `python -m benchmarks --json`; that
-of the default training from a run that was evaluated with `--shifts`: given its directory, its figures
-are taken over first.
+of the default training from a run that was evaluated with `--shifts`, that of a search from one made with
+`--compare-default`: given their directories, their figures are taken over first.
 """
 
 import argparse
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ PROGRAM = "python -m benchmarks.readme_table"
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, README = ROOT / "benchmarks/results", ROOT / "README.md"
 TRAINING = RESULTS / "training" / "default.json"
+SEARCH = RESULTS / "tuning" / "search.json"
 SHOWN_METRICS = ("auroc", "accuracy", "sensitivity", "specificity")
 
 
@@ -71,6 +73,60 @@ def take_over(run: RunDirectory) -> dict[str, Any]:
         "metrics": {name: metrics[name] for name in SHOWN_METRICS},
         "shifts": files.read_json(evaluation / "shifts.json"),
     }
+
+
+def take_over_search(search: Path) -> dict[str, Any]:
+    """What the README says of a search: its size, its time, its winner, and both on the test split.
+
+    Raises:
+        UserError: the search did not look at the test split.
+    """
+    if not (search / "held_out.json").is_file():
+        raise UserError(f"{search}: no held_out.json; search with --compare-default")
+    config = files.read_json(search / "search.json")
+    space = files.read_json(search / "space.json")
+    found = [files.read_json(path) for path in sorted(search.glob("trials/*/outcome.json"))]
+    held_out = files.read_json(search / "held_out.json")
+    winner = files.read_json(search / "trials" / held_out["trial_id"] / "spec.json")
+    environment = RunDirectory(search / "default" / "run").read_environment()
+    return {
+        "tuner": config["tuner"],
+        "epochs": config["epochs"],
+        "objective": config["objective"],
+        "image_size": environment["data"]["image_size"],
+        "space": space,
+        "trials": dict(Counter(one["status"] for one in found)),
+        "seconds": round(sum(one["seconds"] for one in found), 1),
+        "winner": {name: winner["values"][name] for name in space},
+        "held_out": {"winner": held_out["winner"], "default": held_out["default"]},
+        "processor": environment["processor"],
+        "cores": environment["cores"],
+    }
+
+
+def render_search(found: dict[str, Any]) -> str:
+    """The table of a search: the winner and the default configuration on the test split."""
+    counts = ", ".join(f"{count} {status}" for status, count in found["trials"].items())
+    values = ", ".join(f"{name} {value}" for name, value in found["winner"].items())
+    size = " x ".join(str(side) for side in found["image_size"])
+    lines = [
+        f"{found['tuner']} search at {size}, {sum(found['trials'].values())} trials ({counts}) of at "
+        f"most {found['epochs']} epochs: {found['seconds'] / 60:.1f} min of trials, start-up included "
+        f"({found['processor']}, {found['cores']} cores). Winner: {values}.",
+        "",
+        "| test split, 95 % interval over patients | winner | default |",
+        "| --- | ---: | ---: |",
+    ]
+    held_out = found["held_out"]
+    for name in SHOWN_METRICS:
+        label = "AUROC" if name == "auroc" else name
+        cells = [_estimate(held_out[which][name]) for which in ("winner", "default")]
+        lines.append(f"| {label} | {cells[0]} | {cells[1]} |")
+    return "\n".join(lines)
+
+
+def _estimate(one: dict[str, float]) -> str:
+    return f"{one['value']:.4f} ({one['low']:.4f} to {one['high']:.4f})"
 
 
 def render_training(found: dict[str, Any]) -> str:
@@ -138,6 +194,7 @@ def updated_readme(text: str) -> str:
     """The README with its tables made anew from the stored results."""
     text = updated(text, "benchmarks", render(RESULTS))
     text = updated(text, "division", render_division(files.read_json(RESULTS / "scaling.json")))
+    text = updated(text, "search", render_search(files.read_json(SEARCH)))
     return updated(text, "training", render_training(files.read_json(TRAINING)))
 
 
@@ -170,14 +227,19 @@ def _conditions(found: list[dict[str, Any]]) -> list[str]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Takes a run over, if one is given, and writes the tables into the README."""
+    """Takes over a run and a search, if they are given, and writes the tables into the README."""
     parser = argparse.ArgumentParser(prog=PROGRAM, description=__doc__.partition("\n")[0])
     parser.add_argument("run", nargs="?", metavar="RUN", help="a default training, evaluated")
+    parser.add_argument(
+        "--search", type=Path, metavar="SEARCH", help="a search made with --compare-default"
+    )
     arguments = parser.parse_args(argv)
-    return command_line.run(PROGRAM, lambda: _run(arguments.run))
+    return command_line.run(PROGRAM, lambda: _run(arguments.run, arguments.search))
 
 
-def _run(run: str | None) -> int:
+def _run(run: str | None, search: Path | None) -> int:
+    if search is not None:
+        files.write_json(SEARCH, take_over_search(search))
     if run is not None:
         files.write_json(TRAINING, take_over(RunDirectory(run)))
     files.write_text(README, updated_readme(README.read_text(encoding="utf-8")))

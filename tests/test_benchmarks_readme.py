@@ -59,6 +59,43 @@ def test_the_table_of_a_divided_training_has_its_losses_and_commands():
         assert part in table
 
 
+def test_a_search_is_taken_over_with_its_winner_and_both_on_the_test_split(tmp_path):
+    def estimates(value):
+        one = {"value": value, "low": value - 0.1, "high": value + 0.05}
+        return dict.fromkeys(readme_table.SHOWN_METRICS, one)
+
+    held_out = {"trial_id": "3", "winner": estimates(0.9), "default": estimates(0.8)}
+    written = {
+        "search.json": {"tuner": "random", "epochs": 5, "objective": "val_auroc"},
+        "space.json": {"depth": {"low": 2, "high": 5, "scale": "linear"}},
+        "held_out.json": held_out,
+        "trials/3/spec.json": {"values": {"depth": 4}},
+        "trials/3/outcome.json": {"status": "completed", "seconds": 60.0},
+        "trials/4/outcome.json": {"status": "failed", "seconds": 30.0},
+        "default/run/environment.json": {
+            "data": {"image_size": [64, 64]},
+            "processor": "P",
+            "cores": 2,
+        },
+    }
+    for name, values in written.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(json.dumps(values))
+    table = readme_table.render_search(readme_table.take_over_search(tmp_path))
+    for part in (
+        "2 trials",
+        "1 completed, 1 failed",
+        "1.5 min",
+        "depth 4",
+        "64 x 64",
+        "0.9000 (0.8",
+    ):
+        assert part in table
+    (tmp_path / "held_out.json").unlink()
+    with pytest.raises(UserError, match="--compare-default"):
+        readme_table.take_over_search(tmp_path)
+
+
 def test_a_run_is_taken_over_with_its_figures(tmp_path):
     run = RunDirectory(tmp_path)
     estimate = {"value": 0.98765, "low": 0.9, "high": 0.99}
