@@ -1,5 +1,6 @@
 import csv
 import os
+import random
 import re
 import signal
 import subprocess
@@ -57,9 +58,10 @@ def workers_of(process):
     return [int(pid) for pid in found.stdout.split()]
 
 
-def wait_for(path):
+def wait_for(path, step=1):
+    """Returns once there is a checkpoint of that step or a later one."""
     deadline = time.monotonic() + 120
-    while not any(path.glob("*.npz")):
+    while not any(int(one.stem.partition("-")[2]) >= step for one in path.glob("step-*.npz")):
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
@@ -77,13 +79,16 @@ def test_two_workers_train_as_one_process_does(striped, alone, tmp_path, cache):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("victim", [0, 1])
-def test_a_killed_worker_ends_the_job_which_goes_on_when_run_again(
-    striped, alone, tmp_path, victim
+@pytest.mark.parametrize(("victim", "seed"), [(0, 1), (0, 2), (1, 3), (1, 4)])
+def test_a_worker_killed_at_random_ends_the_job_which_goes_on_when_run_again(
+    striped, alone, tmp_path, victim, seed
 ):
+    """Worker 0 is the chief; with the kills of tests/test_kills.py these are twenty."""
+    chance = random.Random(seed)
     run = tmp_path / "run"
     process = start(striped, run, "--checkpoint-every", "2")
-    wait_for(RunDirectory(run).checkpoints)
+    wait_for(RunDirectory(run).checkpoints, step=chance.randint(1, 10))
+    time.sleep(chance.uniform(0, 0.1))
     os.kill(workers_of(process)[victim], signal.SIGKILL)
     printed, _ = process.communicate(timeout=120)
     assert process.returncode == 128 + signal.SIGKILL
