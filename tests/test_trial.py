@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import shutil
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from numbered_shards import striped_image, write_shards
@@ -107,7 +108,7 @@ def test_files_of_a_run_killed_before_its_first_checkpoint_do_no_harm(striped, t
 @pytest.mark.parametrize(
     ("ends", "failure"),
     [
-        (lambda: (float("nan"), 0, False), "diverged"),
+        (lambda: (np.array([np.nan]), 0, False), "diverged"),
         (MemoryError("no more"), "out of memory"),
         (tf.errors.ResourceExhaustedError(None, None, "OOM when allocating"), "out of memory"),
     ],
