@@ -182,16 +182,25 @@ def make_draws_dataset(
         keys = counter_random.row_keys(positions, seed=seed, epoch=step // steps)
         return {**batch, **draws, "key": keys}
 
-    options = tf.data.Options()
-    if tier.name == "memory":
-        # Rewriting a graph copies the tensors in it: the split would lie in memory twice.
-        options.experimental_optimization.apply_default_optimizations = False
     return (
         batches.enumerate(start=start_step * share.count)
         .map(with_draws, num_parallel_calls=1, deterministic=True)
         .prefetch(PREFETCHED_BATCHES)
-        .with_options(options)
+        .with_options(_options(rewrite=tier.name != "memory"))
     )
+
+
+def _options(*, rewrite: bool = True) -> tf.data.Options:
+    """Nothing is tuned while it runs: an iterator that goes waits for the tuner to wake, for up to a minute.
+
+    Args:
+        rewrite: whether TensorFlow may rewrite the graph. That copies the tensors in it, so a split
+            in memory would lie there twice.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    options.experimental_optimization.apply_default_optimizations = rewrite
+    return options
 
 
 def steps_per_epoch(manifest: Manifest, split: str, global_batch_size: int) -> int:
@@ -393,11 +402,12 @@ def _parsed_in_order(
     shards: Path, manifest: Manifest, split: str, batch_size: int, features: Sequence[str]
 ) -> tf.data.Dataset:
     records = tf.data.TFRecordDataset(shard_paths(shards, manifest, split), buffer_size=8 << 20)
-    return records.batch(batch_size).map(
+    batches = records.batch(batch_size).map(
         lambda serialized: tfrecords.parse_batch(serialized, manifest, features=features),
         num_parallel_calls=2,
         deterministic=True,
     )
+    return batches.with_options(_options())
 
 
 def _by_index(manifest: Manifest, tier: Tier) -> bool:

@@ -224,6 +224,14 @@ def test_a_shard_cut_at_a_record_boundary_is_noticed(tmp_path):
         input_pipeline.load_split(tmp_path, manifest, "train")
 
 
+@pytest.mark.parametrize("cache", TIERS)
+def test_nothing_is_tuned_while_it_runs(numbered, cache):
+    """TensorFlow's tuner sleeps up to a minute, and an iterator that goes waits for it to wake."""
+    assert not train_dataset(numbered, cache=cache).options().autotune.enabled
+    evaluation = input_pipeline.make_evaluation_dataset(numbered, split="validation")
+    assert not evaluation.options().autotune.enabled
+
+
 _PEAK_OF_MEMORY_TIER = """
 import sys
 from pathlib import Path
