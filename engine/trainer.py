@@ -8,7 +8,6 @@ checkpoint everything else.
 import contextlib
 import dataclasses
 import math
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -33,33 +32,18 @@ from engine import (
     plots,
     progress,
     report,
+    resuming,
     runtime,
     step_blocks,
     tfrecords,
 )
 from engine.callbacks import Row
-from engine.config import UserError, flag_name, parse_interval, parse_step_range
+from engine.config import UserError, parse_interval, parse_step_range
 from engine.run_directory import RunDirectory
 from engine.settings import TrainConfig
 from engine.tfrecords import Manifest
 from engine.training_step import TrainingStep, cross_entropy_from_logits
 
-# Which settings may differ when a run is resumed: none of them changes what is computed.
-_FREE_ON_RESUME = frozenset(
-    {
-        "cache",
-        "cache_memory_fraction",
-        "data_service",
-        "threshold",
-        "checkpoint_every",
-        "on_divergence",
-        "max_rewinds",
-        "num_logical_devices",
-        "profile",
-        "steps_per_execution",
-        "strategy",
-    }
-)
 REWIND_FACTOR = 0.1  # what the learning rate is multiplied by on going back
 _NAMES_SHOWN = 3
 
@@ -137,10 +121,12 @@ def train(
     )
     checkpoint = None
     if run_on.is_chief:
-        checkpoint = _prepare_directory(run, config, manifest, resume=resume, overwrite=overwrite)
+        checkpoint = resuming.prepare_directory(
+            run, config, manifest, resume=resume, overwrite=overwrite
+        )
     with contextlib.ExitStack() as stack:
         if run_on.num_workers > 1:
-            checkpoint = _chiefs_checkpoint(run, run_on, checkpoint)
+            checkpoint = resuming.chiefs_checkpoint(run, run_on, checkpoint)
         if not run_on.is_chief:
             # The chief alone writes where the user said; the others' files are thrown away.
             run = RunDirectory(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -575,81 +561,6 @@ def _check_trainable(manifest: Manifest, config: TrainConfig) -> None:
             f"the validation split has one class only, {dict(validation.class_counts)}; expected two "
             "or more, to measure and to choose a threshold on; build with --validation-fraction 0.1"
         )
-
-
-def _prepare_directory(
-    run: RunDirectory, config: TrainConfig, manifest: Manifest, *, resume: bool, overwrite: bool
-) -> checkpoints.Checkpoint | None:
-    """Makes the directory ready and returns the checkpoint to go on from, if any."""
-    if resume and overwrite:
-        raise UserError("--resume goes on with a run and --overwrite removes it; give one of them")
-    if overwrite:
-        _remove_run(run)
-    if run.path.exists() and not run.path.is_dir():
-        raise UserError(f"--workdir {run.path} is a file; expected a directory")
-    if not run.config.is_file():
-        if not overwrite and run.path.is_dir() and any(run.path.iterdir()):
-            raise UserError(
-                f"--workdir {run.path} holds other files; give a new or an empty directory"
-            )
-        return None
-    if not resume:
-        raise UserError(
-            f"--workdir {run.path} already holds a run; go on with --resume, start anew with "
-            "--overwrite, or give another directory"
-        )
-    _check_same_run(run, config, manifest)
-    checkpoint = checkpoints.load_newest(run.checkpoints)
-    if checkpoint is None and checkpoints.paths(run.checkpoints):
-        raise UserError(f"{run.checkpoints}: every checkpoint is damaged; train with --overwrite")
-    return checkpoint
-
-
-def _chiefs_checkpoint(
-    run: RunDirectory, run_on: runtime.Runtime, own: checkpoints.Checkpoint | None
-) -> checkpoints.Checkpoint | None:
-    """The checkpoint that the chief goes on from, read by every worker."""
-    (step,) = run_on.agreed([-1.0 if own is None else float(own.step)])
-    if step < 0 or run_on.is_chief:
-        return own
-    found = checkpoints.load(run.checkpoints, int(step))
-    if found is None:
-        raise UserError(
-            f"{run.checkpoints}: this worker cannot read the chief's checkpoint of step {step:.0f}; "
-            "--workdir must be on storage that all workers share"
-        )
-    return found
-
-
-def _remove_run(run: RunDirectory) -> None:
-    """Removes what a run leaves, and nothing else."""
-    if run.path.is_dir() and not run.config.is_file() and any(run.path.iterdir()):
-        raise UserError(f"--overwrite: {run.path} does not look like a run; remove it by hand")
-    for path in vars(run).values():
-        if path == run.path:
-            continue
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-    shutil.rmtree(run.evaluation("").parent / "evaluation", ignore_errors=True)
-
-
-def _check_same_run(run: RunDirectory, config: TrainConfig, manifest: Manifest) -> None:
-    """Raises `UserError` if the stored run was started with other settings or other data."""
-    stored = TrainConfig.from_json(files.read_json(run.config), source=str(run.config)).to_json()
-    differing = [
-        f"{flag_name(name)} was {stored[name]}, now {value}"
-        for name, value in config.to_json().items()
-        if value != stored[name] and name not in _FREE_ON_RESUME
-    ]
-    if differing:
-        raise UserError(
-            f"--resume: {run.path} was started with other settings: {'; '.join(differing)}"
-        )
-    fingerprint = run.read_environment()["data"]["fingerprint"]
-    if fingerprint != manifest.fingerprint:
-        raise UserError(f"--resume: {run.path} was started on other images than these shards hold")
 
 
 def _build_optimizer(config: TrainConfig, steps_per_epoch: int, precision: str) -> Any:

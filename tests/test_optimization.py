@@ -76,3 +76,13 @@ def test_the_fused_update_is_kerass_adam(steps):
     assert not np.allclose(fused[0], start, atol=0.005)
     for ours, theirs in zip(fused, spelled_out, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
+
+
+def test_the_loss_scale_is_among_the_variables_that_checkpoints_hold():
+    kernel = keras.Variable(np.ones(2), name="kernel")
+    optimizer = make(loss_scaling=True)
+    optimizer.build([kernel])
+    before = float(np.asarray(optimizer.dynamic_scale))
+    optimizer.apply([np.full(2, np.inf, np.float32)], [kernel])
+    assert float(np.asarray(optimizer.dynamic_scale)) < before
+    assert any(variable is optimizer.dynamic_scale for variable in optimizer.variables)
