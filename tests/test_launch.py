@@ -79,6 +79,16 @@ def test_two_workers_train_as_one_process_does(striped, alone, tmp_path, cache):
 
 
 @pytest.mark.slow
+def test_two_workers_train_in_bfloat16_and_learn_as_in_float32(striped, alone, tmp_path):
+    process = start(striped, tmp_path / "run", "--precision", "mixed_bfloat16")
+    printed, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, printed
+    assert "mixed_bfloat16 (as asked); XLA off" in printed
+    loss = 0
+    np.testing.assert_allclose(history(tmp_path / "run")[:, loss], alone[:, loss], rtol=0.03)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("victim", "seed"), [(0, 1), (0, 2), (1, 3), (1, 4)])
 def test_a_worker_killed_at_random_ends_the_job_which_goes_on_when_run_again(
     striped, alone, tmp_path, victim, seed

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from engine import plots
 from tuning.leaderboard import Trial, best_trial
@@ -148,8 +149,18 @@ def learning_curves(trials: Sequence[Trial], objective: str, path: Path) -> None
         if trial.outcome is not None and trial.outcome.status == PRUNED:
             axes.plot(epochs[-1], trial.history[-1], marker="x", markersize=6, color=plots.ORANGE)
     axes.xaxis.set_major_locator(plots.MaxNLocator(integer=True, min_n_ticks=1))
+    _leave_out_the_start(axes, [trial.history for trial in trials])
     plots.legend(axes)
     plots.save(figure, path)
+
+
+def _leave_out_the_start(axes: Axes, curves: Sequence[Sequence[float]]) -> None:
+    """Fits the height to what comes after the first quarter of epochs, where curves come together."""
+    start = max(map(len, curves)) // 4
+    later = [value for curve in curves for value in curve[start:] if math.isfinite(value)]
+    if later and min(later) < max(later):
+        margin = 0.06 * (max(later) - min(later))
+        axes.set_ylim(min(later) - margin, max(later) + margin)
 
 
 def _curve_style(trial: Trial, is_best: bool) -> tuple[str, dict[str, Any]]:
@@ -186,6 +197,12 @@ def _scale(axes: Axes, parameter: Parameter) -> None:
         axes.set_xlim(-0.5, len(parameter.values) - 0.5)
     elif parameter.scale == "log":
         axes.set_xscale("log")
+        axes.set_xlim(parameter.low / 1.1, parameter.high * 1.1)
+        decades = math.log10(parameter.high / parameter.low)
+        marks = (1.0, 2.0, 5.0) if decades < 2 else (1.0,)
+        axes.xaxis.set_major_locator(LogLocator(subs=marks))
+        axes.xaxis.set_major_formatter(lambda value, place: value_text(value))
+        axes.xaxis.set_minor_formatter(NullFormatter())
     elif parameter.is_integer:
         axes.xaxis.set_major_locator(plots.MaxNLocator(integer=True, min_n_ticks=1))
 
