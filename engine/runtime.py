@@ -21,6 +21,7 @@ import tensorflow as tf
 
 from engine.config import UserError
 
+_SLURM_PORTS = 20_000  # the first of as many; a job takes those from its number on
 _BATCHES_ON_GPU = 2  # copied ahead to each
 
 
@@ -185,7 +186,7 @@ def _multi_worker(*, on_gpu: bool) -> tuple[tf.distribute.Strategy, int, int]:
         _cluster()
         resolver: Any = tf.distribute.cluster_resolver.TFConfigClusterResolver()
     elif "SLURM_STEP_NUM_TASKS" in os.environ:
-        resolver = tf.distribute.cluster_resolver.SlurmClusterResolver()
+        resolver = _slurm_resolver()
     else:
         raise UserError(
             "--strategy multi_worker: neither TF_CONFIG nor a SLURM step names the workers; start "
@@ -206,6 +207,29 @@ def _multi_worker(*, on_gpu: bool) -> tuple[tf.distribute.Strategy, int, int]:
     if resolver.task_type == "worker":
         index += len(workers.get("chief", []))
     return strategy, index, sum(len(hosts) for hosts in workers.values())
+
+
+def _slurm_resolver() -> Any:
+    """The workers of a SLURM step; each has the GPUs that SLURM shows it (`--gpus-per-task`).
+
+    TensorFlow's own count of GPUs fails where there is no nvidia-smi, and its ports are the same for all
+    jobs, of which several may share a host.
+
+    Raises:
+        UserError: a variable of SLURM's is missing or not what it should be.
+    """
+    try:
+        return tf.distribute.cluster_resolver.SlurmClusterResolver(
+            port_base=_SLURM_PORTS + int(os.environ.get("SLURM_JOB_ID", "0")) % _SLURM_PORTS,
+            # These count tasks, no more: it gives out none, and has no task where it counts no GPU.
+            gpus_per_node=cluster_workers(),
+            gpus_per_task=1,
+            auto_set_gpu=False,
+        )
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise UserError(
+            f"SLURM's variables do not tell the workers ({error}); start with srun, one task a worker"
+        ) from error
 
 
 def choose_precision(precision: str, normalization: str) -> tuple[str, str]:

@@ -123,6 +123,31 @@ def test_a_signal_reaches_all_workers_which_save_and_stop(striped, alone, tmp_pa
     np.testing.assert_allclose(history(run), alone, rtol=1e-5)
 
 
+@pytest.mark.slow
+def test_the_tasks_of_a_slurm_step_train_as_one_process_does(striped, alone, tmp_path):
+    step = {
+        "SLURM_JOB_ID": str(random.SystemRandom().randrange(10_000)),
+        "SLURM_STEP_NUM_TASKS": "2",
+        "SLURM_STEP_NODELIST": "localhost",
+        "SLURM_STEP_TASKS_PER_NODE": "2",
+    }
+    command = [sys.executable, "-m", "engine.train", striped, "--workdir", str(tmp_path / "run")]
+    tasks = [
+        subprocess.Popen(
+            [*command, *FLAGS],
+            env={**os.environ, **step, "SLURM_PROCID": str(number)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for number in range(2)
+    ]
+    printed = [task.communicate(timeout=300)[0] for task in tasks]
+    assert [task.returncode for task in tasks] == [0, 0], printed
+    assert "worker 0 of 2" in printed[0] and "worker 1 of 2" in printed[1]
+    np.testing.assert_allclose(history(tmp_path / "run"), alone, rtol=1e-5)
+
+
 def test_workers_get_ports_and_numbers_of_their_own():
     environments = launch.worker_environments(3)
     configs = [environment["TF_CONFIG"] for environment in environments]

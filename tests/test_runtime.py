@@ -175,3 +175,32 @@ def test_workers_without_a_cluster_are_refused(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     with pytest.raises(UserError, match=r"engine\.launch"):
         prepare(strategy="multi_worker")
+
+
+def test_workers_are_counted_from_a_slurm_step(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "3")
+    assert runtime.cluster_workers() == 3
+
+
+def test_a_slurm_step_without_its_hosts_is_one_line(monkeypatch):
+    for name in ("SLURM_STEP_NODELIST", "SLURM_STEP_TASKS_PER_NODE", "SLURM_PROCID"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UserError, match="start with srun"):
+        runtime._slurm_resolver()
+
+
+def test_workers_of_a_slurm_step_are_its_tasks_on_ports_of_the_job(monkeypatch):
+    step = {
+        "SLURM_JOB_ID": "20017",
+        "SLURM_PROCID": "2",
+        "SLURM_STEP_NUM_TASKS": "3",
+        "SLURM_STEP_NODELIST": "node[1-2]",
+        "SLURM_STEP_TASKS_PER_NODE": "2,1",
+    }
+    for name, value in step.items():
+        monkeypatch.setenv(name, value)
+    resolver = runtime._slurm_resolver()
+    hosts = resolver.cluster_spec().as_dict()["worker"]
+    assert hosts == ["node1:20017", "node1:20018", "node2:20017"]
+    assert resolver.task_id == 2
