@@ -51,11 +51,14 @@ def test_every_figure_of_the_results_stands_in_the_table(tmp_path):
 def test_the_table_of_a_divided_training_has_its_losses_and_commands():
     found = {
         "rows": [{"name": "2 workers", "images_per_second": 321.4}],
-        "figures": {"final loss, 2 workers": 0.123456},
+        "figures": {
+            "final loss, 2 workers": 0.123456,
+            "largest difference of losses, 2 workers to 1 device": 0.0321,
+        },
         "commands": {"2 workers": "python -m engine.launch"},
     }
     table = readme_table.render_division(found)
-    for part in ("2 workers", "0.123456", "321", "`python -m engine.launch`"):
+    for part in ("2 workers", "0.123456", "321", "`python -m engine.launch`", "3.2%"):
         assert part in table
 
 
