@@ -4,7 +4,9 @@ A run is never mixed with another: what is there already is kept unless told oth
 settings on the same images go on.
 """
 
+import contextlib
 import shutil
+from collections.abc import Iterator
 
 from engine import checkpoints, files
 from engine.config import UserError, flag_name
@@ -81,6 +83,20 @@ def chiefs_checkpoint(
             "--workdir must be on storage that all workers share"
         )
     return found
+
+
+@contextlib.contextmanager
+def freed_if_never_begun(run: RunDirectory) -> Iterator[None]:
+    """Around a run: one that wrong input ends before its first checkpoint leaves the directory free.
+
+    So the same command, mended, is not told that there is a run already.
+    """
+    try:
+        yield
+    except UserError:
+        if not checkpoints.paths(run.checkpoints):
+            _remove_run(run)
+        raise
 
 
 def _remove_run(run: RunDirectory) -> None:

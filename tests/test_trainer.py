@@ -1,6 +1,7 @@
 import csv
 import itertools
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -367,6 +368,24 @@ def test_a_plateau_reduces_a_constant_rate(striped, tmp_path, monkeypatch):
 def test_a_depth_that_does_not_fit_is_the_users_to_mend(striped, tmp_path):
     with pytest.raises(UserError, match="--depth 6"):
         train(striped, tmp_path / "run", with_(depth=6))
+    assert not any((tmp_path / "run").iterdir())
+    assert train(striped, tmp_path / "run", with_(epochs=1)).history
+
+
+def test_wrong_input_met_after_a_checkpoint_leaves_the_run(striped, tmp_path):
+    shards = tmp_path / "shards"
+    shutil.copytree(striped, shards)
+    run = RunDirectory(tmp_path / "run")
+    train(shards, run.path, with_(epochs=2, cache="streaming"), should_stop=stop_after(STEPS + 1))
+    for path in shards.glob("train-*"):
+        damaged = bytearray(path.read_bytes())
+        for place in range(200, len(damaged), 200):
+            damaged[place] ^= 255
+        path.write_bytes(damaged)
+    with pytest.raises(UserError, match="--repair|--verify"):
+        train(shards, run.path, with_(epochs=2, cache="streaming"), resume=True)
+    assert checkpoints.paths(run.checkpoints)
+    assert run.config.is_file()
 
 
 def test_the_tutorial_network_trains(striped, tmp_path):
