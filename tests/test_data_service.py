@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from numbered_shards import striped_image, write_shards
 
-from engine import config, data_service, service_input
+from engine import checkpoints, config, data_service, service_input
 from engine.config import UserError
 from engine.record_index import find_records
 from engine.run_directory import RunDirectory
@@ -82,7 +82,8 @@ def history(run):
 def wait_for_steps(run, step):
     deadline = time.monotonic() + 120
     while not any(
-        int(path.stem.partition("-")[2]) >= step for path in run.glob("checkpoints/step-*.npz")
+        int(path.stem.partition("-")[2]) >= step
+        for path in checkpoints.paths(RunDirectory(run).checkpoints)
     ):
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numbered_shards import striped_image, write_shards
 
-from engine import launch
+from engine import checkpoints, launch
 from engine.run_directory import RunDirectory
 
 FLAGS = [
@@ -61,7 +61,7 @@ def workers_of(process):
 def wait_for(path, step=1):
     """Returns once there is a checkpoint of that step or a later one."""
     deadline = time.monotonic() + 120
-    while not any(int(one.stem.partition("-")[2]) >= step for one in path.glob("step-*.npz")):
+    while not any(int(one.stem.partition("-")[2]) >= step for one in checkpoints.paths(path)):
         assert time.monotonic() < deadline
         time.sleep(0.05)
 

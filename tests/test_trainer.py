@@ -382,7 +382,7 @@ def test_wrong_input_met_after_a_checkpoint_leaves_the_run(striped, tmp_path):
         for place in range(200, len(damaged), 200):
             damaged[place] ^= 255
         path.write_bytes(damaged)
-    with pytest.raises(UserError, match="--repair|--verify"):
+    with pytest.raises(UserError, match=r"--repair|--verify"):
         train(shards, run.path, with_(epochs=2, cache="streaming"), resume=True)
     assert checkpoints.paths(run.checkpoints)
     assert run.config.is_file()
