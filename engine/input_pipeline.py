@@ -234,6 +234,16 @@ def split_info(manifest: Manifest, split: str) -> tfrecords.SplitInfo:
     return info
 
 
+def check_validation(manifest: Manifest) -> None:
+    """Raises `UserError` unless there is a validation split with something to tell apart."""
+    validation = split_info(manifest, "validation")
+    if sum(1 for count in validation.class_counts.values() if count) < 2:
+        raise UserError(
+            f"the validation split has one class only, {dict(validation.class_counts)}; expected two "
+            "or more, to measure and to choose a threshold on; build with --validation-fraction 0.1"
+        )
+
+
 def choose_tier(
     manifest: Manifest,
     split: str,

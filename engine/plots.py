@@ -211,7 +211,7 @@ def calibration(
     )
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
-    legend(axes, location="upper left")
+    legend(axes)
     below = styled(
         figure.add_subplot(rows[1]), xlabel=f"Predicted probability of {subject}", ylabel="Images"
     )

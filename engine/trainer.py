@@ -556,12 +556,7 @@ def _check_trainable(manifest: Manifest, config: TrainConfig) -> None:
     """Raises `UserError` unless there is something to train and to validate on."""
     evaluation.parse_threshold_rule(config.threshold)
     input_pipeline.steps_per_epoch(manifest, "train", config.global_batch_size)
-    validation = input_pipeline.split_info(manifest, "validation")
-    if sum(1 for count in validation.class_counts.values() if count) < 2:
-        raise UserError(
-            f"the validation split has one class only, {dict(validation.class_counts)}; expected two "
-            "or more, to measure and to choose a threshold on; build with --validation-fraction 0.1"
-        )
+    input_pipeline.check_validation(manifest)
 
 
 def _build_optimizer(config: TrainConfig, steps_per_epoch: int, precision: str) -> Any:

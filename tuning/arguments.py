@@ -12,10 +12,8 @@ from typing import Any
 
 from engine import config as config_module
 from tuning import search_space
-from tuning.search_space import DEFAULT_SPACE, Parameter, SearchSpace
+from tuning.search_space import DEFAULT_SPACE, OF_THE_CNN, Parameter, SearchSpace
 from tuning.settings import SearchConfig
-
-_OF_THE_CNN = ("depth", "width", "blocks", "dropout", "normalization")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +70,7 @@ def read(namespace: argparse.Namespace) -> Arguments:
         asked = (asked - single.keys()) | {parameter.name for parameter in searched}
     config = SearchConfig.from_json(fixed, source=layers[0][0] if layers else "the flags")
     if config.model != "cnn":
-        space = space.without(name for name in _OF_THE_CNN if name not in asked)
+        space = space.without(name for name in OF_THE_CNN if name not in asked)
     return Arguments(config, space, frozenset(asked))
 
 

@@ -6,10 +6,8 @@ from typing import Any
 from engine import evaluation, input_pipeline, models
 from engine.config import UserError, flag_name
 from engine.tfrecords import Manifest
-from tuning.search_space import Choices, Range, SearchSpace
+from tuning.search_space import OF_THE_CNN, Choices, Range, SearchSpace
 from tuning.settings import SearchConfig
-
-_OF_THE_CNN = ("depth", "width", "blocks", "dropout", "normalization")
 
 
 def fit_default_depth(space: SearchSpace, config: SearchConfig, manifest: Manifest) -> SearchSpace:
@@ -33,12 +31,7 @@ def check_search(config: SearchConfig, space: SearchSpace, manifest: Manifest) -
         )
     _check_has_effect(config, space)
     evaluation.parse_threshold_rule(config.threshold)
-    validation = input_pipeline.split_info(manifest, "validation")
-    if sum(1 for count in validation.class_counts.values() if count) < 2:
-        raise UserError(
-            "the validation split has one class only; trials are compared on it, so build shards with "
-            "--validation-fraction 0.1"
-        )
+    input_pipeline.check_validation(manifest)
     if config.compare_default:
         input_pipeline.split_info(manifest, "test")
     largest_batch = max(_settings(space, config, "global_batch_size"))
@@ -47,7 +40,7 @@ def check_search(config: SearchConfig, space: SearchSpace, manifest: Manifest) -
 
 
 def _check_has_effect(config: SearchConfig, space: SearchSpace) -> None:
-    idle = [name for name in _OF_THE_CNN if name in space.names] if config.model != "cnn" else []
+    idle = [name for name in OF_THE_CNN if name in space.names] if config.model != "cnn" else []
     if config.optimizer == "adam" and "optimizer" not in space.names:
         idle += [name for name in ("weight_decay",) if name in space.names]
     if idle:
