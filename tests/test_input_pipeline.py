@@ -277,3 +277,10 @@ def test_a_split_of_one_shard_is_read_whole(tmp_path, cache):
     write_shards(tmp_path, {"train": 64}, num_shards=1)
     seen = numbers_of(train_dataset(tmp_path, cache=cache), 4)
     assert sorted(seen.ravel()) == list(range(64))
+
+
+def test_a_validation_split_of_one_class_is_refused(tmp_path, numbered):
+    input_pipeline.check_validation(tfrecords.read_manifest(numbered))
+    manifest = write_shards(tmp_path, {"train": 40, "validation": 1})
+    with pytest.raises(UserError, match="one class only.*--validation-fraction"):
+        input_pipeline.check_validation(manifest)
