@@ -282,5 +282,5 @@ def test_a_split_of_one_shard_is_read_whole(tmp_path, cache):
 def test_a_validation_split_of_one_class_is_refused(tmp_path, numbered):
     input_pipeline.check_validation(tfrecords.read_manifest(numbered))
     manifest = write_shards(tmp_path, {"train": 40, "validation": 1})
-    with pytest.raises(UserError, match="one class only.*--validation-fraction"):
+    with pytest.raises(UserError, match=r"one class only.*--validation-fraction"):
         input_pipeline.check_validation(manifest)
