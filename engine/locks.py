@@ -86,7 +86,7 @@ def _lock(descriptor: int, path: Path) -> None:
 def _is_at(descriptor: int, path: Path) -> bool:
     """Whether `path` still names the open file: its last owner removes it before letting go."""
     try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False))
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
     except FileNotFoundError:
         return False
 
