@@ -256,8 +256,8 @@ def check_version(values: Any, path: Path) -> None:
     if version != FORMAT_VERSION:
         age = "an earlier" if version < FORMAT_VERSION else "a later"
         raise UserError(
-            f"{path}: has format version {version}, written by {age} version of this program, which "
-            f"reads {FORMAT_VERSION}; build the shards again with engine.build_tfrecords --overwrite"
+            f"{path}: has format version {version}, of {age} version of this program (this one "
+            f"reads {FORMAT_VERSION}); build the shards again with engine.build_tfrecords --overwrite"
         )
 
 
