@@ -9,8 +9,9 @@ Layers, each importing only from rows below its own (held by tests/test_layers.p
               optimization training_step step_blocks callbacks resuming runtime
               evaluation bootstrap predictor explanation image_files plots preview report
               phantom_images phantom_folder shifts decode_pool diagnosis environment
-    formats   image_folder split_plan tfrecords record_index build_journal run_directory checkpoints
-    ground    config settings command_line decoding files locks progress python_calls
+    formats   image_folder split_plan manifest tfrecords record_scan record_index build_journal
+              build_checks run_directory checkpoints
+    ground    config settings command_line decoding files locks progress python_calls schema
 
 Importing the package imports none of them, and no TensorFlow.
 """

@@ -2,22 +2,24 @@
 
 `build.jsonl` holds a line for the build (arguments, classes, source) and then a line for each shard
 that is whole: its size, checksum, class counts and the files it left out. It stays with the
-finished shards, so that one that is damaged later can be rebuilt alone.
+finished shards, so that one that is damaged later can be rebuilt alone. A line is believed if
+its checksum and its values are right; what an unreadable one says is built again.
 """
 
 import dataclasses
 import json
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine import files, tfrecords
+from engine import files, manifest, schema, tfrecords
 from engine.config import UserError, flag_name
-from engine.tfrecords import ShardInfo
+from engine.manifest import ShardInfo
+from engine.progress import say
+from engine.schema import Rule, SchemaError
 
-_SHARD_FILE = re.compile(r"(train|validation|test)-\d{5}-of-\d{5}(\.partial)?\.tfrecord")
+_SHARD_FILE = re.compile(r"(train|validation|test)-\d{5,}-of-\d{5,}(\.partial)?\.tfrecord")
 _OWN_FILES = (tfrecords.MANIFEST, tfrecords.REJECTED, *tfrecords.TFDS_FILES, tfrecords.BUILD_STATE)
 
 
@@ -34,13 +36,18 @@ class ShardRecord:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "ShardRecord":
-        """The inverse of `to_json`."""
-        return cls(
-            ShardInfo(**values["info"]),
-            dict(values["class_counts"]),
-            tuple((path, reason) for path, reason in values["rejected"]),
-        )
+    def from_json(cls, values: Any) -> "ShardRecord":
+        """The inverse of `to_json`.
+
+        Raises:
+            SchemaError: the values are not those of a finished shard.
+        """
+        schema.require(values, _RECORD)
+        info = ShardInfo.from_json(values["info"], where="info.")
+        if sum(values["class_counts"].values()) != info.num_examples:
+            raise SchemaError(f"class_counts: do not make the {info.num_examples} examples")
+        rejected = tuple((path, reason) for path, reason in values["rejected"])
+        return cls(info, values["class_counts"], rejected)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +64,40 @@ class BuildIdentity:
 
     def to_json(self) -> dict[str, Any]:
         """The identity as JSON values."""
-        return {"format_version": tfrecords.FORMAT_VERSION, **dataclasses.asdict(self)}
+        return {"format_version": manifest.FORMAT_VERSION, **dataclasses.asdict(self)}
+
+    @classmethod
+    def from_json(cls, values: Any) -> "BuildIdentity":
+        """The inverse of `to_json`.
+
+        Raises:
+            SchemaError: the values are not those of a build.
+        """
+        schema.require(values, _IDENTITY)
+        schema.require(values["source"], manifest.SOURCE_RULES, where="source.")
+        return cls(values["arguments"], values["source"])
+
+
+def _are_counts(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(schema.is_count, value.values()))
+
+
+def _are_rejected(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(row, list) and len(row) == 2 and all(map(schema.is_text, row)) for row in value
+    )
+
+
+_RECORD = {
+    "info": schema.OBJECT,
+    "class_counts": Rule("an object of counts", _are_counts),
+    "rejected": Rule("a list of paths and reasons", _are_rejected),
+}
+_IDENTITY = {
+    "format_version": schema.one_of(manifest.FORMAT_VERSION),
+    "arguments": schema.OBJECT,
+    "source": schema.OBJECT,
+}
 
 
 class Journal:
@@ -77,10 +117,7 @@ class Journal:
     def note(self, record: ShardRecord) -> None:
         """Adds a finished shard, durably; a line that a crash tears is not read back."""
         self.records[record.info.file] = record
-        with open(self._path, "ab") as file:
-            file.write(_line(record.to_json()))
-            file.flush()
-            os.fsync(file.fileno())
+        files.append(self._path, _line(record.to_json()))
 
     def rewrite(self, order: Iterable[str]) -> None:
         """Writes it anew with the shards of `order`, whole or not at all."""
@@ -139,13 +176,12 @@ def open_journal(shards: Path, identity: BuildIdentity, *, overwrite: bool) -> J
         journal = Journal(shards, identity, {})
         journal.rewrite(())
         return journal
-    lines = _whole_lines(shards / tfrecords.BUILD_STATE)
-    _require_same(shards, lines[0] if lines else None, identity)
-    records = [ShardRecord.from_json(line) for line in lines[1:]]
-    journal = Journal(shards, identity, {record.info.file: record for record in records})
-    if not is_finished(shards):
-        # Without the line that a crash tore, which the next line would else be glued to.
-        journal.rewrite(journal.records)
+    found, records, is_whole = _read(shards / tfrecords.BUILD_STATE)
+    _require_same(shards, found, identity)
+    journal = Journal(shards, identity, records)
+    if not (is_whole and is_finished(shards)):
+        # Without what cannot be read, as a line that a crash tore, to which the next would be glued.
+        journal.rewrite(records)
     return journal
 
 
@@ -181,31 +217,43 @@ def _is_own_aside(name: str) -> bool:
     return final in _OWN_FILES or bool(_SHARD_FILE.fullmatch(final))
 
 
-def _whole_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of the journal up to the first that is torn."""
-    lines: list[dict[str, Any]] = []
-    if not path.is_file():
-        return lines
-    for line in path.read_bytes().split(b"\n")[:-1]:
+def _read(path: Path) -> tuple[BuildIdentity | None, dict[str, ShardRecord], bool]:
+    """What build the journal is of, its finished shards by name, and whether every line was right.
+
+    Raises:
+        UserError: it is of another format version.
+    """
+    identity, records, problems = None, {}, []
+    lines = path.read_bytes().split(b"\n") if path.is_file() else [b""]
+    for number, line in enumerate(
+        lines[:-1], start=1
+    ):  # behind the last is nothing, or a torn line
         try:
-            lines.append(json.loads(line))
-        except ValueError:
-            break
-    return lines
+            values = json.loads(line)
+            if number == 1:
+                manifest.check_version(values, path)
+                identity = BuildIdentity.from_json(schema.unsealed(values))
+            else:
+                record = ShardRecord.from_json(schema.unsealed(values))
+                records[record.info.file] = record
+        except (ValueError, RecursionError) as error:
+            problems.append(f"line {number}: {error}")
+    if problems:
+        say(f"{path}: {len(problems)} unreadable lines are passed over ({problems[0]})")
+    # A link is not written through, but replaced.
+    return identity, records, not (problems or lines[-1] or path.is_symlink())
 
 
-def _require_same(shards: Path, found: Mapping[str, Any] | None, identity: BuildIdentity) -> None:
+def _require_same(shards: Path, found: BuildIdentity | None, identity: BuildIdentity) -> None:
     kind = "a finished build" if is_finished(shards) else "an unfinished build"
     if found is None:
         raise UserError(
-            f"{shards}: holds {kind} without its journal {tfrecords.BUILD_STATE}, so it cannot be "
-            "compared or continued; give another directory, or --overwrite to start anew"
+            f"{shards}: holds {kind} without a readable journal {tfrecords.BUILD_STATE}, so it "
+            "cannot be compared or continued; give another directory, or --overwrite to start anew"
         )
-    differing = differences(found["arguments"], identity.arguments)
-    if found["format_version"] != tfrecords.FORMAT_VERSION:
-        differing.append(f"format version {found['format_version']}")
-    if found["source"]["fingerprint"] != identity.source["fingerprint"]:
-        differing.append(_source_difference(found["source"], identity.source))
+    differing = differences(found.arguments, identity.arguments)
+    if found.source["fingerprint"] != identity.source["fingerprint"]:
+        differing.append(_source_difference(found.source, identity.source))
     if differing:
         raise UserError(
             f"{shards}: holds {kind} that differs: {'; '.join(differing)}; give the same arguments "
@@ -230,4 +278,4 @@ def _shown(value: Any) -> str:
 
 
 def _line(value: Any) -> bytes:
-    return json.dumps(value).encode() + b"\n"
+    return json.dumps(schema.sealed(value)).encode() + b"\n"

@@ -7,8 +7,11 @@ Crash-safe by two rules. A shard takes its name only when it is whole and synced
 in the journal. And what goes into a shard is decided before anything is decoded: a file that turns
 out bad only shortens its shard. So a build that was killed goes on at the first shard that is
 missing and ends with the bytes of an undisturbed one, and a damaged shard can be rebuilt alone.
+
+One build at a time holds the directory (`engine.locks`).
 """
 
+import contextlib
 import csv
 import dataclasses
 import importlib.metadata
@@ -24,15 +27,25 @@ from pathlib import Path
 from typing import Any
 
 import engine
-from engine import build_journal, decode_pool, decoding, files, image_folder, split_plan, tfrecords
+from engine import (
+    build_checks,
+    build_journal,
+    decode_pool,
+    decoding,
+    files,
+    image_folder,
+    locks,
+    split_plan,
+    tfrecords,
+)
 from engine.build_journal import BuildIdentity, Journal, ShardRecord
 from engine.config import UserError
 from engine.decode_pool import DecodePool, Outcome, RecordFormat, SourceFile
 from engine.image_folder import Contents, Example, ImageFolder
-from engine.progress import ProgressBar, say
+from engine.progress import ProgressBar
 from engine.settings import BuildConfig
 from engine.split_plan import Plan
-from engine.tfrecords import DamagedShardError, Manifest, SplitInfo
+from engine.tfrecords import Manifest, SplitInfo
 
 # Settings that do not change a byte of what is built.
 RUN_ONLY = ("workers", "overwrite", "verify", "repair")
@@ -76,7 +89,8 @@ def build(config: BuildConfig, images: Path | str, shards: Path | str) -> Manife
 
     Raises:
         UserError: the folder or the flags cannot be built from; the directory holds another build
-            or files of somebody else; no image of a class is usable; a shard is damaged.
+            or files of somebody else, or another process builds there; no image of a class is
+            usable; a shard is damaged.
     """
     return run(config, images, shards).manifest
 
@@ -87,27 +101,54 @@ def run(config: BuildConfig, images: Path | str, shards: Path | str) -> BuildRes
     images, shards = Path(images), Path(shards)
     image_folder.check_group_by(config.group_by)
     build_journal.check_directory(images, shards)
-    if config.verify and not config.overwrite and build_journal.is_finished(shards):
+    writes = config.overwrite or config.repair
+    if config.verify and not writes and build_journal.is_finished(shards):
         return _verify_only(config, shards)
     folder = image_folder.scan(images)
+    with _held(shards):
+        return _build(config, folder, shards, started)
+
+
+@contextlib.contextmanager
+def _held(shards: Path) -> Iterator[None]:
+    """Holds the directory; one made for a build that wrote nothing is removed with the lock."""
+    is_new = not shards.exists()
+    try:
+        with locks.held(shards, purpose="building"):
+            yield
+    except BaseException:
+        if is_new:
+            with contextlib.suppress(OSError):  # it holds something
+                shards.rmdir()
+        raise
+
+
+def _build(config: BuildConfig, folder: ImageFolder, shards: Path, started: float) -> BuildResult:
     workers = config.workers or min(available_cores(), 1 + len(folder.examples) // FILES_PER_WORKER)
     processes = decode_pool.prefers_processes(_sampled_sizes(folder), workers=workers)
-    with DecodePool(images, _record_format(config), workers=workers, processes=processes) as pool:
+    record_format = _record_format(config)
+    with DecodePool(folder.root, record_format, workers=workers, processes=processes) as pool:
         contents = image_folder.hash_contents(folder, workers=workers)
         plan = _plan(config, folder, contents)
         identity = _identity(config, folder, contents)
         journal = build_journal.open_journal(shards, identity, overwrite=config.overwrite)
         shard_plans = plan_shards(config, plan)
-        missing = _missing_shards(config, shards, journal, shard_plans)
-        if build_journal.is_finished(shards) and not missing:
-            manifest = tfrecords.read_manifest(shards)
-            return BuildResult(manifest, plan.notes, 0, time.monotonic() - started)
-        (shards / tfrecords.MANIFEST).unlink(missing_ok=True)
+        missing = build_checks.missing_shards(
+            config, shards, journal, [one.file for one in shard_plans], folder.class_names
+        )
         todo = [one for one in shard_plans if one.file in missing]
-        _write_shards(config, shards, journal, shard_plans, todo, folder.class_names, pool)
-    manifest = _finish(config, shards, journal, shard_plans, plan, folder.class_names)
+        manifest = None
+        if build_journal.is_finished(shards) and not todo:
+            described = _describe(config, journal, shard_plans, plan, folder.class_names)
+            manifest = build_checks.intact(shards, *described)
+        if manifest is None:
+            (shards / tfrecords.MANIFEST).unlink(missing_ok=True)
+            _write_shards(config, shards, journal, shard_plans, todo, folder.class_names, pool)
+    if manifest is None:
+        manifest, beside = _describe(config, journal, shard_plans, plan, folder.class_names)
+        _finish(shards, journal, shard_plans, manifest, beside)
     if config.verify or config.repair:
-        _verified(shards)
+        build_checks.verified(shards)
     num_decoded = sum(len(one.examples) for one in todo)
     return BuildResult(manifest, plan.notes, num_decoded, time.monotonic() - started)
 
@@ -181,32 +222,6 @@ def plan_shards(config: BuildConfig, plan: Plan) -> list[ShardPlan]:
 # ---------------------------------------------------------------------------- writing shards
 
 
-def _missing_shards(
-    config: BuildConfig, shards: Path, journal: Journal, shard_plans: Sequence[ShardPlan]
-) -> set[str]:
-    """Names of the shards to write: never written, gone, or not what was written.
-
-    Checksums are compared where a build was interrupted and on request; of a finished build, sizes.
-    """
-    thorough = config.repair or not build_journal.is_finished(shards)
-    missing = set()
-    for one in shard_plans:
-        record = journal.records.get(one.file)
-        path = shards / one.file
-        if record is None or not path.is_file():
-            missing.add(one.file)
-            continue
-        try:
-            if thorough:
-                tfrecords.verify_shard(shards, record.info)
-            elif path.stat().st_size != record.info.bytes:
-                raise DamagedShardError(f"{path}: has not the size that was written")
-        except DamagedShardError as error:
-            say(f"{error}; building it again")
-            missing.add(one.file)
-    return missing
-
-
 def _write_shards(
     config: BuildConfig,
     shards: Path,
@@ -260,7 +275,7 @@ def _write_shard(
 def _rejection(config: BuildConfig, example: Example, reason: str) -> str:
     if config.on_error == "fail":
         raise UserError(
-            f"{example.path}: {reason}; mend or remove the file, or leave bad images out with "
+            f"{example.path}: {reason}; fix or remove the file, or leave bad images out with "
             "--on-error skip"
         )
     return reason
@@ -269,17 +284,15 @@ def _rejection(config: BuildConfig, example: Example, reason: str) -> str:
 # ---------------------------------------------------------------------------- finishing
 
 
-def _finish(
+def _describe(
     config: BuildConfig,
-    shards: Path,
     journal: Journal,
     shard_plans: Sequence[ShardPlan],
     plan: Plan,
     class_names: tuple[str, ...],
-) -> Manifest:
-    """Writes everything but the shards, the manifest last."""
-    order = [one.file for one in shard_plans]
-    bad = [row for name in order for row in journal.records[name].rejected]
+) -> tuple[Manifest, dict[str, bytes]]:
+    """The manifest of a build whose shards are all there, and what the files beside it hold."""
+    bad = [row for one in shard_plans for row in journal.records[one.file].rejected]
     rejected = sorted([*bad, *plan.dropped.items()])
     splits = {
         split: _split_info(
@@ -306,29 +319,39 @@ def _finish(
         versions=_versions(),
     )
     texts = {tfrecords.REJECTED: _csv_text(rejected), **tfrecords.tfds_metadata(manifest)}
+    # Names of files that are not UTF-8 go out as the bytes they were.
+    return manifest, {name: text.encode("utf-8", "surrogateescape") for name, text in texts.items()}
+
+
+def _finish(
+    shards: Path,
+    journal: Journal,
+    shard_plans: Sequence[ShardPlan],
+    manifest: Manifest,
+    contents: dict[str, bytes],
+) -> None:
+    """Writes everything but the shards, the manifest last."""
     build_journal.remove_leftovers(shards)
-    _write_together(shards, journal, order, texts)
+    _write_together(shards, journal, [one.file for one in shard_plans], contents)
     tfrecords.write_manifest(shards, manifest)
-    return manifest
 
 
 def _write_together(
-    shards: Path, journal: Journal, order: Sequence[str], texts: dict[str, str]
+    shards: Path, journal: Journal, order: Sequence[str], contents: dict[str, bytes]
 ) -> None:
     """Everything that must be durable before the manifest. Waiting for the disk once for all takes
     15 ms; file after file it took 60, a tenth of the time that 250 images of 1.3 megapixels take."""
     with ThreadPoolExecutor() as pool:
         waiting = [pool.submit(journal.rewrite, order)]
-        for name, text in texts.items():
-            waiting.append(pool.submit(_write_bytes, shards / name, text))
+        for name, content in contents.items():
+            waiting.append(pool.submit(_write_bytes, shards / name, content))
         for one in waiting:
             one.result()
 
 
-def _write_bytes(path: Path, text: str) -> None:
+def _write_bytes(path: Path, content: bytes) -> None:
     with files.written_aside(path) as aside:
-        # Names of files that are not UTF-8 go out as the bytes they were.
-        aside.write_bytes(text.encode("utf-8", "surrogateescape"))
+        aside.write_bytes(content)
 
 
 def _split_info(class_names: Sequence[str], records: Sequence[ShardRecord]) -> SplitInfo:
@@ -392,34 +415,9 @@ def _versions() -> dict[str, str]:
 
 def _verify_only(config: BuildConfig, shards: Path) -> BuildResult:
     """Checks a finished build as it is, even if the images are gone."""
-    manifest = _verified(shards)
+    manifest = build_checks.verified(shards)
     arguments: dict[str, Any] = config.to_json()
     asked = {name: arguments[name] for name in manifest.arguments if name in arguments}
     differing = build_journal.differences(manifest.arguments, asked)
     notes = [f"verified as it is, built with other arguments: {'; '.join(differing)}"]
     return BuildResult(manifest, tuple(notes if differing else ()), 0, 0.0)
-
-
-def _verified(shards: Path) -> Manifest:
-    """Re-reads every shard of a finished build.
-
-    Raises:
-        UserError: one is missing or damaged; the line names it and the cure.
-    """
-    manifest = tfrecords.read_manifest(shards, check_files=False)
-    infos = [shard for split in manifest.splits.values() for shard in split.shards]
-    damaged = []
-    with ProgressBar("verifying", total=len(infos), unit="shards") as progress:
-        for shard in infos:
-            try:
-                tfrecords.verify_shard(shards, shard)
-            except DamagedShardError as error:
-                damaged.append(str(error))
-            progress.advance()
-    if damaged:
-        raise UserError(
-            f"{'; '.join(damaged[:3])}{'; ...' if len(damaged) > 3 else ''} ({len(damaged)} of "
-            f"{len(infos)} shards damaged); give the build's own arguments and --repair instead of "
-            "--verify to rebuild what is damaged"
-        )
-    return manifest

@@ -167,7 +167,10 @@ def predict_split(
     paths: list[str] = []
     patients: list[str] = []
     total = manifest.splits[split].num_examples
-    with progress.ProgressBar(f"evaluating {split}", total=total) as bar:
+    with (
+        input_pipeline.damage_named(shards, manifest, split),
+        progress.ProgressBar(f"evaluating {split}", total=total) as bar,
+    ):
         for batch, outputs in predictor.predict_batches(dataset):
             labels.append(np.asarray(batch["label"]))
             probabilities.append(outputs)
@@ -194,7 +197,10 @@ def measure_shifts(
     outputs: dict[str, list[np.ndarray]] = {name: [] for name in names}
     labels = []
     total = manifest.splits[split].num_examples * len(names)
-    with progress.ProgressBar(f"evaluating {split}, shifted", total=total) as bar:
+    with (
+        input_pipeline.damage_named(shards, manifest, split),
+        progress.ProgressBar(f"evaluating {split}, shifted", total=total) as bar,
+    ):
         for batch in dataset.as_numpy_iterator():
             labels.append(batch["label"])
             for name in names:

@@ -39,11 +39,14 @@ def written_aside(path: Path) -> Iterator[Path]:
     """Yields a path to write to, which takes the name `path` only when the block ends well.
 
     The name aside keeps the suffix of `path` (`model.partial.keras`), since some writers choose
-    the format by it. When the block raises, `path` is as it was and nothing is left aside.
+    the format by it. It is a new, empty file: a link that somebody put there is removed, not
+    followed. When the block raises, `path` is as it was and nothing is left aside.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f"{path.stem}{ASIDE_SUFFIX}{path.suffix}")
+    aside.unlink(missing_ok=True)
+    os.close(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
     try:
         yield aside
         sync_file(aside)
@@ -52,6 +55,19 @@ def written_aside(path: Path) -> Iterator[Path]:
         aside.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+def append(path: Path, data: bytes) -> None:
+    """Adds `data` to the end of a file, durably.
+
+    Raises:
+        OSError: as `open` does, and where `path` is a link, which is not followed.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    with open(os.open(path, flags, 0o666), "ab") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def write_text(path: Path, text: str) -> None:

@@ -13,9 +13,10 @@ streaming  images stay in the shards. Raw ones are read by permuted index, so th
 service    the batches of the memory tier, read by the workers of tf.data service (`service_input`)
 """
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,9 @@ import tensorflow as tf
 from engine import augmentation, batch_order, counter_random, service_input, tfrecords
 from engine.config import UserError
 from engine.record_index import RecordIndex, aligned_empty, find_records
+from engine.record_scan import find_damage, scan_split
 from engine.runtime import WHOLE, Share, free_memory_bytes
-from engine.tfrecords import Manifest
+from engine.tfrecords import DamagedShardError, Manifest
 
 PREFETCHED_BATCHES = 4  # bounded: AUTOTUNE may take memory without limit
 READ_CYCLE = 16  # shards read in turn by the streaming tier
@@ -322,14 +324,26 @@ def batch_paths(
     return [path.decode("utf-8", "backslashreplace") for path in paths]
 
 
-def damage_behind(error: tf.errors.OpError) -> str | None:
-    """What was wrong with a shard, if that is why a dataset failed: a line for the user."""
+def damage_behind(
+    error: tf.errors.OpError, shards: Path, manifest: Manifest, split: str
+) -> str | None:
+    """What was wrong with a shard of `split`, if that is why a dataset failed: a line for the user."""
     _, found, message = str(error).partition("DamagedShardError: ")
     if found:
         return message.splitlines()[0]
     if isinstance(error, tf.errors.DataLossError):
-        return f"{error.message}; mend the shards with engine.build_tfrecords --repair"
+        # TensorFlow names no file.
+        return find_damage(shards, manifest, split) or f"{shards}, split {split!r}: {error.message}"
     return None
+
+
+@contextlib.contextmanager
+def damage_named(shards: Path, manifest: Manifest, split: str) -> Iterator[None]:
+    """Raises `DamagedShardError`, which names the shard, where a record read in the block is damaged."""
+    try:
+        yield
+    except tf.errors.DataLossError as error:
+        raise DamagedShardError(damage_behind(error, shards, manifest, split)) from error
 
 
 def load_split(
@@ -345,18 +359,19 @@ def load_split(
         object[N] of bytes.
 
     Raises:
-        UserError: the shards hold fewer or more records than the manifest says.
+        UserError: the shards hold other records than the manifest says, or a record is damaged.
     """
     num_examples = split_info(manifest, split).num_examples
     arrays: dict[str, np.ndarray] = {}
     done = 0
-    for batch in _parsed_in_order(shards, manifest, split, _LOAD_BATCH, features):
-        for name, value in batch.items():
-            value = value.numpy()
-            if name not in arrays:
-                arrays[name] = _empty_like(value, num_examples)
-            arrays[name][done : done + len(value)] = value[: num_examples - done]
-        done += len(value)
+    with damage_named(shards, manifest, split):
+        for batch in _parsed_in_order(shards, manifest, split, _LOAD_BATCH, features):
+            for name, value in batch.items():
+                value = value.numpy()
+                if name not in arrays:
+                    arrays[name] = _empty_like(value, num_examples)
+                arrays[name][done : done + len(value)] = value[: num_examples - done]
+            done += len(value)
     if done != num_examples:
         raise UserError(
             f"{shards}: split {split!r} holds {done} records, the manifest says {num_examples}; "
@@ -375,8 +390,9 @@ def _empty_like(batch: np.ndarray, num_examples: int) -> np.ndarray:
 
 def first_images(shards: Path, manifest: Manifest, split: str, count: int) -> np.ndarray:
     """The first images of a split, uint8[<=count, H, W, C]."""
-    batches = _parsed_in_order(shards, manifest, split, count, ("image",))
-    return next(iter(batches))["image"].numpy()
+    with damage_named(shards, manifest, split):
+        batches = _parsed_in_order(shards, manifest, split, count, ("image",))
+        return next(iter(batches))["image"].numpy()
 
 
 def make_evaluation_dataset(
@@ -403,9 +419,14 @@ def make_evaluation_dataset(
 
 
 def shard_paths(shards: Path, manifest: Manifest, split: str) -> list[str]:
-    """The paths of a split's shards that hold any record, in order."""
-    info = split_info(manifest, split)
-    return [str(shards / shard.file) for shard in info.shards if shard.num_examples]
+    """The paths of a split's shards that hold any record, in order, once compared with the manifest.
+
+    Raises:
+        UserError: there is no such split, or it is empty.
+        DamagedShardError: a shard holds other records than the manifest says.
+    """
+    split_info(manifest, split)
+    return [str(one.path) for one in scan_split(shards, manifest, split)]
 
 
 def _parsed_in_order(

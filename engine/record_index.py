@@ -11,21 +11,16 @@ The index takes 21 bytes an image and 4 us to make; images stay in the files.
 import dataclasses
 import os
 import resource
-import struct
+from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
 from engine import tfrecords
 from engine.python_calls import calls
-from engine.tfrecords import DamagedShardError, Manifest
+from engine.record_scan import HEAD_BYTES, ScannedShard, scan_split
+from engine.tfrecords import FRAME_BYTES, DamagedShardError, Manifest
 
-_FRAME = struct.Struct(
-    "<Q"
-)  # a record's length; 4 bytes of CRC follow, then the record, then 4 more
-_FRAME_BYTES = 12
-_HEAD_BYTES = 64  # of a record, within which its image begins
 _ALIGNMENT = 64  # of what TensorFlow takes over without copying, bytes
 _SPARE_FILES = 256  # which the process may want to open besides the shards
 
@@ -50,25 +45,17 @@ class RecordIndex:
             raise ValueError(f"images are stored as {manifest.encoding}, expected raw")
         self._shape = manifest.image_shape
         self._image_bytes = int(np.prod(self._shape))
-        infos = [info for info in manifest.splits[split].shards if info.num_examples]
-        _allow_open_files(len(infos))
+        found = scan_split(shards, manifest, split)
+        _allow_open_files(len(found))
         self._files = [
-            open(shards / info.file, "rb", buffering=0)  # noqa: SIM115 (read from as long as this lives)
-            for info in infos
+            open(one.path, "rb", buffering=0)  # noqa: SIM115 (read from as long as this lives)
+            for one in found
         ]
-        layout = _Layout(self._image_bytes, len(manifest.class_names))
-        found = [
-            layout.scan(file, info.num_examples)
-            for file, info in zip(self._files, infos, strict=True)
-        ]
-        table = np.concatenate(found)
-        self._file_of: np.ndarray = np.repeat(
-            np.arange(len(found), dtype=np.int32), [len(f) for f in found]
-        )
-        self._start = table[:, 0].copy()
-        self._before = table[:, 1].astype(np.int8)
-        self._behind = table[:, 2].astype(np.int32)
-        self.labels = table[:, 3].copy()
+        self._file_of = _file_of(found)
+        self._start = np.concatenate([one.starts for one in found])
+        self._before = np.concatenate([one.before for one in found]).astype(np.int8)
+        self._behind = np.concatenate([one.behind for one in found]).astype(np.int32)
+        self.labels = np.concatenate([one.labels for one in found])
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -86,7 +73,7 @@ class RecordIndex:
 
     def _read(self, indices: np.ndarray) -> np.ndarray:
         images = aligned_empty(len(indices), self._image_bytes)
-        head = bytearray(_HEAD_BYTES)
+        head = bytearray(HEAD_BYTES)
         tail = bytearray(int(self._behind[indices].max(initial=0)))
         rows = zip(
             images,
@@ -104,55 +91,9 @@ class RecordIndex:
             if count != before + len(image) + behind or crc != expected:
                 raise DamagedShardError(
                     f"{self._files[number].name}: the record at byte {start:,} is cut short or "
-                    "damaged; mend it with engine.build_tfrecords --repair"
+                    "damaged; fix it with engine.build_tfrecords --repair"
                 )
         return images.reshape(-1, *self._shape)
-
-
-class _Layout:
-    """What stands around an image in its record, as `tfrecords.serialize_example` writes it."""
-
-    def __init__(self, image_bytes: int, num_classes: int) -> None:
-        self._image_bytes = image_bytes
-        self._header = tfrecords.image_header(image_bytes)
-        self._labels = {tfrecords.label_entry(label): label for label in range(num_classes)}
-        self._label_sizes = sorted({len(entry) for entry in self._labels})
-
-    def scan(self, file: BinaryIO, num_examples: int) -> np.ndarray:
-        """int64[N, 4]: where a record starts, bytes before its image, bytes behind, its label.
-
-        The bytes behind an image and the next record's head are read in one call.
-        """
-        rows: np.ndarray = np.empty((num_examples, 4), np.int64)
-        descriptor, offset = file.fileno(), 0
-        head = os.pread(descriptor, _FRAME_BYTES + _HEAD_BYTES, 0)
-        for row in rows:
-            frame, body = head[:_FRAME_BYTES], head[_FRAME_BYTES:]
-            at = body.find(self._header)
-            if len(frame) < _FRAME_BYTES or frame[8:] != tfrecords.masked_crc(frame[:8]) or at < 2:
-                raise _damaged(file, f"has no record of the expected layout at byte {offset:,}")
-            (length,) = _FRAME.unpack(frame[:8])
-            start, before = offset + _FRAME_BYTES, at + len(self._header)
-            behind = length - before - self._image_bytes + 4
-            chunk = os.pread(
-                descriptor,
-                max(0, behind) + _FRAME_BYTES + _HEAD_BYTES,
-                start + before + self._image_bytes,
-            )
-            label = self._label_of(chunk)
-            if behind < 4 or len(chunk) < behind or label is None:
-                raise _damaged(file, f"is cut short or damaged in the record at byte {offset:,}")
-            row[:] = start, before, behind, label
-            head, offset = chunk[behind:], start + length + 4
-        if head:
-            raise _damaged(file, f"holds more than the {num_examples} records it should")
-        return rows
-
-    def _label_of(self, chunk: bytes) -> int | None:
-        for size in self._label_sizes:
-            if (label := self._labels.get(chunk[:size])) is not None:
-                return label
-        return None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,39 +112,22 @@ class Places:
 
 
 def find_records(shards: Path, manifest: Manifest, split: str) -> Places:
-    """Reads the frame of each record, 12 bytes, and nothing else.
+    """Reads what stands around the image of each record, and no image.
 
     Raises:
         DamagedShardError: a shard holds other records than the manifest says.
     """
-    infos = [info for info in manifest.splits[split].shards if info.num_examples]
-    starts = []
-    for info in infos:
-        with open(shards / info.file, "rb", buffering=0) as file:
-            starts.append(_frame_starts(file, info.num_examples))
+    found = scan_split(shards, manifest, split)
     return Places(
-        paths=tuple(str((shards / info.file).absolute()) for info in infos),
-        file_of=np.repeat(np.arange(len(infos), dtype=np.int32), [len(one) for one in starts]),
-        starts=np.concatenate(starts),
+        paths=tuple(str(one.path.absolute()) for one in found),
+        file_of=_file_of(found),
+        starts=np.concatenate([one.starts - FRAME_BYTES for one in found]),
     )
 
 
-def _frame_starts(file: BinaryIO, num_examples: int) -> np.ndarray:
-    starts: np.ndarray = np.empty(num_examples, np.int64)
-    offset = 0
-    for number in range(num_examples):
-        frame = os.pread(file.fileno(), _FRAME_BYTES, offset)
-        if len(frame) < _FRAME_BYTES or frame[8:] != tfrecords.masked_crc(frame[:8]):
-            raise _damaged(file, f"has no record at byte {offset:,}")
-        starts[number] = offset
-        offset += _FRAME_BYTES + _FRAME.unpack(frame[:8])[0] + 4
-    if offset != os.fstat(file.fileno()).st_size:
-        raise _damaged(file, f"does not end with the last of its {num_examples} records")
-    return starts
-
-
-def _damaged(file: BinaryIO, what: str) -> DamagedShardError:
-    return DamagedShardError(f"{file.name} {what}; check it with engine.build_tfrecords --verify")
+def _file_of(found: Sequence[ScannedShard]) -> np.ndarray:
+    """int32[N]: which shard holds a record."""
+    return np.repeat(np.arange(len(found), dtype=np.int32), [len(one.starts) for one in found])
 
 
 def aligned_empty(rows: int, columns: int) -> np.ndarray:

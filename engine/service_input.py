@@ -208,7 +208,7 @@ class InOrder:
             return tuple(part.numpy() for part in self._compute(tf.constant(number, tf.int64)))
         except tf.errors.DataLossError as error:
             raise tfrecords.DamagedShardError(
-                f"batch {number}: {_first_line(error)}; mend the shards with "
+                f"batch {number}: {_first_line(error)}; fix the shards with "
                 "engine.build_tfrecords --repair"
             ) from error
 

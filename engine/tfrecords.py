@@ -1,4 +1,4 @@
-"""The shard format, both sides: records, shards, the manifest, checksums, TFDS metadata.
+"""The shard format, both sides: records, shards, checksums, TFDS metadata; `manifest` is its own.
 
 A shards directory holds
 
@@ -16,11 +16,11 @@ TensorFlow takes 3 s, longer than building a few thousand images, and a worker p
 starts in 0.3 s instead.
 """
 
-import dataclasses
 import hashlib
 import json
+import os
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,203 +28,33 @@ import google_crc32c
 
 from engine import files
 from engine.config import UserError
+from engine.manifest import (  # noqa: F401 (half of the format, found under either name)
+    BUILD_STATE,
+    FORMAT_VERSION,
+    MANIFEST,
+    REJECTED,
+    SPLITS,
+    Manifest,
+    ShardInfo,
+    SplitInfo,
+    read_manifest,
+    shard_name,
+    write_manifest,
+)
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-FORMAT_VERSION = 1
-SPLITS = ("train", "validation", "test")
 FEATURES = ("image", "label", "path", "patient")
-MANIFEST = "manifest.json"
-BUILD_STATE = "build.jsonl"
-REJECTED = "rejected.csv"
+FRAME_BYTES = 12  # before a record: its length and the length's CRC; 4 more, its own CRC, follow it
 TFDS_FILES = ("features.json", "dataset_info.json", "label.labels.txt")
 
 _LENGTH = struct.Struct("<Q")
 _CRC = struct.Struct("<I")
 
 
-class DamagedShardError(Exception):
+class DamagedShardError(UserError):
     """A shard is not what the manifest says; the message names it and says in what it differs."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ShardInfo:
-    """One file: its name in the shards directory, its records, its size and SHA-256 (hex)."""
-
-    file: str
-    num_examples: int
-    bytes: int
-    sha256: str
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SplitInfo:
-    """One split: its examples, in all and by class name (every class, zeros included)."""
-
-    num_examples: int
-    class_counts: dict[str, int]
-    shards: tuple[ShardInfo, ...]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Manifest:
-    """What a shards directory holds, and how it came about.
-
-    Attributes:
-        class_names: sorted; a label is an index into them, 1 the positive class of two.
-        image_size: (height, width) in pixels.
-        channels: 1 (grey) or 3 (RGB).
-        encoding: `raw`, `png` or `jpeg`.
-        resize_method: how pixels were resampled, in words.
-        group_by: `patient`, `none` or the regular expression that found the groups.
-        source: `name` of the image folder, `num_files`, `fingerprint` over paths and contents.
-        splits: those that hold examples, among `train`, `validation` and `test`.
-        rejected: how many files were left out because they could not be read.
-        audit: duplicates and leaks that were found, and what was done about them.
-        warnings: what the build warned of, a line each.
-        arguments: the settings the build was asked for.
-        versions: of the programs that wrote it.
-    """
-
-    class_names: tuple[str, ...]
-    image_size: tuple[int, int]
-    channels: int
-    encoding: str
-    keep_aspect_ratio: bool
-    resize_method: str
-    group_by: str
-    seed: int
-    source: dict[str, Any]
-    splits: dict[str, SplitInfo]
-    rejected: int = 0
-    audit: dict[str, Any] = dataclasses.field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
-    arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
-    versions: dict[str, str] = dataclasses.field(default_factory=dict)
-    format_version: int = FORMAT_VERSION
-
-    @property
-    def fingerprint(self) -> str:
-        """A SHA-256 (hex) over the source's relative paths, and sizes and CRC-32C of its files."""
-        return self.source["fingerprint"]
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(height, width, channels)."""
-        return *self.image_size, self.channels
-
-    @property
-    def num_examples(self) -> int:
-        """Examples in all splits together."""
-        return sum(split.num_examples for split in self.splits.values())
-
-    def to_json(self) -> dict[str, Any]:
-        """The manifest as JSON values, `format_version` first."""
-        values = dataclasses.asdict(self)
-        return {"format_version": values.pop("format_version"), **values}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "Manifest":
-        """The inverse of `to_json`.
-
-        Raises:
-            KeyError, TypeError, ValueError: the values are not those of a manifest.
-        """
-        known = {field.name for field in dataclasses.fields(cls)}
-        fields = {key: value for key, value in values.items() if key in known}
-        height, width = fields["image_size"]
-        fields["image_size"] = (int(height), int(width))
-        fields["class_names"] = tuple(fields["class_names"])
-        fields["warnings"] = tuple(fields.get("warnings", ()))
-        fields["splits"] = {name: _split_info(one) for name, one in fields["splits"].items()}
-        if not isinstance(fields["source"]["fingerprint"], str):
-            raise TypeError("the fingerprint is no text")
-        return cls(**fields)
-
-
-def _split_info(values: Mapping[str, Any]) -> SplitInfo:
-    return SplitInfo(
-        num_examples=int(values["num_examples"]),
-        class_counts={name: int(count) for name, count in values["class_counts"].items()},
-        shards=tuple(ShardInfo(**shard) for shard in values["shards"]),
-    )
-
-
-def read_manifest(shards_dir: Path | str, *, check_files: bool = True) -> Manifest:
-    """Reads `manifest.json`; needs no TensorFlow.
-
-    Args:
-        check_files: also make sure that every shard is there and has its size (contents are
-            checked by `engine.build_tfrecords --verify`).
-
-    Raises:
-        UserError: there is no such directory, its build did not finish, the manifest is damaged or
-            of a newer format, or a shard is missing or has another size.
-    """
-    shards_dir = Path(shards_dir)
-    _require_finished(shards_dir)
-    path = shards_dir / MANIFEST
-    try:
-        values = files.read_json(path)
-        version = values["format_version"]
-        if version != FORMAT_VERSION:
-            raise UserError(
-                f"{path}: has format version {version!r}, this program reads {FORMAT_VERSION}; "
-                "build the shards again with engine.build_tfrecords"
-            )
-        manifest = Manifest.from_json(values)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{path}: damaged ({error!r}); build the shards again with engine.build_tfrecords "
-            "--overwrite"
-        ) from error
-    if check_files:
-        _require_shards(shards_dir, manifest)
-    return manifest
-
-
-def _require_finished(shards_dir: Path) -> None:
-    if (shards_dir / MANIFEST).is_file():
-        return
-    if not shards_dir.exists():
-        raise UserError(
-            f"{shards_dir}: no such directory; make shards with "
-            f"python -m engine.build_tfrecords IMAGES {shards_dir}"
-        )
-    if not shards_dir.is_dir():
-        raise UserError(f"{shards_dir}: is a file; expected a directory of shards")
-    if (shards_dir / BUILD_STATE).is_file():
-        raise UserError(
-            f"{shards_dir}: its build did not finish; run the same engine.build_tfrecords command "
-            "again, it continues where it stopped"
-        )
-    raise UserError(
-        f"{shards_dir}: holds no {MANIFEST}; expected a directory made by engine.build_tfrecords"
-    )
-
-
-def _require_shards(shards_dir: Path, manifest: Manifest) -> None:
-    for split in manifest.splits.values():
-        for shard in split.shards:
-            path = shards_dir / shard.file
-            found = path.stat().st_size if path.is_file() else None
-            if found != shard.bytes:
-                problem = "missing" if found is None else f"{found:,} bytes long"
-                raise UserError(
-                    f"{path}: {problem}, the manifest says {shard.bytes:,} bytes; run the same "
-                    "engine.build_tfrecords command again to rebuild this shard alone"
-                )
-
-
-def write_manifest(shards_dir: Path, manifest: Manifest) -> None:
-    """Writes `manifest.json`, whole or not at all: the last act of a build."""
-    files.write_json(shards_dir / MANIFEST, manifest.to_json())
-
-
-def shard_name(split: str, index: int, count: int) -> str:
-    """`train-00003-of-00008.tfrecord`."""
-    return f"{split}-{index:05d}-of-{count:05d}.tfrecord"
 
 
 # ---------------------------------------------------------------------------- reading batches
@@ -321,16 +151,29 @@ def read_records(path: Path) -> Iterator[bytes]:
         DamagedShardError: a CRC does not match, or the file ends within a record. (A file cut
             between two records looks whole from inside: counts come from the manifest.)
     """
+    return (record for _, record, _ in _read_frames(path))
+
+
+def _read_frames(path: Path) -> Iterator[tuple[bytes, bytes, bytes]]:
+    """What stands before each record, the record, and its CRC, both CRCs checked."""
     with open(path, "rb") as file:
+        left = os.fstat(file.fileno()).st_size
         index = 0
-        while header := file.read(12):
-            if len(header) < 12 or header[8:] != masked_crc(header[:8]):
+        while header := file.read(FRAME_BYTES):
+            if len(header) < FRAME_BYTES or header[8:] != masked_crc(header[:8]):
                 raise DamagedShardError(f"{path}: record {index} has a damaged header")
             (length,) = _LENGTH.unpack(header[:8])
+            left -= FRAME_BYTES + length + 4
+            # Before it is read: a length may ask for more memory than there is.
+            if left < 0:
+                raise DamagedShardError(
+                    f"{path}: record {index} is cut short: its {length:,} bytes are more than the "
+                    "file holds"
+                )
             record, crc = file.read(length), file.read(4)
-            if len(record) < length or crc != masked_crc(record):
-                raise DamagedShardError(f"{path}: record {index} is cut short or damaged")
-            yield record
+            if crc != masked_crc(record):
+                raise DamagedShardError(f"{path}: record {index} is damaged")
+            yield header, record, crc
             index += 1
 
 
@@ -345,7 +188,7 @@ class ShardWriter:
     def __init__(self, path: Path, *, name: str) -> None:
         self._name = name
         self._file = open(path, "wb", buffering=1 << 20)  # noqa: SIM115 (closed by __exit__)
-        self._sha256 = hashlib.sha256()
+        self._sha256, self._records_sha256 = hashlib.sha256(), hashlib.sha256()
         self._num_examples = self._bytes = 0
 
     def __enter__(self) -> "ShardWriter":
@@ -358,6 +201,7 @@ class ShardWriter:
         """Appends one record as `frame_record` made it."""
         self._file.write(framed)
         self._sha256.update(framed)
+        self._records_sha256.update(framed[:FRAME_BYTES] + framed[-4:])
         self._num_examples += 1
         self._bytes += len(framed)
 
@@ -368,6 +212,7 @@ class ShardWriter:
             num_examples=self._num_examples,
             bytes=self._bytes,
             sha256=self._sha256.hexdigest(),
+            records_sha256=self._records_sha256.hexdigest(),
         )
 
 
@@ -383,13 +228,13 @@ def verify_shard(shards_dir: Path, shard: ShardInfo) -> None:
     size = path.stat().st_size
     if size != shard.bytes:
         raise DamagedShardError(f"{path}: {size:,} bytes long, {shard.bytes:,} were written")
-    count = sum(1 for _ in read_records(path))
+    count, digest = 0, hashlib.sha256()
+    for frame in _read_frames(path):
+        count += 1
+        for part in frame:
+            digest.update(part)
     if count != shard.num_examples:
         raise DamagedShardError(f"{path}: holds {count} records, {shard.num_examples} were written")
-    with open(path, "rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
     if digest.hexdigest() != shard.sha256:
         raise DamagedShardError(f"{path}: its SHA-256 is not the one that was written")
 

@@ -145,7 +145,8 @@ def train(
         except tfrecords.DamagedShardError as error:
             raise UserError(str(error)) from error
         except tf.errors.OpError as error:
-            if (damage := input_pipeline.damage_behind(error)) is None:
+            damage = input_pipeline.damage_behind(error, shards, manifest, "train")
+            if damage is None:
                 raise
             raise UserError(damage) from error
         finally:

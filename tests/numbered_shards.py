@@ -26,6 +26,7 @@ def striped_image(number):
 
 def write_shards(directory, counts, *, num_shards=3, encoding="raw", draw=numbered_image):
     """Shards whose example number i shows `draw(i)`, its label being i mod 3 > 0."""
+    directory.mkdir(parents=True, exist_ok=True)
     splits = {}
     for split, count in counts.items():
         numbers = np.arange(count)

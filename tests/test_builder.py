@@ -328,7 +328,7 @@ def test_leftovers_of_a_kill_are_removed(source, undisturbed, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("damage", ["deleted", "cut"])
-def test_a_finished_build_mends_shards_of_the_wrong_size(source, undisturbed, tmp_path, damage):
+def test_a_finished_build_rebuilds_shards_of_the_wrong_size(source, undisturbed, tmp_path, damage):
     directory = tmp_path / "shards"
     shutil.copytree(undisturbed, directory)
     shard = directory / tfrecords.read_manifest(directory).splits["train"].shards[1].file

@@ -44,6 +44,29 @@ def test_what_a_killed_writer_left_aside_is_in_nobodys_way(tmp_path) -> None:
     assert names(tmp_path) == ["a.json"]
 
 
+@pytest.mark.parametrize("target_exists", [True, False])
+def test_a_planted_link_is_not_followed(tmp_path, target_exists) -> None:
+    target = tmp_path / "elsewhere"
+    if target_exists:
+        target.write_text("kept")
+    (tmp_path / "dir").mkdir()
+    (tmp_path / "dir" / "a.partial.json").symlink_to(target)
+    files.write_json(tmp_path / "dir" / "a.json", 1)
+    assert names(tmp_path / "dir") == ["a.json"]
+    assert not (tmp_path / "dir" / "a.json").is_symlink()
+    assert target.read_text() == "kept" if target_exists else not target.exists()
+
+
+def test_appending_adds_and_does_not_follow_a_link(tmp_path) -> None:
+    for part in (b"one", b"two"):
+        files.append(tmp_path / "log", part)
+    assert (tmp_path / "log").read_bytes() == b"onetwo"
+    (tmp_path / "link").symlink_to(tmp_path / "log")
+    with pytest.raises(OSError):
+        files.append(tmp_path / "link", b"three")
+    assert (tmp_path / "log").read_bytes() == b"onetwo"
+
+
 def test_json_round_trip_keeps_text_of_all_tongues(tmp_path) -> None:
     value = {"name": "Röntgenbild 胸部", "values": [1, 2.5, None, True]}
     files.write_json(tmp_path / "a.json", value)

@@ -134,7 +134,7 @@ def test_both_tiers_give_the_same_batches_of_raw_images(numbered):
 
 @pytest.mark.parametrize("encoding", ["raw", "png"])
 def test_a_damaged_image_is_named(tmp_path, encoding):
-    write_shards(tmp_path, {"train": 40}, encoding=encoding)
+    manifest = write_shards(tmp_path, {"train": 40}, encoding=encoding)
     shard = sorted(tmp_path.glob("train*.tfrecord"))[0]
     content = bytearray(shard.read_bytes())
     pixels = {"raw": bytes([2]) * 48, "png": b"IDAT"}[encoding]
@@ -142,8 +142,8 @@ def test_a_damaged_image_is_named(tmp_path, encoding):
     shard.write_bytes(content)
     with pytest.raises(tf.errors.OpError) as raised:
         numbers_of(train_dataset(tmp_path, cache="streaming"), 8)
-    damage = input_pipeline.damage_behind(raised.value)
-    assert "--repair" in damage
+    damage = input_pipeline.damage_behind(raised.value, tmp_path, manifest, "train")
+    assert shard.name in damage and "--repair" in damage
     assert "\n" not in damage
 
 

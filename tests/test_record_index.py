@@ -41,18 +41,6 @@ def test_an_index_holds_what_parsing_finds(numbered, split):
     np.testing.assert_array_equal(index.read(np.array([2, 2, 0])), parsed["image"][[2, 2, 0]])
 
 
-@pytest.mark.parametrize("num_classes", [2, 300])
-def test_labels_of_any_length_are_found(num_classes):
-    from engine.record_index import _Layout
-
-    layout = _Layout(12, num_classes)
-    for label in (0, 1, num_classes - 1):
-        record = tfrecords.serialize_example(
-            image=bytes(12), label=label, path="a/b.png", patient="p"
-        )
-        assert layout._label_of(record.split(bytes(12))[1]) == label
-
-
 def test_a_flipped_bit_is_noticed_when_its_image_is_read(tmp_path):
     write_shards(tmp_path, {"train": 20})
     index = index_of(tmp_path)
