@@ -133,7 +133,7 @@ class SavingTraining:
 
 def training_batches(shards: Path, manifest: Manifest, config: TrainConfig) -> tf.data.Dataset:
     """The batches `engine.train` would read."""
-    return input_pipeline.make_draws_dataset(
+    return input_pipeline.TrainingInput(
         shards,
         manifest,
         split=SPLIT,
@@ -145,8 +145,7 @@ def training_batches(shards: Path, manifest: Manifest, config: TrainConfig) -> t
         ),
         shuffle_window=config.shuffle_window,
         sampling=config.sampling,
-        start_step=0,
-    )
+    ).dataset()
 
 
 def same_batch(batch: Any, strategy: tf.distribute.Strategy) -> Iterator[Any]:

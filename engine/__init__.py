@@ -5,8 +5,8 @@ Layers, each importing only from rows below its own (held by tests/test_layers.p
     commands  phantoms build_tfrecords train launch data_service evaluate predict explain export
               demo_summary
     runs      trainer builder
-    parts     input_pipeline service_input batch_order augmentation counter_random models
-              optimization training_step step_blocks callbacks resuming runtime
+    parts     input_pipeline windowed_streaming service_input batch_order augmentation
+              counter_random models optimization training_step step_blocks callbacks resuming runtime
               evaluation bootstrap predictor explanation image_files plots preview report
               phantom_images phantom_folder shifts decode_pool diagnosis environment
     formats   image_folder split_plan manifest tfrecords record_scan record_index build_journal

@@ -201,11 +201,11 @@ def measure_shifts(
         input_pipeline.damage_named(shards, manifest, split),
         progress.ProgressBar(f"evaluating {split}, shifted", total=total) as bar,
     ):
-        for batch in dataset.as_numpy_iterator():
-            labels.append(batch["label"])
+        for images, truths in dataset.as_numpy_iterator():
+            labels.append(truths)
             for name in names:
-                outputs[name].append(predictor.predict(shifts.apply(name, batch["image"])))
-                bar.advance(len(batch["label"]))
+                outputs[name].append(predictor.predict(shifts.apply(name, images)))
+                bar.advance(len(truths))
     truth = np.concatenate(labels)
     return {
         name: _point_estimates(truth, np.concatenate(parts), predictor.threshold)

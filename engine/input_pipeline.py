@@ -2,19 +2,18 @@
 
 Both training tiers yield, for ever, batches whose content is a pure function of (seed, step): the
 order of an epoch is a stateless permutation, and no random state lives in a buffer. A dataset can be
-opened at any step and goes on exactly there. Each epoch drops the examples that fill no whole batch,
-other ones every time.
+opened at any step and goes on exactly there. Each epoch drops as many examples as fill no whole batch,
+all being equally likely to be dropped.
 
 memory     the split is decoded once into host memory; a batch is a gather by permuted index
 streaming  images stay in the shards. Raw ones are read by permuted index, so that the batches are those
-           of the memory tier; of encoded ones, shards come in a permuted order, interleaved, and
-           records permuted within windows of whole batches. Opening this inside an epoch reads over,
-           but does not parse, what went before
+           of the memory tier; encoded ones are permuted within windows (`windowed_streaming`)
 service    the batches of the memory tier, read by the workers of tf.data service (`service_input`)
 """
 
 import contextlib
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -22,7 +21,14 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from engine import augmentation, batch_order, counter_random, service_input, tfrecords
+from engine import (
+    augmentation,
+    batch_order,
+    counter_random,
+    service_input,
+    tfrecords,
+    windowed_streaming,
+)
 from engine.config import UserError
 from engine.record_index import RecordIndex, aligned_empty, find_records
 from engine.record_scan import find_damage, scan_split
@@ -30,13 +36,13 @@ from engine.runtime import WHOLE, Share, free_memory_bytes
 from engine.tfrecords import DamagedShardError, Manifest
 
 PREFETCHED_BATCHES = 4  # bounded: AUTOTUNE may take memory without limit
-READ_CYCLE = 16  # shards read in turn by the streaming tier
-READ_BLOCK = 16  # consecutive records taken from each
 _LOAD_BATCH = 256
 
 _Images = Callable[
     [tf.Tensor], tf.Tensor
 ]  # int64[B] -> the images at those places, uint8[B, H, W, C]
+_Order = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # see `batch_order.make_order`
+_Open = Callable[[int, Share], tf.data.Dataset]  # from a step on: `image` and `label`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,14 +83,14 @@ def make_train_dataset(
     Returns:
         Without augmentation `(uint8[B, H, W, C], int64[B])`, ready for `Model.fit` with
         `steps_per_epoch=steps_per_epoch(...)`; with it dictionaries of `image`, `label`, `key` (of
-        each place in the epoch, uint32[B], for further random numbers) and the
+        each place in the epoch, uint64[B], for further random numbers) and the
         draws that `augmentation.apply` takes (see `augmentation.draw`).
 
     Raises:
         UserError: there is no such split, or it holds less than one batch.
     """
     manifest = tfrecords.read_manifest(shards)
-    dataset = make_draws_dataset(
+    dataset = TrainingInput(
         Path(shards),
         manifest,
         split=split,
@@ -94,102 +100,154 @@ def make_train_dataset(
         tier=choose_tier(manifest, split, cache=cache, memory_fraction=cache_memory_fraction),
         shuffle_window=shuffle_window,
         sampling=sampling,
-        start_step=start_step,
-    )
+    ).dataset(start_step)
     if strengths:
         return dataset
     return dataset.map(lambda batch: (batch["image"], batch["label"]))
 
 
-def make_draws_dataset(
-    shards: Path,
-    manifest: Manifest,
-    *,
-    split: str,
-    global_batch_size: int,
-    seed: int,
-    strengths: augmentation.Strengths,
-    tier: Tier,
-    shuffle_window: int,
-    sampling: str,
-    start_step: int,
-    share: Share = WHOLE,
-) -> tf.data.Dataset:
-    """The endless dataset of dictionaries behind `make_train_dataset`.
+class TrainingInput:
+    """A split as training reads it, opened at any step and as often as wanted.
+
+    What is needed to read it (in the memory tier the decoded images) is made once, at the first opening,
+    and shared by all datasets.
 
     Args:
-        share: of each global batch; what comes is then the batch of each replica of the share in turn.
+        tier: see `choose_tier`.
+        shuffle_window, sampling, strengths: see `make_train_dataset`.
+
+    Attributes:
+        steps_per_epoch: whole batches in the split.
+
+    Raises:
+        UserError: there is no such split, it holds less than one batch, or it is streamed in an order
+            that cannot be balanced.
     """
-    steps = steps_per_epoch(manifest, split, global_batch_size)
-    if tier.service is not None:
-        batches = _service_batches(
-            shards,
-            manifest,
-            split=split,
-            address=tier.service,
-            global_batch_size=global_batch_size,
-            steps=steps,
-            seed=seed,
-            sampling=sampling,
-            start_step=start_step,
-            share=share,
+
+    def __init__(
+        self,
+        shards: Path,
+        manifest: Manifest,
+        *,
+        split: str,
+        global_batch_size: int,
+        seed: int,
+        strengths: augmentation.Strengths,
+        tier: Tier,
+        shuffle_window: int,
+        sampling: str,
+    ) -> None:
+        self.steps_per_epoch = steps_per_epoch(manifest, split, global_batch_size)
+        if sampling == "balanced" and not _by_index(manifest, tier):
+            raise UserError(
+                "--sampling balanced needs the memory tier or raw images, but this split of "
+                f"{manifest.encoding} images is streamed ({tier.reason}); use --class-weights "
+                "balanced, or --cache memory"
+            )
+        self._shards, self._manifest, self._split = shards, manifest, split
+        self._batch_size, self._seed, self._strengths = global_batch_size, seed, strengths
+        self._tier, self._window, self._sampling = tier, shuffle_window, sampling
+
+    def dataset(self, start_step: int = 0, share: Share = WHOLE) -> tf.data.Dataset:
+        """The endless dataset of dictionaries behind `make_train_dataset`.
+
+        Args:
+            share: of each global batch; what comes is then the batch of each replica of the share in
+                turn.
+        """
+        steps, batch_size, seed = self.steps_per_epoch, self._batch_size, self._seed
+        image_size, strengths = self._manifest.image_size, self._strengths
+
+        def with_draws(number: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            step, places = batch_order.part_of_step(number, batch_size, share)
+            positions, epoch = step % steps * batch_size + places, step // steps
+            draws = augmentation.draw(
+                positions, seed=seed, epoch=epoch, image_size=image_size, strengths=strengths
+            )
+            keys = counter_random.row_keys(positions, seed=seed, epoch=epoch)
+            return {**batch, **draws, "key": keys}
+
+        return (
+            self._open(start_step, share)
+            .enumerate(start=start_step * share.count)
+            .map(with_draws, num_parallel_calls=1, deterministic=True)
+            .prefetch(PREFETCHED_BATCHES)
+            .with_options(_options(rewrite=self._tier.name != "memory"))
         )
-    elif _by_index(manifest, tier):
+
+    def paths(self, step: int) -> list[str]:
+        """The source files of the images in the batch of `step`, counted from 0."""
+        if _by_index(self._manifest, self._tier):
+            stored = load_split(
+                self._shards, self._manifest, self._split, features=("label", "path")
+            )
+            places = tf.range(self._batch_size, dtype=tf.int64)
+            order = self._order(stored["label"])(tf.constant(step, tf.int64), places)
+            paths = stored["path"][order.numpy()]
+        else:
+            paths = next(iter(self._open_windows(step, features=("path",))))["path"].numpy()
+        return [path.decode("utf-8", "backslashreplace") for path in paths]
+
+    @functools.cached_property
+    def _open(self) -> _Open:
+        shards, manifest, split = self._shards, self._manifest, self._split
+        if self._tier.service is not None:
+            places = find_records(shards, manifest, split)
+            labels: np.ndarray = np.zeros(len(places.starts), np.int64)
+            if self._sampling == "balanced":
+                labels = load_split(shards, manifest, split, features=("label",))["label"]
+            return functools.partial(
+                _service_batches,
+                service_input.make_record_reader(places, manifest),
+                self._order(labels),
+                address=self._tier.service,
+                image_shape=manifest.image_shape,
+                global_batch_size=self._batch_size,
+            )
+        if not _by_index(manifest, self._tier):
+            return self._open_windows
         images, labels = (
             _images_in_memory(load_split(shards, manifest, split))
-            if tier.name == "memory"
+            if self._tier.name == "memory"
             else _images_in_shards(RecordIndex(shards, manifest, split))
         )
-        batches = _permuted_batches(
+        return functools.partial(
+            _permuted_batches,
             images,
             labels,
+            self._order(labels),
             image_shape=manifest.image_shape,
-            global_batch_size=global_batch_size,
-            steps=steps,
-            seed=seed,
-            sampling=sampling,
-            num_classes=len(manifest.class_names),
-            start_step=start_step,
-            share=share,
-        )
-    elif sampling == "balanced":
-        raise UserError(
-            f"--sampling balanced needs the memory tier or raw images, but this split of "
-            f"{manifest.encoding} images is streamed ({tier.reason}); use --class-weights balanced, "
-            "or --cache memory"
-        )
-    else:
-        batches = _streamed_batches(
-            shards,
-            manifest,
-            split=split,
-            global_batch_size=global_batch_size,
-            steps=steps,
-            seed=seed,
-            shuffle_window=shuffle_window,
-            start_step=start_step,
-            share=share,
+            global_batch_size=self._batch_size,
         )
 
-    def with_draws(number: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        step, places = batch_order.part_of_step(number, global_batch_size, share)
-        positions = step % steps * global_batch_size + places
-        draws = augmentation.draw(
-            positions,
-            seed=seed,
-            epoch=step // steps,
-            image_size=manifest.image_size,
-            strengths=strengths,
+    def _order(self, labels: np.ndarray) -> _Order:
+        return batch_order.make_order(
+            labels,
+            global_batch_size=self._batch_size,
+            steps=self.steps_per_epoch,
+            seed=self._seed,
+            sampling=self._sampling,
+            num_classes=len(self._manifest.class_names),
         )
-        keys = counter_random.row_keys(positions, seed=seed, epoch=step // steps)
-        return {**batch, **draws, "key": keys}
 
-    return (
-        batches.enumerate(start=start_step * share.count)
-        .map(with_draws, num_parallel_calls=1, deterministic=True)
-        .prefetch(PREFETCHED_BATCHES)
-        .with_options(_options(rewrite=tier.name != "memory"))
-    )
+    def _open_windows(
+        self,
+        start_step: int,
+        share: Share = WHOLE,
+        *,
+        features: Sequence[str] = ("image", "label"),
+    ) -> tf.data.Dataset:
+        return windowed_streaming.make_batches(
+            shard_paths(self._shards, self._manifest, self._split),
+            self._manifest,
+            num_examples=split_info(self._manifest, self._split).num_examples,
+            global_batch_size=self._batch_size,
+            seed=self._seed,
+            shuffle_window=self._window,
+            start_step=start_step,
+            features=features,
+            share=share,
+        )
 
 
 def _options(*, rewrite: bool = True) -> tf.data.Options:
@@ -205,12 +263,18 @@ def _options(*, rewrite: bool = True) -> tf.data.Options:
     return options
 
 
-def steps_per_epoch(manifest: Manifest, split: str, global_batch_size: int) -> int:
+def steps_per_epoch(
+    shards: Path | str | Manifest, split: str = "train", global_batch_size: int = 64
+) -> int:
     """How many whole batches a split holds.
+
+    Args:
+        shards: a directory of shards, or its manifest.
 
     Raises:
         UserError: there is no such split, or it holds less than one batch.
     """
+    manifest = shards if isinstance(shards, Manifest) else tfrecords.read_manifest(shards)
     num_examples = split_info(manifest, split).num_examples
     if num_examples < global_batch_size:
         raise UserError(
@@ -253,75 +317,41 @@ def choose_tier(
     cache: str,
     memory_fraction: float,
     data_service: str | None = None,
+    held: Sequence[str] = (),
 ) -> Tier:
     """Which tier serves a split: `data_service`, `cache` itself, or under `auto` the one that fits.
 
     `auto` takes memory where the decoded split is no larger than `memory_fraction` of the memory
     that is free to this process (the machine's, or its container's if that is less).
+
+    Args:
+        held: splits that will lie decoded in memory besides, in any tier; they count.
     """
     if data_service is not None:
         address = data_service.removeprefix("grpc://")
         return Tier("service", f"tf.data service at {address}, put back in order here", address)
     if cache != "auto":
         return Tier(cache, f"as --cache {cache} asks")
-    needed = decoded_bytes(manifest, split)
+    needed = sum(decoded_bytes(manifest, name) for name in (split, *held))
     free = free_memory_bytes()
     budget = memory_fraction * free
     sizes = (
-        f"{needed / 2**30:.2f} GiB decoded, {memory_fraction:.0%} of {free / 2**30:.1f} GiB free "
-        f"is {budget / 2**30:.1f} GiB"
+        f"{needed / 2**30:.2f} GiB decoded{_with(held)}, {memory_fraction:.0%} of "
+        f"{free / 2**30:.1f} GiB free is {budget / 2**30:.1f} GiB"
     )
     if needed <= budget:
         return Tier("memory", f"it fits: {sizes}")
     return Tier("streaming", f"it does not fit in memory: {sizes}")
 
 
+def _with(held: Sequence[str]) -> str:
+    return f" with {' and '.join(held)}" if held else ""
+
+
 def decoded_bytes(manifest: Manifest, split: str) -> int:
     """The size of a split's pixels in memory."""
     height, width = manifest.image_size
     return split_info(manifest, split).num_examples * height * width * manifest.channels
-
-
-def batch_paths(
-    shards: Path,
-    manifest: Manifest,
-    *,
-    split: str,
-    step: int,
-    global_batch_size: int,
-    seed: int,
-    tier: Tier,
-    shuffle_window: int,
-    sampling: str,
-) -> list[str]:
-    """The source files of the images in the batch of `step`, counted from 0, as training sees it."""
-    steps = steps_per_epoch(manifest, split, global_batch_size)
-    if _by_index(manifest, tier):
-        stored = load_split(shards, manifest, split, features=("label", "path"))
-        order_at = batch_order.make_order(
-            stored["label"],
-            global_batch_size=global_batch_size,
-            steps=steps,
-            seed=seed,
-            sampling=sampling,
-            num_classes=len(manifest.class_names),
-        )
-        whole = batch_order.part_of_step(tf.constant(step, tf.int64), global_batch_size, WHOLE)
-        paths = stored["path"][order_at(*whole).numpy()]
-    else:
-        batches = _streamed_batches(
-            shards,
-            manifest,
-            split=split,
-            global_batch_size=global_batch_size,
-            steps=steps,
-            seed=seed,
-            shuffle_window=shuffle_window,
-            start_step=step,
-            features=("path",),
-        )
-        paths = next(iter(batches))["path"].numpy()
-    return [path.decode("utf-8", "backslashreplace") for path in paths]
 
 
 def damage_behind(
@@ -400,20 +430,26 @@ def make_evaluation_dataset(
     *,
     split: str,
     batch_size: int = 256,
-    features: Sequence[str] = ("image", "label"),
+    features: Sequence[str] | None = None,
 ) -> tf.data.Dataset:
     """Every example of a split once, in the order of the records, the remainder included.
 
     Args:
-        features: which of `image`, `label`, `path`, `patient` to read.
+        features: which of `image`, `label`, `path`, `patient` to read; None for pairs of images and
+            labels.
 
     Returns:
-        A dataset of dictionaries, `image` uint8[<=B, H, W, C], `label` int64[<=B], `path` and
-        `patient` string[<=B]; its cardinality is known.
+        A dataset of known cardinality: `(uint8[<=B, H, W, C], int64[<=B])`, ready for
+        `Model.evaluate` and as `validation_data` of `Model.fit`; with `features` dictionaries of
+        them, `path` and `patient` string[<=B].
     """
     manifest = tfrecords.read_manifest(shards)
     num_examples = split_info(manifest, split).num_examples
-    dataset = _parsed_in_order(Path(shards), manifest, split, batch_size, features)
+    dataset = _parsed_in_order(
+        Path(shards), manifest, split, batch_size, features or ("image", "label")
+    )
+    if features is None:
+        dataset = dataset.map(lambda batch: (batch["image"], batch["label"]))
     cardinality = tf.data.experimental.assert_cardinality(math.ceil(num_examples / batch_size))
     return dataset.apply(cardinality).prefetch(PREFETCHED_BATCHES)
 
@@ -463,24 +499,13 @@ def _images_in_shards(index: RecordIndex) -> tuple[_Images, np.ndarray]:
 def _permuted_batches(
     images: _Images,
     labels: np.ndarray,
+    order_at: _Order,
+    start_step: int,
+    share: Share,
     *,
     image_shape: tuple[int, int, int],
     global_batch_size: int,
-    steps: int,
-    seed: int,
-    sampling: str,
-    num_classes: int,
-    start_step: int,
-    share: Share,
 ) -> tf.data.Dataset:
-    order_at = batch_order.make_order(
-        labels,
-        global_batch_size=global_batch_size,
-        steps=steps,
-        seed=seed,
-        sampling=sampling,
-        num_classes=num_classes,
-    )
     all_labels = tf.constant(labels)
 
     def batch_at(number: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -495,31 +520,15 @@ def _permuted_batches(
 
 
 def _service_batches(
-    shards: Path,
-    manifest: Manifest,
-    *,
-    split: str,
-    address: str,
-    global_batch_size: int,
-    steps: int,
-    seed: int,
-    sampling: str,
+    records_at: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
+    order_at: _Order,
     start_step: int,
     share: Share,
+    *,
+    address: str,
+    image_shape: tuple[int, int, int],
+    global_batch_size: int,
 ) -> tf.data.Dataset:
-    places = find_records(shards, manifest, split)
-    labels: np.ndarray = np.zeros(len(places.starts), np.int64)
-    if sampling == "balanced":
-        labels = load_split(shards, manifest, split, features=("label",))["label"]
-    order_at = batch_order.make_order(
-        labels,
-        global_batch_size=global_batch_size,
-        steps=steps,
-        seed=seed,
-        sampling=sampling,
-        num_classes=len(manifest.class_names),
-    )
-    records_at = service_input.make_record_reader(places, manifest)
     return service_input.make_batches(
         lambda number: records_at(
             order_at(*batch_order.part_of_step(number, global_batch_size, share))
@@ -527,94 +536,5 @@ def _service_batches(
         address=address,
         start=start_step * share.count,
         batch_size=global_batch_size // share.of,
-        image_shape=manifest.image_shape,
+        image_shape=image_shape,
     )
-
-
-def _streamed_batches(
-    shards: Path,
-    manifest: Manifest,
-    *,
-    split: str,
-    global_batch_size: int,
-    steps: int,
-    seed: int,
-    shuffle_window: int,
-    start_step: int,
-    features: Sequence[str] = ("image", "label"),
-    share: Share = WHOLE,
-) -> tf.data.Dataset:
-    paths = tf.constant(shard_paths(shards, manifest, split))
-    num_shards = int(paths.shape[0])
-    steps_a_window = min(steps, max(1, shuffle_window // global_batch_size))
-    # The last window also holds the examples that fill no batch, so that chance leaves them out.
-    one_window = steps_a_window == steps
-    window_size = (
-        split_info(manifest, split).num_examples
-        if one_window
-        else (steps_a_window * global_batch_size)
-    )
-
-    def records_of(epoch: tf.Tensor) -> tf.data.Dataset:
-        order = batch_order.shuffled(tf.range(num_shards, dtype=tf.int64), seed, epoch, num_shards)
-        return tf.data.Dataset.from_tensor_slices(tf.gather(paths, order)).interleave(
-            lambda path: tf.data.TFRecordDataset(path, buffer_size=8 << 20),
-            cycle_length=min(READ_CYCLE, num_shards),
-            block_length=READ_BLOCK,
-            num_parallel_calls=min(2, num_shards),
-            deterministic=True,
-        )
-
-    def batches_of(
-        window: tf.data.Dataset, epoch: tf.Tensor, number: tf.Tensor, skipped: tf.Tensor
-    ):
-        # A buffer as large as the window makes any order as likely as any other, and hands records on
-        # without copying them. Its order is to depend on the seed given here alone, not on the
-        # process's own, which TensorFlow would mix in from this function's graph.
-        tf.random.set_seed(1)
-        window_seed = tf.random.stateless_uniform(
-            [],
-            seed=tf.stack([tf.cast(seed, tf.int64), epoch * (steps + 1) + number + 1]),
-            minval=1,
-            maxval=np.iinfo(np.int32).max,
-            dtype=tf.int64,
-        )
-        whole = (
-            window.shuffle(window_size, seed=window_seed, reshuffle_each_iteration=False)
-            .skip(skipped * global_batch_size)
-            .batch(global_batch_size, drop_remainder=True)
-        )
-        own = whole if share == WHOLE else whole.flat_map(of_share)
-        return own.map(
-            lambda serialized: tfrecords.parse_batch(serialized, manifest, features=features),
-            num_parallel_calls=2,
-            deterministic=True,
-        )
-
-    def of_share(serialized: tf.Tensor) -> tf.data.Dataset:
-        size = global_batch_size // share.of
-        own = serialized[share.first * size : (share.first + share.count) * size]
-        return tf.data.Dataset.from_tensor_slices(tf.reshape(own, [share.count, size]))
-
-    def epoch_from(epoch: tf.Tensor) -> tf.data.Dataset:
-        first = tf.where(epoch == start_step // steps, start_step % steps, 0)
-        first = tf.cast(first, tf.int64)
-        first_window = first // steps_a_window
-        windows = (
-            records_of(epoch)
-            .skip(first_window * window_size)
-            .window(window_size)
-            .enumerate(start=first_window)
-            .prefetch(1)
-        )
-        return windows.flat_map(
-            lambda number, window: batches_of(
-                window,
-                epoch,
-                number,
-                tf.where(number == first_window, first % steps_a_window, 0),
-            )
-        )
-
-    epochs = tf.data.Dataset.range(start_step // steps, np.iinfo(np.int64).max)
-    return epochs.flat_map(epoch_from)

@@ -270,7 +270,7 @@ _keys: contextvars.ContextVar[tf.Tensor | None] = contextvars.ContextVar("keys",
 
 @contextlib.contextmanager
 def keyed(keys: tf.Tensor | None) -> Iterator[None]:
-    """Within the block `KeyedDropout` draws by these keys, uint32[B], a key for each example.
+    """Within the block `KeyedDropout` draws by these keys, uint64[B], a key for each example.
 
     None leaves it to draw as Keras does.
     """

@@ -35,7 +35,7 @@ class InputSettings(Config):
         0.5,
         above=0,
         maximum=1,
-        help="share of free memory that --cache auto may take for the training split",
+        help="share of free memory that --cache auto may take for training and validation split",
     )
     shuffle_window: int = setting(
         4096, minimum=1, help="PNG or JPEG examples permuted together when streaming"

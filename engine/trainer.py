@@ -182,6 +182,18 @@ class _Session:
             cache=config.cache,
             memory_fraction=config.cache_memory_fraction,
             data_service=config.data_service,
+            held=("validation",),
+        )
+        self._input = input_pipeline.TrainingInput(
+            shards,
+            manifest,
+            split="train",
+            global_batch_size=config.global_batch_size,
+            seed=config.seed,
+            strengths=augmentation.strengths_from(config),
+            tier=self._tier,
+            shuffle_window=config.shuffle_window,
+            sampling=config.sampling,
         )
         with run_on.strategy.scope():
             self._model = build_model(
@@ -324,20 +336,7 @@ class _Session:
         return self._runtime.distribute(self._dataset)
 
     def _dataset(self, share: runtime.Share = runtime.WHOLE) -> tf.data.Dataset:
-        config = self._config
-        return input_pipeline.make_draws_dataset(
-            self._shards,
-            self._manifest,
-            split="train",
-            global_batch_size=config.global_batch_size,
-            seed=config.seed,
-            strengths=augmentation.strengths_from(config),
-            tier=self._tier,
-            shuffle_window=config.shuffle_window,
-            sampling=config.sampling,
-            start_step=self._global_step,
-            share=share,
-        )
+        return self._input.dataset(self._global_step, share)
 
     def _train_epoch(self, batches: Iterator[Any], should_stop: Callable[[], bool]) -> None:
         """Runs what is left of the current epoch."""
@@ -443,19 +442,9 @@ class _Session:
         if np.isfinite(losses).all():
             return
         first = int(np.argmin(np.isfinite(losses)))
-        config, loss, step = self._config, losses[first], self._global_step + first
+        loss, step = losses[first], self._global_step + first
         rate = optimization.learning_rate_before(self._optimizer, len(losses) - first)
-        paths = input_pipeline.batch_paths(
-            self._shards,
-            self._manifest,
-            split="train",
-            step=step,
-            global_batch_size=config.global_batch_size,
-            seed=config.seed,
-            tier=self._tier,
-            shuffle_window=config.shuffle_window,
-            sampling=config.sampling,
-        )
+        paths = self._input.paths(step)
         files.write_text(self._run.diverged_batch, "\n".join(paths) + "\n")
         raise DivergenceError(
             f"the loss became {loss} at step {step + 1} (learning rate {rate:.2g}) on "

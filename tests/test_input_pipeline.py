@@ -27,6 +27,20 @@ def train_dataset(shards, **options):
     return input_pipeline.make_train_dataset(shards, global_batch_size=BATCH, **options)
 
 
+def training_input(shards, *, cache="auto", **options):
+    manifest = tfrecords.read_manifest(shards)
+    defaults = {
+        "split": "train",
+        "global_batch_size": BATCH,
+        "seed": 0,
+        "strengths": augmentation.Strengths(),
+        "tier": input_pipeline.choose_tier(manifest, "train", cache=cache, memory_fraction=0.5),
+        "shuffle_window": 32,
+        "sampling": "natural",
+    }
+    return input_pipeline.TrainingInput(shards, manifest, **{**defaults, **options})
+
+
 def numbers_of(dataset, steps):
     """The example numbers in each of the first `steps` batches, int[steps, B]."""
     taken = itertools.islice(iter(dataset), steps)
@@ -151,22 +165,12 @@ def test_a_damaged_image_is_named(tmp_path, encoding):
 @pytest.mark.parametrize("cache", TIERS)
 @pytest.mark.parametrize("start", [0, 11])
 def test_shares_put_together_are_the_whole_batches(tmp_path, encoding, cache, start):
-    manifest = write_shards(tmp_path, {"train": 70}, encoding=encoding)
+    write_shards(tmp_path, {"train": 70}, encoding=encoding)
 
     def batches_of(share):
-        dataset = input_pipeline.make_draws_dataset(
-            tmp_path,
-            manifest,
-            split="train",
-            global_batch_size=BATCH,
-            seed=3,
-            strengths=augmentation.PRESETS["strong"],
-            tier=input_pipeline.choose_tier(manifest, "train", cache=cache, memory_fraction=0.5),
-            shuffle_window=32,
-            sampling="natural",
-            start_step=start,
-            share=share,
-        )
+        dataset = training_input(
+            tmp_path, cache=cache, seed=3, strengths=augmentation.PRESETS["strong"]
+        ).dataset(start, share)
         return [
             {name: value.numpy() for name, value in batch.items()}
             for batch in itertools.islice(iter(dataset), 5 * share.count)

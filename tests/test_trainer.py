@@ -119,7 +119,9 @@ def test_losses_tell_another_seed_order_or_draw(striped, tmp_path, monkeypatch, 
         config = with_(config, seed=1)
     elif change == "order":
         monkeypatch.setattr(
-            batch_order, "shuffled", lambda positions, seed, *rest: shuffled(positions, 1, *rest)
+            batch_order,
+            "shuffled",
+            lambda positions, seed, *rest, **named: shuffled(positions, 1, *rest, **named),
         )
     else:
         monkeypatch.setattr(

@@ -19,7 +19,7 @@ from benchmarks.harness import Side
 from benchmarks.reports import Report
 from benchmarks.suites import scaling as generated
 from benchmarks.workload import SPLIT
-from engine import input_pipeline, tfrecords
+from engine import input_pipeline, tfrecords, windowed_streaming
 
 MEMORY, SHARDS = "from memory, shuffled", "from shards in the page cache"
 TIER, STREAM = "engine, memory tier", "engine, streaming tier"
@@ -171,8 +171,8 @@ def serialized_records(context: Context) -> tf.data.Dataset:
     paths = input_pipeline.shard_paths(workload.shards, workload.manifest, SPLIT)
     return tf.data.Dataset.from_tensor_slices(paths).interleave(
         lambda path: tf.data.TFRecordDataset(path, buffer_size=8 << 20),
-        cycle_length=min(input_pipeline.READ_CYCLE, len(paths)),
-        block_length=input_pipeline.READ_BLOCK,
+        cycle_length=min(windowed_streaming.READ_CYCLE, len(paths)),
+        block_length=windowed_streaming.READ_BLOCK,
         num_parallel_calls=min(2, len(paths)),
         deterministic=True,
     )
