@@ -3,6 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -187,6 +188,47 @@ def test_shares_put_together_are_the_whole_batches(tmp_path, encoding, cache, st
             np.testing.assert_allclose(together, value, rtol=1e-6)
 
 
+@pytest.mark.parametrize("encoding", ["raw", "png"])
+@pytest.mark.parametrize("cache", TIERS)
+def test_the_paths_of_a_batch_are_those_of_its_images(tmp_path, encoding, cache):
+    write_shards(tmp_path, {"train": 70}, encoding=encoding)
+    split = training_input(tmp_path, cache=cache, seed=5)
+    for step in (0, 3, 9):
+        (numbers,) = numbers_of(split.dataset(step), 1)
+        assert split.paths(step) == [f"{number}.png" for number in numbers]
+
+
+def test_paths_follow_balanced_orders_too(numbered):
+    split = training_input(numbered, sampling="balanced")
+    (numbers,) = numbers_of(split.dataset(11), 1)
+    assert split.paths(11) == [f"{number}.png" for number in numbers]
+
+
+def test_a_split_in_memory_is_read_once_however_often_it_is_opened(numbered, monkeypatch):
+    """Opened anew on a rewind and for a diagnosis, it lay in memory twice, and three times."""
+    read = []
+    load = input_pipeline.load_split
+
+    def counted(shards, manifest, split, features=("image", "label")):
+        read.append(features)
+        return load(shards, manifest, split, features)
+
+    monkeypatch.setattr(input_pipeline, "load_split", counted)
+    split = training_input(numbered, cache="memory")
+    first = iter(split.dataset())
+    next(first)
+    np.testing.assert_array_equal(next(first)["image"], next(iter(split.dataset(1)))["image"])
+    split.paths(1)
+    assert [features for features in read if "image" in features] == [("image", "label")]
+
+
+def test_keys_are_of_64_bits_and_no_two_alike(numbered):
+    dataset = train_dataset(numbered, strengths=augmentation.PRESETS["tutorial"])
+    keys = [batch["key"].numpy() for batch in itertools.islice(iter(dataset), 18)]
+    assert keys[0].dtype == np.uint64
+    assert len(np.unique(np.concatenate(keys))) == 18 * BATCH
+
+
 @pytest.mark.parametrize("batch_size", [1, 10, 37, 64])
 def test_evaluation_sees_every_example_once_in_order(numbered, batch_size):
     dataset = input_pipeline.make_evaluation_dataset(
@@ -201,6 +243,37 @@ def test_evaluation_sees_every_example_once_in_order(numbered, batch_size):
     np.testing.assert_array_equal(numbers, np.arange(37))
     paths = np.concatenate([batch["path"] for batch in batches])
     assert [path.decode() for path in paths] == [f"{n}.png" for n in range(37)]
+
+
+def test_plain_keras_trains_and_validates_on_datasets_as_they_come(numbered):
+    model = keras.Sequential(
+        [
+            keras.Input((*SIZE, 1)),
+            keras.layers.Rescaling(1 / 255),
+            keras.layers.Flatten(),
+            keras.layers.Dense(1, activation="sigmoid"),
+        ]
+    )
+    model.compile(loss="binary_crossentropy", metrics=["accuracy"])
+    validation = input_pipeline.make_evaluation_dataset(numbered, split="validation", batch_size=10)
+    history = model.fit(
+        train_dataset(numbered),
+        steps_per_epoch=input_pipeline.steps_per_epoch(numbered, global_batch_size=BATCH),
+        epochs=2,
+        validation_data=validation,
+        verbose=0,
+    ).history
+    assert len(validation) == 4
+    assert len(history["loss"]) == len(history["val_loss"]) == 2
+    loss, _ = model.evaluate(validation, verbose=0)
+    assert loss == pytest.approx(history["val_loss"][-1], rel=1e-6)
+
+
+def test_steps_are_counted_of_a_directory_or_its_manifest(numbered):
+    manifest = tfrecords.read_manifest(numbered)
+    for shards in (numbered, str(numbered), manifest):
+        assert input_pipeline.steps_per_epoch(shards) == 150 // 64
+        assert input_pipeline.steps_per_epoch(shards, "validation", global_batch_size=8) == 4
 
 
 def test_png_shards_give_the_same_batches_as_raw_ones(tmp_path):
@@ -274,6 +347,18 @@ def test_auto_takes_memory_only_where_the_split_fits(numbered, monkeypatch):
         tier = input_pipeline.choose_tier(manifest, "train", cache="auto", memory_fraction=0.5)
         assert tier.name == expected
         assert "GiB" in tier.reason
+
+
+def test_auto_counts_what_lies_in_memory_besides(numbered, monkeypatch):
+    manifest = tfrecords.read_manifest(numbered)
+    both = sum(input_pipeline.decoded_bytes(manifest, name) for name in ("train", "validation"))
+    for free, expected in ((2 * both, "memory"), (2 * both - 2, "streaming")):
+        monkeypatch.setattr(input_pipeline, "free_memory_bytes", lambda free=free: free)
+        options = {"cache": "auto", "memory_fraction": 0.5}
+        tier = input_pipeline.choose_tier(manifest, "train", held=("validation",), **options)
+        assert tier.name == expected
+        assert "decoded with validation" in tier.reason
+        assert input_pipeline.choose_tier(manifest, "train", **options).name == "memory"
 
 
 @pytest.mark.parametrize("cache", TIERS)

@@ -12,6 +12,7 @@ from engine import (
     augmentation,
     batch_order,
     checkpoints,
+    diagnosis,
     evaluation,
     input_pipeline,
     tfrecords,
@@ -276,6 +277,30 @@ def test_a_rewind_goes_on_from_the_last_checkpoint_with_a_lower_rate(
     assert [line for line in lines if "going back to step 2" in line][1:]
     for disturbed, whole in zip(result.history, undisturbed.history, strict=True):
         np.testing.assert_allclose(disturbed["learning_rate"], whole["learning_rate"] / 100, 1e-4)
+
+
+def test_training_images_are_decoded_once_for_rewinds_and_diagnosis(striped, tmp_path, monkeypatch):
+    decoded = []
+    load = input_pipeline.load_split
+
+    def counted(shards, manifest, split, features=("image", "label")):
+        decoded.extend([split] * ("image" in features))
+        return load(shards, manifest, split, features)
+
+    monkeypatch.setattr(input_pipeline, "load_split", counted)
+    monkeypatch.setattr(diagnosis, "images_per_second", lambda run, **options: run() and 1.0)
+    diverging(monkeypatch, 4)
+    config = with_(epochs=1, on_divergence="rewind", cache="memory")
+    assert train(striped, tmp_path / "run", config, diagnose=True).diagnosis
+    assert sorted(decoded) == ["train", "validation"]
+
+
+def test_auto_counts_the_validation_split_that_training_holds(striped, tmp_path, monkeypatch):
+    """140 images: with the 40 to validate on, more than half of what is free."""
+    lines = []
+    monkeypatch.setattr(input_pipeline, "free_memory_bytes", lambda: 2 * 139 * 16 * 16)
+    trainer.train(with_(epochs=1, cache="auto"), striped, tmp_path / "run", say=lines.append)
+    assert [line for line in lines if line.startswith("input: streaming tier")]
 
 
 def test_rewinding_ends_after_the_times_that_were_given(striped, tmp_path, monkeypatch):
