@@ -1,14 +1,21 @@
 """What a run leaves on disk, and how it is found again.
 
 config.json  environment.json  history.csv  history.png  tensorboard/  checkpoints/
-model.keras  threshold.json  evaluation/<split>/  report.md
+model.keras  threshold.json  evaluation/<name>/  explanations/  report.md
 """
 
+import hashlib
+import math
+import zipfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from engine import files
+from engine import files, locks
 from engine.config import UserError
+
+_WEIGHTS = "model.weights.h5"  # in a .keras file; equal weights give equal bytes
+_BLOCK_BYTES = 1 << 20
+_MOST = math.nextafter(1, math.inf)  # the threshold that calls none positive, not even at 1
 
 
 class RunDirectory:
@@ -16,21 +23,38 @@ class RunDirectory:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        self.config = self.path / "config.json"
-        self.environment = self.path / "environment.json"
+        # All that a run owns stands here: `--overwrite` removes these, in this order. `config` is the
+        # last, as a directory without it is no run.
         self.history = self.path / "history.csv"
         self.history_figure = self.path / "history.png"
         self.tensorboard = self.path / "tensorboard"
         self.checkpoints = self.path / "checkpoints"
-        self.model = self.path / "model.keras"
         self.threshold = self.path / "threshold.json"
         self.training_summary = self.path / "training.json"
         self.diverged_batch = self.path / "diverged_batch.txt"
+        self.evaluations = self.path / "evaluation"
+        self.explanations = self.path / "explanations"
         self.report = self.path / "report.md"
+        self.model = self.path / "model.keras"
+        self.environment = self.path / "environment.json"
+        self.config = self.path / "config.json"
 
-    def evaluation(self, split: str) -> Path:
-        """Where the evaluation of one split goes."""
-        return self.path / "evaluation" / split
+    @property
+    def owned(self) -> list[Path]:
+        """Every file and directory that a run may leave."""
+        return [path for path in vars(self).values() if path != self.path]
+
+    def foreign(self) -> list[Path]:
+        """What is in a directory without a `config.json` that a run, killed as it began, did not leave."""
+        if not self.path.is_dir():
+            return []
+        begun = [self.environment, *map(files.aside_path, (self.environment, self.config))]
+        known = {path.name for path in begun} | {locks.LOCK_NAME}
+        return [path for path in self.path.iterdir() if path.name not in known]
+
+    def evaluation(self, name: str) -> Path:
+        """Where an evaluation goes: the split's name, where the data is the run's own."""
+        return self.evaluations / name
 
     def require_trained(self) -> None:
         """Raises `UserError` unless the directory holds a finished model."""
@@ -42,6 +66,17 @@ class RunDirectory:
                 "engine.train finished at least one epoch of"
             )
 
+    def model_digest(self) -> str | None:
+        """The SHA-256 (hex) of the model file's weights, by which results name it; None without one."""
+        if not self.model.is_file():
+            return None
+        try:
+            with zipfile.ZipFile(self.model) as archive, archive.open(_WEIGHTS) as file:
+                return _sha256(file)
+        except (KeyError, zipfile.BadZipFile):
+            with open(self.model, "rb") as file:
+                return _sha256(file)
+
     def read_environment(self) -> dict[str, Any]:
         """What the run was trained on: versions, devices, the data's fingerprint and classes.
 
@@ -50,11 +85,28 @@ class RunDirectory:
         """
         return self._read(self.environment)
 
-    def read_threshold(self) -> float | None:
-        """The stored decision threshold; None for more than two classes, where the largest wins."""
+    def read_threshold(self) -> dict[str, Any]:
+        """The stored decision threshold and its rule; empty where none was chosen for this model.
+
+        Training chooses it at its end, of two classes; more have none.
+
+        Raises:
+            UserError: the file is damaged, or its `threshold` is no number from 0 to 1.
+        """
         if not self.threshold.is_file():
-            return None
-        return self._read(self.threshold)["threshold"]
+            return {}
+        stored = self._read(self.threshold)
+        value = stored.get("threshold") if isinstance(stored, dict) else None
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, (int, float))
+            or not 0 <= value <= _MOST
+        ):
+            raise UserError(
+                f"{self.threshold}: holds no threshold (got {value!r}, expected a number from 0 to 1); "
+                "finish the training with --resume, or delete the file to decide at 0.5"
+            )
+        return stored if stored.get("model") in (None, self.model_digest()) else {}
 
     def _read(self, path: Path) -> dict[str, Any]:
         try:
@@ -63,3 +115,10 @@ class RunDirectory:
             raise UserError(
                 f"{path}: cannot be read ({error}); is this a run directory?"
             ) from error
+
+
+def _sha256(file: IO[bytes]) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(_BLOCK_BYTES):
+        digest.update(block)
+    return digest.hexdigest()
