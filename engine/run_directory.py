@@ -5,16 +5,16 @@ model.keras  threshold.json  evaluation/<name>/  explanations/  report.md
 """
 
 import hashlib
+import io
 import math
 import zipfile
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from engine import files, locks
 from engine.config import UserError
 
-_WEIGHTS = "model.weights.h5"  # in a .keras file; equal weights give equal bytes
-_BLOCK_BYTES = 1 << 20
+_WEIGHTS = "model.weights.h5"  # in a .keras file
 _MOST = math.nextafter(1, math.inf)  # the threshold that calls none positive, not even at 1
 
 
@@ -67,15 +67,17 @@ class RunDirectory:
             )
 
     def model_digest(self) -> str | None:
-        """The SHA-256 (hex) of the model file's weights, by which results name it; None without one."""
+        """A SHA-256 (hex) over the model's weights, by which results name it; None without a model.
+
+        Equal weights have one digest, whenever and in whatever process they were saved.
+        """
         if not self.model.is_file():
             return None
         try:
-            with zipfile.ZipFile(self.model) as archive, archive.open(_WEIGHTS) as file:
-                return _sha256(file)
-        except (KeyError, zipfile.BadZipFile):
-            with open(self.model, "rb") as file:
-                return _sha256(file)
+            with zipfile.ZipFile(self.model) as archive:
+                return _digest_of_arrays(archive.read(_WEIGHTS))
+        except (KeyError, OSError, zipfile.BadZipFile):  # whatever it is, it is no other model
+            return hashlib.sha256(self.model.read_bytes()).hexdigest()
 
     def read_environment(self) -> dict[str, Any]:
         """What the run was trained on: versions, devices, the data's fingerprint and classes.
@@ -117,8 +119,17 @@ class RunDirectory:
             ) from error
 
 
-def _sha256(file: IO[bytes]) -> str:
+def _digest_of_arrays(content: bytes) -> str:
+    """Over the arrays of an HDF5 file in the order of their places; names of layers do not count."""
+    import h5py
+
     digest = hashlib.sha256()
-    while block := file.read(_BLOCK_BYTES):
-        digest.update(block)
+
+    def add(place: str, found: Any) -> None:
+        if isinstance(found, h5py.Dataset):
+            array = found[()]
+            digest.update(f"{place} {array.dtype} {array.shape}\n".encode() + array.tobytes())
+
+    with h5py.File(io.BytesIO(content), "r") as file:
+        file.visititems(add)
     return digest.hexdigest()
