@@ -3,12 +3,11 @@
     checkpoints/step-00001234.npz
 
 An uncompressed NumPy archive holds the arrays and, as JSON, the loop's state. Behind it stands a line with
-the format's version and a SHA-256 over everything before it: the archive's own checksums leave its
+the format's version and a CRC-32C over everything before it: the archive's own checksums leave its
 headers out. (numpy.load passes over that line.) Files are written aside and renamed.
 """
 
 import dataclasses
-import hashlib
 import io
 import json
 import re
@@ -17,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
+import google_crc32c
 import numpy as np
 
 from engine import files
@@ -25,8 +25,8 @@ KEPT = 3
 VERSION = 2  # of the file, and of what is computed from it: files of another are not gone on from
 _STATE = "state"
 _NAME = re.compile(r"step-(\d{8,})\.npz")
-_LAST_LINE = re.compile(rb"checkpoint version (\d{3}) sha256 ([0-9a-f]{64})\n")
-_LAST_LINE_BYTES = len("checkpoint version 000 sha256 ") + 64 + 1
+_LAST_LINE = re.compile(rb"checkpoint version (\d{3}) crc32c ([0-9a-f]{8})\n")
+_LAST_LINE_BYTES = len("checkpoint version 000 crc32c ") + 8 + 1
 _ARCHIVE_END = b"PK\x05\x06"  # 22 bytes before the end of a ZIP file
 _BLOCK_BYTES = 1 << 20
 
@@ -143,13 +143,13 @@ def _path(directory: Path, step: int) -> Path:
 
 
 def _write_last_line(file: IO[bytes]) -> None:
-    beginning = f"checkpoint version {VERSION:03d} sha256 ".encode()
-    digest = hashlib.sha256()
     file.seek(0)
+    checksum = 0
     while block := file.read(_BLOCK_BYTES):
-        digest.update(block)
-    digest.update(beginning)
-    file.write(beginning + digest.hexdigest().encode() + b"\n")
+        checksum = google_crc32c.extend(checksum, block)
+    beginning = f"checkpoint version {VERSION:03d} crc32c ".encode()
+    checksum = google_crc32c.extend(checksum, beginning)
+    file.write(beginning + f"{checksum:08x}\n".encode())
 
 
 def _version(content: bytes) -> int | None:
@@ -157,8 +157,8 @@ def _version(content: bytes) -> int | None:
     line = _LAST_LINE.fullmatch(content[-_LAST_LINE_BYTES:])
     if line is None:
         return None
-    digest = hashlib.sha256(memoryview(content)[: line.start(2) - _LAST_LINE_BYTES])
-    return int(line[1]) if digest.hexdigest().encode() == line[2] else None
+    checksum = google_crc32c.value(content[: line.start(2) - _LAST_LINE_BYTES])
+    return int(line[1]) if int(line[2], 16) == checksum else None
 
 
 def _read(path: Path) -> Checkpoint | None:

@@ -175,7 +175,7 @@ def test_a_model_alone_is_not_taken_for_a_run_that_never_began(tmp_path, overwri
     run = RunDirectory(tmp_path)
     run.model.write_bytes(b"mine")
     files.write_json(run.environment, DESCRIBED)
-    with pytest.raises(UserError, match="other files|by hand"):
+    with pytest.raises(UserError, match=r"other files|by hand"):
         prepare(run, resume=False, overwrite=overwrite)
     assert run.model.read_bytes() == b"mine"
 
