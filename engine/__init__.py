@@ -7,11 +7,11 @@ Layers, each importing only from rows below its own (held by tests/test_layers.p
     runs      trainer builder
     parts     input_pipeline windowed_streaming service_input batch_order augmentation
               counter_random models optimization training_step step_blocks callbacks resuming runtime
-              evaluation bootstrap predictor explanation image_files plots preview report
-              phantom_images phantom_folder shifts decode_pool diagnosis environment
+              evaluation evaluation_files bootstrap predictor explanation image_files plots preview
+              report phantom_images phantom_folder shifts decode_pool diagnosis environment
     formats   image_folder split_plan manifest tfrecords record_scan record_index build_journal
-              build_checks run_directory checkpoints
-    ground    config settings command_line decoding files locks progress python_calls schema
+              build_checks run_directory checkpoints data_identity
+    ground    config settings command_line decoding files locks progress python_calls schema csv_rows
 
 Importing the package imports none of them, and no TensorFlow.
 """

@@ -348,6 +348,11 @@ def _with(held: Sequence[str]) -> str:
     return f" with {' and '.join(held)}" if held else ""
 
 
+def order_of(manifest: Manifest, tier: Tier) -> str:
+    """What a run's order depends on: `whole split`, or `windows` of it as PNG and JPEG are streamed."""
+    return "whole split" if _by_index(manifest, tier) else "windows"
+
+
 def decoded_bytes(manifest: Manifest, split: str) -> int:
     """The size of a split's pixels in memory."""
     height, width = manifest.image_size
