@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine import command_line, config, files, progress
+from engine.flag_parser import FlagParser
 from engine.run_directory import RunDirectory
 from engine.settings import EvaluateConfig
 
@@ -36,7 +37,7 @@ _TITLES = {
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's flags."""
-    parser = argparse.ArgumentParser(prog=PROGRAM, description=__doc__.partition("\n")[0])
+    parser = FlagParser(prog=PROGRAM, description=__doc__.partition("\n")[0])
     parser.add_argument("run", type=Path, metavar="RUN", help="made by engine.train")
     parser.add_argument(
         "shards", type=Path, metavar="SHARDS", help="made by engine.build_tfrecords"
@@ -64,13 +65,14 @@ class SplitPredictions:
 
 def _run(arguments: argparse.Namespace) -> int:
     with command_line.quiet_imports():
-        from engine import evaluation, report, tfrecords
+        from engine import dataset_checks, evaluation, report, tfrecords
         from engine.predictor import DataSettings, Predictor
 
     settings = config.from_flags(EvaluateConfig, arguments)
     run = RunDirectory(arguments.run)
     run.require_trained()
     manifest = tfrecords.read_manifest(arguments.shards)
+    dataset_checks.split_info(manifest, settings.split)
     data = DataSettings.of_run(run)
     check_same_format(data, manifest, arguments.shards)
     warnings = warnings_about(data, manifest, settings.split)

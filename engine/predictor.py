@@ -120,10 +120,8 @@ class Predictor:
         """
         run = RunDirectory(run_directory)
         run.require_trained()
-        data = DataSettings.of_run(run)
-        return cls(
-            load_model(run.model), data, threshold=stored_threshold(run), batch_size=batch_size
-        )
+        data, threshold = DataSettings.of_run(run), stored_threshold(run)
+        return cls(load_model(run.model), data, threshold=threshold, batch_size=batch_size)
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Probabilities of uint8[N, H, W, C] images.

@@ -7,13 +7,16 @@ settings on the same images go on.
 import contextlib
 import shutil
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from engine import checkpoints, files
 from engine.config import UserError, flag_name
 from engine.run_directory import RunDirectory
-from engine.runtime import Runtime
 from engine.settings import TrainConfig
 from engine.tfrecords import Manifest
+
+if TYPE_CHECKING:
+    from engine.runtime import Runtime
 
 # Which settings may differ when a run is resumed: none of them changes what is computed.
 _FREE_ON_RESUME = frozenset(
@@ -41,23 +44,11 @@ def prepare_directory(
     Raises:
         UserError: it holds another run, or other files; or nothing that is whole to go on from.
     """
-    if resume and overwrite:
-        raise UserError("--resume goes on with a run and --overwrite removes it; give one of them")
+    check_directory(run, resume=resume, overwrite=overwrite)
     if overwrite:
         _remove_run(run)
-    if run.path.exists() and not run.path.is_dir():
-        raise UserError(f"--workdir {run.path} is a file; expected a directory")
     if not run.config.is_file():
-        if not overwrite and run.path.is_dir() and any(run.path.iterdir()):
-            raise UserError(
-                f"--workdir {run.path} holds other files; give a new or an empty directory"
-            )
         return None
-    if not resume:
-        raise UserError(
-            f"--workdir {run.path} already holds a run; go on with --resume, start anew with "
-            "--overwrite, or give another directory"
-        )
     _check_same_run(run, config, manifest)
     checkpoint = checkpoints.load_newest(run.checkpoints)
     if checkpoint is None and checkpoints.paths(run.checkpoints):
@@ -65,8 +56,26 @@ def prepare_directory(
     return checkpoint
 
 
+def check_directory(run: RunDirectory, *, resume: bool, overwrite: bool) -> None:
+    """Raises `UserError` unless a run may be written there; needs no TensorFlow, and changes nothing."""
+    if resume and overwrite:
+        raise UserError("--resume goes on with a run and --overwrite removes it; give one of them")
+    if run.path.exists() and not run.path.is_dir():
+        raise UserError(f"--workdir {run.path} is a file; expected a directory")
+    if run.config.is_file():
+        if not resume and not overwrite:
+            raise UserError(
+                f"--workdir {run.path} already holds a run; go on with --resume, start anew with "
+                "--overwrite, or give another directory"
+            )
+    elif run.path.is_dir() and any(run.path.iterdir()):
+        if overwrite:
+            raise UserError(f"--overwrite: {run.path} does not look like a run; remove it by hand")
+        raise UserError(f"--workdir {run.path} holds other files; give a new or an empty directory")
+
+
 def chiefs_checkpoint(
-    run: RunDirectory, run_on: Runtime, own: checkpoints.Checkpoint | None
+    run: RunDirectory, run_on: "Runtime", own: checkpoints.Checkpoint | None
 ) -> checkpoints.Checkpoint | None:
     """The checkpoint that the chief goes on from, read by every worker.
 
@@ -101,8 +110,6 @@ def freed_if_never_begun(run: RunDirectory) -> Iterator[None]:
 
 def _remove_run(run: RunDirectory) -> None:
     """Removes what a run leaves, and nothing else."""
-    if run.path.is_dir() and not run.config.is_file() and any(run.path.iterdir()):
-        raise UserError(f"--overwrite: {run.path} does not look like a run; remove it by hand")
     for path in vars(run).values():
         if path == run.path:
             continue

@@ -22,6 +22,7 @@ from engine import (
     augmentation,
     callbacks,
     checkpoints,
+    dataset_checks,
     diagnosis,
     environment,
     evaluation,
@@ -108,7 +109,7 @@ def train(
     """
     shards, run = Path(shards), RunDirectory(workdir)
     manifest = tfrecords.read_manifest(shards)
-    _check_trainable(manifest, config)
+    dataset_checks.check_trainable(manifest, config)
     run_on = runtime.prepare(
         precision=config.precision,
         jit_compile=config.jit_compile,
@@ -550,13 +551,6 @@ def _silent(line: str) -> None:
 
 def _to_probabilities(logits: np.ndarray) -> np.ndarray:
     return expit(logits) if logits.shape[1] == 1 else softmax(logits, axis=1)
-
-
-def _check_trainable(manifest: Manifest, config: TrainConfig) -> None:
-    """Raises `UserError` unless there is something to train and to validate on."""
-    evaluation.parse_threshold_rule(config.threshold)
-    input_pipeline.steps_per_epoch(manifest, "train", config.global_batch_size)
-    input_pipeline.check_validation(manifest)
 
 
 def _build_optimizer(config: TrainConfig, steps_per_epoch: int, precision: str) -> Any:

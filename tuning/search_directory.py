@@ -102,15 +102,24 @@ def prepare(
     going_on = directory.data.is_file()
     if going_on:
         check_same_search(directory, config, space, data)
-    elif any(entry for entry in _entries(directory.path) if entry != directory.lock.name):
-        raise UserError(
-            f"--workdir {directory.path} holds other files; give a new or an empty directory"
-        )
+    else:
+        check_directory(directory)
     files.write_json(directory.config, config.to_json())
     if not going_on:
         files.write_json(directory.space, space.to_json())
         files.write_json(directory.data, dict(data))  # last: from now on there is a search
     return going_on
+
+
+def check_directory(directory: SearchDirectory) -> None:
+    """Raises `UserError` unless a search may begin there, or one has begun; needs no TensorFlow."""
+    if directory.path.is_file():
+        raise UserError(f"--workdir {directory.path} is a file; expected a directory")
+    others = [entry for entry in _entries(directory.path) if entry != directory.lock.name]
+    if others and not directory.data.is_file():
+        raise UserError(
+            f"--workdir {directory.path} holds other files; give a new or an empty directory"
+        )
 
 
 def _entries(path: Path) -> list[str]:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from engine import files, progress, tfrecords
-from engine.config import UserError
 from engine.tfrecords import Manifest
 from tuning import (
     checks,
@@ -82,8 +81,7 @@ def run_search(
     shards, directory = Path(shards).absolute(), SearchDirectory(workdir)
     manifest = tfrecords.read_manifest(shards)
     checks.check_search(config, space, manifest)
-    if directory.path.is_file():
-        raise UserError(f"--workdir {directory.path} is a file; expected a directory")
+    search_directory.check_directory(directory)
     asked, config = config, _shared_images(config, manifest)
     held = (
         f"{directory.path}: another search is running here; wait for it, or give another --workdir"
