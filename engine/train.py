@@ -39,6 +39,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _train(arguments: argparse.Namespace, settings: TrainConfig) -> int:
+    progress.say("loading TensorFlow ...")
     with command_line.quiet_imports():
         from engine import trainer
 

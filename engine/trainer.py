@@ -252,7 +252,10 @@ class _Session:
         self._say(f"input: {self._tier.name} tier, {self._tier.reason}")
         if self._config.on_divergence == "rewind" and not self._global_step:
             self._save_checkpoint()
+        if self._tier.name == "memory":
+            self._say("loading the images ...")
         batches = self._batches()
+        self._say("compiling the training step ...")
         while len(self._rows) < self._config.epochs and not self._out_of_patience():
             if self._rows and ends_early(list(self._rows)):
                 break
