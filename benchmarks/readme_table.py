@@ -51,7 +51,8 @@ def render(results: Path) -> str:
     for one in found:
         for name, value in one["figures"].items():
             lines.append(f"| `{one['suite']}` | {name} | {value:.4g} |")
-    return "\n".join(lines)
+    sentences = [f"- `{one['suite']}`: {text}" for one in found for text in one["sentences"]]
+    return "\n".join([*lines, "", *sentences])
 
 
 def take_over(run: RunDirectory) -> dict[str, Any]:
@@ -205,9 +206,9 @@ def updated_readme(text: str) -> str:
 
 
 def _ratio_line(suite: str, ratio: dict[str, Any]) -> str:
-    asked = ""
+    asked = ratio["conclusion"]
     if ratio["required"] is not None:
-        asked = f"{ratio['required']:g}, {ratio['conclusion']}"
+        asked = f"{ratio['required']:g}, {asked}"
     interval = f"{times(ratio['low'])}-{times(ratio['high'])}"
     return (
         f"| `{suite}` | {ratio['of']} / {ratio['to']} | {times(ratio['median'])} | {interval} "

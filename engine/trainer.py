@@ -110,16 +110,7 @@ def train(
     shards, run = Path(shards), RunDirectory(workdir)
     manifest = tfrecords.read_manifest(shards)
     dataset_checks.check_trainable(manifest, config)
-    run_on = runtime.prepare(
-        precision=config.precision,
-        jit_compile=config.jit_compile,
-        strategy=config.strategy,
-        num_logical_devices=config.num_logical_devices,
-        global_batch_size=config.global_batch_size,
-        normalization=config.normalization if config.model == "cnn" else "none",
-        seed=config.seed,
-        deterministic=config.deterministic,
-    )
+    run_on = prepare_runtime(config)
     checkpoint = None
     if run_on.is_chief:
         checkpoint = resuming.prepare_directory(
@@ -183,24 +174,9 @@ class _Session:
             memory_fraction=config.cache_memory_fraction,
             data_service=config.data_service,
         )
-        with run_on.strategy.scope():
-            self._model = build_model(
-                config, manifest, synchronized=config.sync_batch_norm and run_on.num_replicas > 1
-            )
-            network = models.training_model(self._model)
-            self._optimizer = _build_optimizer(config, self._steps_per_epoch, run_on.precision)
-            self._optimizer.build(network.trainable_variables)
-        self._weights = network.trainable_variables
-        self._step = TrainingStep(
-            network,
-            self._optimizer,
-            strategy=run_on.strategy,
-            global_batch_size=config.global_batch_size,
-            class_weights=_class_weights(config, manifest),
-            label_smoothing=config.label_smoothing,
-            clip_norm=config.clip_norm,
-            jit_compile=run_on.jit_compile,
-        )
+        built = build_step(config, manifest, run_on)
+        self._model, self._optimizer, self._step = built.model, built.optimizer, built.step
+        self._weights = built.network.trainable_variables
         self._validation = input_pipeline.load_split(shards, manifest, "validation")
         self._logs = callbacks.Logs(run.history, run.tensorboard)
         self._progress = callbacks.Progress(config.monitor)
@@ -327,17 +303,11 @@ class _Session:
         return self._runtime.distribute(self._dataset)
 
     def _dataset(self, share: runtime.Share = runtime.WHOLE) -> tf.data.Dataset:
-        config = self._config
-        return input_pipeline.make_draws_dataset(
-            self._shards,
+        return training_batches(
+            self._config,
             self._manifest,
-            split="train",
-            global_batch_size=config.global_batch_size,
-            seed=config.seed,
-            strengths=augmentation.strengths_from(config),
+            self._shards,
             tier=self._tier,
-            shuffle_window=config.shuffle_window,
-            sampling=config.sampling,
             start_step=self._global_step,
             share=share,
         )
@@ -518,6 +488,87 @@ class _Session:
             "rate_scale": optimization.rate_scale(self._optimizer),
         }
         self._checkpoints.save(step=self._global_step, arrays=arrays, state=state)
+
+
+@dataclasses.dataclass(frozen=True)
+class BuiltStep:
+    """A training step, and what it changes.
+
+    Attributes:
+        model: the plain model, which is saved; takes uint8[B, H, W, C].
+        network: the model around it that is trained, which takes the draws of augmentation as well.
+    """
+
+    model: Any
+    network: Any
+    optimizer: Any
+    step: TrainingStep
+
+
+def prepare_runtime(config: TrainConfig) -> runtime.Runtime:
+    """Chooses devices and modes as a configuration asks; see `runtime.prepare`."""
+    return runtime.prepare(
+        precision=config.precision,
+        jit_compile=config.jit_compile,
+        strategy=config.strategy,
+        num_logical_devices=config.num_logical_devices,
+        global_batch_size=config.global_batch_size,
+        normalization=config.normalization if config.model == "cnn" else "none",
+        seed=config.seed,
+        deterministic=config.deterministic,
+    )
+
+
+def build_step(config: TrainConfig, manifest: Manifest, run_on: runtime.Runtime) -> BuiltStep:
+    """The network, the optimizer and the step that a configuration asks for, under the policy in force.
+
+    Raises:
+        UserError: the network does not fit the images or the classes.
+    """
+    steps_per_epoch = input_pipeline.steps_per_epoch(manifest, "train", config.global_batch_size)
+    with run_on.strategy.scope():
+        model = build_model(
+            config, manifest, synchronized=config.sync_batch_norm and run_on.num_replicas > 1
+        )
+        network = models.training_model(model)
+        optimizer = _build_optimizer(config, steps_per_epoch, run_on.precision)
+        optimizer.build(network.trainable_variables)
+    step = TrainingStep(
+        network,
+        optimizer,
+        strategy=run_on.strategy,
+        global_batch_size=config.global_batch_size,
+        class_weights=_class_weights(config, manifest),
+        label_smoothing=config.label_smoothing,
+        clip_norm=config.clip_norm,
+        jit_compile=run_on.jit_compile,
+    )
+    return BuiltStep(model, network, optimizer, step)
+
+
+def training_batches(
+    config: TrainConfig,
+    manifest: Manifest,
+    shards: Path,
+    *,
+    tier: input_pipeline.Tier,
+    start_step: int = 0,
+    share: runtime.Share = runtime.WHOLE,
+) -> tf.data.Dataset:
+    """The batches that a configuration trains on, from a step on; see `input_pipeline`."""
+    return input_pipeline.make_draws_dataset(
+        shards,
+        manifest,
+        split="train",
+        global_batch_size=config.global_batch_size,
+        seed=config.seed,
+        strengths=augmentation.strengths_from(config),
+        tier=tier,
+        shuffle_window=config.shuffle_window,
+        sampling=config.sampling,
+        start_step=start_step,
+        share=share,
+    )
 
 
 def build_model(config: TrainConfig, manifest: Manifest, *, synchronized: bool = False) -> Any:
