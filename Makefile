@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo demo-data test lint types peers clean
+.PHONY: help setup demo demo-data test lint types peers clean
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -52,12 +52,15 @@ help:
 	@echo 'make demo               phantoms, shards, training, evaluation, a few predictions'
 	@echo 'make demo IMAGES=dir    the same on a folder of images, one folder a class'
 	@echo '                        (EPOCHS=n and IMAGE_SIZE=n set how long and how fine)'
+	@echo 'make setup              .venv, which the others set up too'
 	@echo 'make test               lint, types, tests'
 	@echo 'make lint, make types   one of them'
 	@echo 'make peers              .venv-peers, what the benchmarks are compared with'
 	@echo 'make clean              removes caches and what the demo made of phantoms; keeps .venv'
 	@echo
 	@echo 'The first of them sets up .venv: some minutes, about 2 GB.'
+
+setup: $(INSTALLED)
 
 demo: demo-data
 	$(PYTHON) -m engine.build_tfrecords "$(FOLDER)" $(SHARDS) --image-size $(IMAGE_SIZE) \

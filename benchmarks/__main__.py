@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.settings import BenchmarkConfig
-from engine import command_line, config, progress
+from engine import command_line, config, dataset_checks, image_folder, progress, tfrecords
+from engine.flag_parser import FlagParser
 
 PROGRAM = "python -m benchmarks"
 SUITES = {
@@ -34,7 +35,7 @@ DEFAULT_SUITES = ("input", "augment", "step", "train", "latency")
 def build_parser() -> argparse.ArgumentParser:
     """The command's flags."""
     suites = "\n".join(f"  {name:10}{what}" for name, what in SUITES.items())
-    parser = argparse.ArgumentParser(
+    parser = FlagParser(
         prog=PROGRAM,
         description=__doc__.partition("\n")[0],
         epilog=f"suites (default: {' '.join(DEFAULT_SUITES)}; all for all):\n{suites}",
@@ -91,6 +92,7 @@ def shown_command(argv: list[str]) -> str:
 def _run(arguments: argparse.Namespace, argv: list[str] | None) -> int:
     settings = config.from_flags(BenchmarkConfig, arguments)
     suites = chosen_suites(arguments.suites)
+    _check_data(arguments)
     with command_line.quiet_imports():
         from benchmarks import reports, workload
         from benchmarks.context import Context
@@ -130,6 +132,14 @@ def _run(arguments: argparse.Namespace, argv: list[str] | None) -> int:
         for path in figures.draw(finished, arguments.plots, earlier=arguments.json):
             progress.say(f"drew {path}")
     return command_line.DONE
+
+
+def _check_data(arguments: argparse.Namespace) -> None:
+    """Raises `UserError` where the images or shards cannot be used."""
+    if arguments.images is not None:
+        image_folder.require_folder(arguments.images)
+    if arguments.shards is not None:
+        dataset_checks.split_info(tfrecords.read_manifest(arguments.shards), "train")
 
 
 def _measure(name: str, context: Any) -> tuple[Any, dict[str, Any]]:

@@ -39,8 +39,27 @@ class Context:
             image_shape=options.pop("image_shape", self.workload.manifest.image_shape),
             batch_size=options.pop("batch_size", self.batch_size),
             workers=process.usable_cores(),
+            num_images=self.workload.num_images,
             **options,
         )
+
+    def open_peer_ways(
+        self, name: str, stack: contextlib.ExitStack, report: Report, *, group: str
+    ) -> list[Side]:
+        """A side for each way in which the peer's users hold it open; those that can be opened."""
+        peer = peers.load(name)
+        opened = [
+            self.open_peer(
+                name,
+                stack,
+                report,
+                title=f"{peer.TITLE}, {way}" if way else peer.TITLE,
+                group=group,
+                kept_open=way == peers.KEPT_OPEN,
+            )
+            for way in getattr(peer, "WAYS", ("",))
+        ]
+        return [side for side in opened if side is not None]
 
     def open_peer(
         self,

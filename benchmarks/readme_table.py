@@ -6,7 +6,6 @@ of the default training from a run that was evaluated with `--shifts`, that of a
 `--compare-default`: given their directories, their figures are taken over first.
 """
 
-import argparse
 import sys
 from collections import Counter
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from benchmarks.reports import number, times
 from engine import command_line, files
 from engine.config import UserError
+from engine.flag_parser import FlagParser
 from engine.run_directory import RunDirectory
 
 PROGRAM = "python -m benchmarks.readme_table"
@@ -51,7 +51,8 @@ def render(results: Path) -> str:
     for one in found:
         for name, value in one["figures"].items():
             lines.append(f"| `{one['suite']}` | {name} | {value:.4g} |")
-    return "\n".join(lines)
+    sentences = [f"- `{one['suite']}`: {text}" for one in found for text in one["sentences"]]
+    return "\n".join([*lines, "", *sentences])
 
 
 def take_over(run: RunDirectory) -> dict[str, Any]:
@@ -205,9 +206,9 @@ def updated_readme(text: str) -> str:
 
 
 def _ratio_line(suite: str, ratio: dict[str, Any]) -> str:
-    asked = ""
+    asked = ratio["conclusion"]
     if ratio["required"] is not None:
-        asked = f"{ratio['required']:g}, {ratio['conclusion']}"
+        asked = f"{ratio['required']:g}, {asked}"
     interval = f"{times(ratio['low'])}-{times(ratio['high'])}"
     return (
         f"| `{suite}` | {ratio['of']} / {ratio['to']} | {times(ratio['median'])} | {interval} "
@@ -234,7 +235,7 @@ def _conditions(found: list[dict[str, Any]]) -> list[str]:
 
 def main(argv: list[str] | None = None) -> int:
     """Takes over a run and a search, if they are given, and writes the tables into the README."""
-    parser = argparse.ArgumentParser(prog=PROGRAM, description=__doc__.partition("\n")[0])
+    parser = FlagParser(prog=PROGRAM, description=__doc__.partition("\n")[0])
     parser.add_argument("run", nargs="?", metavar="RUN", help="a default training, evaluated")
     parser.add_argument(
         "--search", type=Path, metavar="SEARCH", help="a search made with --compare-default"

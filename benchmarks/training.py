@@ -5,23 +5,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
-from benchmarks.workload import SPLIT
-from engine import (
-    augmentation,
-    checkpoints,
-    input_pipeline,
-    models,
-    optimization,
-    runtime,
-    tfrecords,
-    trainer,
-)
+from engine import checkpoints, runtime, tfrecords, trainer
 from engine.settings import TrainConfig
-from engine.tfrecords import Manifest
-from engine.training_step import TrainingStep
 
 
 def open_training(
@@ -40,57 +27,33 @@ def open_training(
 
 
 class _Opened:
-    """A step, its batches, and all that it changes."""
+    """A step of the trainer's, its batches, and all that it changes."""
 
-    def __init__(
-        self, step: TrainingStep, batches: Iterator[Any], network: Any, optimizer: Any, size: int
-    ) -> None:
-        self._step, self._batches, self._size = step, batches, size
-        self._network, self._optimizer = network, optimizer
+    def __init__(self, built: trainer.BuiltStep, batches: Iterator[Any], size: int) -> None:
+        self._built, self._batches, self._size = built, batches, size
 
     def steps(self, count: int) -> int:
         """Trains on the next batches; returns the images in them."""
         for _ in range(count):
-            self._step.run(self._batches, 1)
+            self._built.step.run(self._batches, 1)
         return count * self._size
 
     def variables(self) -> list[Any]:
         """Weights and optimizer state."""
-        return [*self._network.variables, *self._optimizer.variables]
+        return [*self._built.network.variables, *self._built.optimizer.variables]
 
 
 def _open(shards: Path, config: TrainConfig, *, synthetic: bool = False) -> _Opened:
     manifest = tfrecords.read_manifest(shards)
-    run_on = runtime.prepare(
-        precision=config.precision,
-        jit_compile=config.jit_compile,
-        strategy=config.strategy,
-        num_logical_devices=config.num_logical_devices,
-        global_batch_size=config.global_batch_size,
-        normalization=config.normalization if config.model == "cnn" else "none",
-        seed=config.seed,
-        deterministic=config.deterministic,
-    )
-    with runtime.dtype_policy(run_on.precision), run_on.strategy.scope():
-        network = models.training_model(trainer.build_model(config, manifest))
-        optimizer = _optimizer(config, run_on.precision)
-        optimizer.build(network.trainable_variables)
-    step = TrainingStep(
-        network,
-        optimizer,
-        strategy=run_on.strategy,
-        global_batch_size=config.global_batch_size,
-        class_weights=np.ones(len(manifest.class_names), np.float32),
-        label_smoothing=config.label_smoothing,
-        clip_norm=config.clip_norm,
-        jit_compile=run_on.jit_compile,
-    )
-    dataset = training_batches(shards, manifest, config)
-    batches: Iterator[Any] = iter(run_on.strategy.experimental_distribute_dataset(dataset))
+    run_on = trainer.prepare_runtime(config)
+    with runtime.dtype_policy(run_on.precision):
+        built = trainer.build_step(config, manifest, run_on)
+    tier = trainer.choose_tier(config, manifest)
+    source = trainer.training_input(config, manifest, shards, tier)
+    batches = run_on.distribute(lambda share: source.dataset(share=share))
     if synthetic:
-        batches = same_batch(next(batches), run_on.strategy)
-
-    return _Opened(step, batches, network, optimizer, config.global_batch_size)
+        batches = same_batch(next(batches), run_on)
+    return _Opened(built, batches, config.global_batch_size)
 
 
 def open_saving(
@@ -131,38 +94,6 @@ class SavingTraining:
         return sum(variable.numpy().nbytes for variable in self._opened.variables())
 
 
-def training_batches(shards: Path, manifest: Manifest, config: TrainConfig) -> tf.data.Dataset:
-    """The batches `engine.train` would read."""
-    return input_pipeline.TrainingInput(
-        shards,
-        manifest,
-        split=SPLIT,
-        global_batch_size=config.global_batch_size,
-        seed=config.seed,
-        strengths=augmentation.strengths_from(config),
-        tier=input_pipeline.choose_tier(
-            manifest, SPLIT, cache=config.cache, memory_fraction=config.cache_memory_fraction
-        ),
-        shuffle_window=config.shuffle_window,
-        sampling=config.sampling,
-    ).dataset()
-
-
-def same_batch(batch: Any, strategy: tf.distribute.Strategy) -> Iterator[Any]:
+def same_batch(batch: Any, run_on: runtime.Runtime) -> Iterator[Any]:
     """One batch for ever, without copying: its tensors are captured where they lie."""
-    dataset = tf.data.Dataset.from_tensors(batch).repeat()
-    return iter(strategy.experimental_distribute_dataset(dataset))
-
-
-def _optimizer(config: TrainConfig, precision: str) -> Any:
-    return optimization.make_optimizer(
-        config.optimizer,
-        learning_rate=config.learning_rate,
-        schedule=config.schedule,
-        steps_per_epoch=1000,
-        epochs=config.epochs,
-        warmup_epochs=config.warmup_epochs,
-        weight_decay=config.weight_decay,
-        ema=config.ema,
-        loss_scaling=precision == "mixed_float16",
-    )
+    return run_on.distribute(lambda share: tf.data.Dataset.from_tensors(batch).repeat())

@@ -9,9 +9,11 @@ Layers, each importing only from rows below its own (held by tests/test_layers.p
               counter_random models optimization training_step step_blocks callbacks resuming runtime
               evaluation evaluation_files bootstrap predictor explanation image_files plots preview
               report phantom_images phantom_folder shifts decode_pool diagnosis environment
+              dataset_checks train_arguments
     formats   image_folder split_plan manifest tfrecords record_scan record_index build_journal
               build_checks run_directory checkpoints data_identity
-    ground    config settings command_line decoding files locks progress python_calls schema csv_rows
+    ground    config settings flag_parser command_line decoding files locks progress python_calls
+              schema csv_rows
 
 Importing the package imports none of them, and no TensorFlow.
 """

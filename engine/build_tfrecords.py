@@ -12,6 +12,7 @@ from pathlib import Path
 
 from engine import builder, command_line, config, tfrecords
 from engine.builder import BuildResult
+from engine.flag_parser import FlagParser
 from engine.settings import BuildConfig
 from engine.tfrecords import Manifest
 
@@ -21,7 +22,7 @@ WIDTH = 80
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's flags."""
-    parser = argparse.ArgumentParser(prog=PROGRAM, description=__doc__.partition("\n\n")[2])
+    parser = FlagParser(prog=PROGRAM, description=__doc__.partition("\n\n")[2])
     parser.add_argument("images", type=Path, metavar="IMAGES", help="the image folder")
     parser.add_argument("shards", type=Path, metavar="SHARDS", help="the directory to write")
     config.add_flags(parser, BuildConfig)

@@ -26,6 +26,45 @@ class UserError(Exception):
 ConfigType = TypeVar("ConfigType", bound="Config")
 FIXED, FREE, RESOLVED = "fixed", "free", "resolved"  # what `setting` says of resuming
 
+# What other programs call a setting whose name here is spelled differently.
+ALIASES = {
+    "amp": "precision",
+    "arch": "model",
+    "aug": "augment",
+    "augmentation": "augment",
+    "batch": "global-batch-size",
+    "batch-size": "global-batch-size",
+    "bs": "global-batch-size",
+    "dtype": "precision",
+    "flip": "horizontal-flip",
+    "fp16": "precision",
+    "gpus": "strategy",
+    "grad-clip": "clip-norm",
+    "img-size": "image-size",
+    "jobs": "workers",
+    "logdir": "workdir",
+    "lr": "learning-rate",
+    "lr-scheduler": "schedule",
+    "mixed-precision": "precision",
+    "momentum": "optimizer",
+    "network": "model",
+    "num-epochs": "epochs",
+    "num-workers": "workers",
+    "out": "output",
+    "output": "workdir",
+    "output-dir": "workdir",
+    "patience": "early-stopping",
+    "random-seed": "seed",
+    "resize": "image-size",
+    "run-dir": "workdir",
+    "scheduler": "schedule",
+    "val-split": "validation-fraction",
+    "validation-split": "validation-fraction",
+    "warmup": "warmup-epochs",
+    "wd": "weight-decay",
+    "xla": "jit-compile",
+}
+
 
 def setting(
     default: Any,
@@ -125,11 +164,29 @@ def flag_name(field_name: str) -> str:
     return "--" + field_name.replace("_", "-")
 
 
+def closest(word: str, known: Sequence[str]) -> str | None:
+    """The one of `known` that `word` was meant for, by `ALIASES` or by its spelling; None if none is near.
+
+    Dashes and underscores are the same, so that flags and JSON keys are found alike.
+    """
+    by_plain = {_plain(name): name for name in known}
+    plain = _plain(word)
+    if (meant := ALIASES.get(plain)) in by_plain:
+        return by_plain[meant]
+    beginnings = [name for name in by_plain if plain and name.startswith(plain)]
+    close = beginnings[:1] or difflib.get_close_matches(plain, list(by_plain), n=1)
+    return by_plain[close[0]] if close else None
+
+
+def _plain(name: str) -> str:
+    return name.lstrip("-").replace("_", "-")
+
+
 def did_you_mean(word: str, known: Sequence[str]) -> str:
     """`; did you mean 'depth'?`, or all that is known where nothing is close."""
-    close = difflib.get_close_matches(word, known, n=1)
-    if close:
-        return f"; did you mean {close[0]!r}?"
+    meant = closest(word, known)
+    if meant is not None:
+        return f"; did you mean {meant!r}?"
     return f"; expected one of {', '.join(known)}"
 
 
@@ -304,8 +361,10 @@ def _coerced(field: dataclasses.Field, hint: Any, value: Any) -> Any:
     value = _as_type(flag, _plain_type(hint), value)
     _check_bounds(flag, rules, value)
     if rules["choices"] is not None and value not in rules["choices"]:
-        expected = ", ".join(str(choice) for choice in rules["choices"])
-        raise UserError(f"{flag}: got {value!r}, expected one of {expected}")
+        choices = [str(choice) for choice in rules["choices"]]
+        meant = closest(str(value), choices)
+        hint = f"; did you mean {meant}?" if meant else ""
+        raise UserError(f"{flag}: got {value!r}, expected one of {', '.join(choices)}{hint}")
     return value
 
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from engine import command_line, config
 from engine.config import UserError
+from engine.flag_parser import FlagParser
 
 PROGRAM = "python -m engine.data_service"
 CONNECT_SECONDS = 30.0
@@ -27,7 +28,7 @@ CONNECT_SECONDS = 30.0
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's flags."""
-    parser = argparse.ArgumentParser(prog=PROGRAM, description=__doc__.partition("\n")[0])
+    parser = FlagParser(prog=PROGRAM, description=__doc__.partition("\n")[0])
     roles = parser.add_subparsers(dest="role", required=True, metavar="dispatcher|worker")
     dispatcher = roles.add_parser("dispatcher", help="hands out work to the workers")
     dispatcher.add_argument(

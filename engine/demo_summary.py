@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from engine import command_line, config
+from engine.flag_parser import FlagParser
 from engine.progress import format_duration
 from engine.run_directory import RunDirectory
 
@@ -23,7 +24,7 @@ METRICS = {
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's flags."""
-    parser = argparse.ArgumentParser(prog=PROGRAM, description=__doc__.partition("\n")[0])
+    parser = FlagParser(prog=PROGRAM, description=__doc__.partition("\n")[0])
     parser.add_argument("run", type=Path, metavar="RUN", help="made by engine.train")
     parser.add_argument("--split", default="test", metavar="NAME", help="an evaluated split")
     return parser

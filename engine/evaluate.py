@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine import command_line, config, data_identity, progress
+from engine.flag_parser import FlagParser
 from engine.run_directory import RunDirectory
 from engine.settings import EvaluateConfig
 
@@ -36,7 +37,7 @@ _TITLES = {
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's flags."""
-    parser = argparse.ArgumentParser(prog=PROGRAM, description=__doc__.partition("\n")[0])
+    parser = FlagParser(prog=PROGRAM, description=__doc__.partition("\n")[0])
     parser.add_argument("run", type=Path, metavar="RUN", help="made by engine.train")
     parser.add_argument(
         "shards", type=Path, metavar="SHARDS", help="made by engine.build_tfrecords"
@@ -53,14 +54,14 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     with command_line.quiet_imports():
-        from engine import evaluation, evaluation_files, input_pipeline, report, tfrecords
+        from engine import dataset_checks, evaluation, evaluation_files, report, tfrecords
         from engine.predictor import DataSettings, Predictor
 
     settings = config.from_flags(EvaluateConfig, arguments)
     run = RunDirectory(arguments.run)
     run.require_trained()
     manifest = tfrecords.read_manifest(arguments.shards)
-    input_pipeline.split_info(manifest, settings.split)
+    dataset_checks.split_info(manifest, settings.split)
     check_same_format(DataSettings.of_run(run), manifest, arguments.shards)
     trained_on, data = run.read_environment()["data"], data_identity.describe(manifest)
     subject = evaluation_files.Subject(

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from engine import command_line, config, progress
+from engine.flag_parser import FlagParser
 from engine.run_directory import RunDirectory
 from engine.settings import ExplainConfig
 
@@ -20,7 +21,7 @@ PROGRAM = "python -m engine.explain"
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's flags."""
-    parser = argparse.ArgumentParser(
+    parser = FlagParser(
         prog=PROGRAM,
         description=__doc__.partition("\n\n")[2],
         usage=f"{PROGRAM} RUN PATH [PATH ...] [--output DIR] [flags]",
@@ -46,16 +47,19 @@ def _run(arguments: argparse.Namespace) -> int:
     settings = config.from_flags(ExplainConfig, arguments)
     with command_line.quiet_imports():
         from engine import explanation, image_files
-        from engine.predictor import Predictor
+        from engine.predictor import DataSettings, Predictor
 
-    predictor = Predictor.load(arguments.run, batch_size=settings.batch_size)
-    names = predictor.data.class_names
+    run = RunDirectory(arguments.run)
+    run.require_trained()
+    names = DataSettings.of_run(run).class_names
     target = target_class(settings.target, names)
-    explain = explanation.GradCam(predictor.model)
-    output = arguments.output or RunDirectory(arguments.run).explanations
     failures = image_files.Failures()
+    paths = image_files.require_files(arguments.paths, failures)
+    predictor = Predictor.load(arguments.run, batch_size=settings.batch_size)
+    explain = explanation.GradCam(predictor.model)
+    output = arguments.output or run.explanations
     images = image_files.decoded_images(
-        image_files.find_files(arguments.paths, failures),
+        paths,
         failures,
         image_size=predictor.data.image_size,
         channels=predictor.data.channels,

@@ -5,6 +5,7 @@ it would have seen it in training.
 """
 
 import collections
+import itertools
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from engine import decoding, progress
+from engine.config import UserError
 
 _CLUTTER = frozenset({"thumbs.db", "desktop.ini"})  # what file managers leave in folders
 _GLOB_CHARACTERS = frozenset("*?[")
@@ -53,6 +55,19 @@ def find_files(paths: Iterable[str], failures: Failures) -> Iterator[Path]:
             yield file
         if not count:
             failures.add(path, "holds no file" if path.is_dir() else "matches no file")
+
+
+def require_files(paths: Iterable[str], failures: Failures) -> Iterator[Path]:
+    """As `find_files`, but looks for the first file at once.
+
+    Raises:
+        UserError: the paths lead to no file at all.
+    """
+    found = find_files(paths, failures)
+    first = next(found, None)
+    if first is None:
+        raise UserError("none of the paths leads to a file; give images, folders or quoted globs")
+    return itertools.chain([first], found)
 
 
 def _files_below(folder: Path) -> Iterator[Path]:

@@ -113,7 +113,7 @@ def scan(images: Path | str) -> ImageFolder:
             folder without a file.
     """
     root = Path(images)
-    _require_folder(root)
+    require_folder(root)
     top, warnings = root, []
     if inner := _lone_wrapper(root):
         top = inner
@@ -138,7 +138,8 @@ def scan(images: Path | str) -> ImageFolder:
     return ImageFolder(root, tuple(examples), class_names, tuple(warnings))
 
 
-def _require_folder(root: Path) -> None:
+def require_folder(root: Path) -> None:
+    """Raises `UserError` unless there is such a folder and something in it."""
     if not root.exists():
         raise UserError(f"{root}: no such folder; expected a folder of images")
     if not root.is_dir():

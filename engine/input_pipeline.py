@@ -30,6 +30,7 @@ from engine import (
     windowed_streaming,
 )
 from engine.config import UserError
+from engine.dataset_checks import split_info, steps_per_epoch
 from engine.record_index import RecordIndex, aligned_empty, find_records
 from engine.record_scan import find_damage, scan_split
 from engine.runtime import WHOLE, Share, free_memory_bytes
@@ -261,53 +262,6 @@ def _options(*, rewrite: bool = True) -> tf.data.Options:
     options.autotune.enabled = False
     options.experimental_optimization.apply_default_optimizations = rewrite
     return options
-
-
-def steps_per_epoch(
-    shards: Path | str | Manifest, split: str = "train", global_batch_size: int = 64
-) -> int:
-    """How many whole batches a split holds.
-
-    Args:
-        shards: a directory of shards, or its manifest.
-
-    Raises:
-        UserError: there is no such split, or it holds less than one batch.
-    """
-    manifest = shards if isinstance(shards, Manifest) else tfrecords.read_manifest(shards)
-    num_examples = split_info(manifest, split).num_examples
-    if num_examples < global_batch_size:
-        raise UserError(
-            f"--global-batch-size {global_batch_size} is more than the {num_examples} images of "
-            f"split {split!r}; give at most {num_examples}"
-        )
-    return num_examples // global_batch_size
-
-
-def split_info(manifest: Manifest, split: str) -> tfrecords.SplitInfo:
-    """What the manifest says of a split.
-
-    Raises:
-        UserError: there is no such split, or it is empty.
-    """
-    info = manifest.splits.get(split)
-    if info is None or info.num_examples == 0:
-        present = ", ".join(name for name, one in manifest.splits.items() if one.num_examples)
-        raise UserError(
-            f"the shards hold no split {split!r}, only {present}; build them again with "
-            f"--validation-fraction or --test-fraction to draw one"
-        )
-    return info
-
-
-def check_validation(manifest: Manifest) -> None:
-    """Raises `UserError` unless there is a validation split with something to tell apart."""
-    validation = split_info(manifest, "validation")
-    if sum(1 for count in validation.class_counts.values() if count) < 2:
-        raise UserError(
-            f"the validation split has one class only, {dict(validation.class_counts)}; expected two "
-            "or more, to measure and to choose a threshold on; build with --validation-fraction 0.1"
-        )
 
 
 def choose_tier(

@@ -17,8 +17,9 @@ import threading
 import time
 from typing import IO
 
-from engine import command_line
+from engine import command_line, train_arguments
 from engine.config import UserError
+from engine.flag_parser import FlagParser
 
 PROGRAM = "python -m engine.launch"
 GRACE_SECONDS = 60.0  # TensorFlow may wait for a dead peer for ever, and swallows SIGTERM meanwhile
@@ -27,7 +28,7 @@ _POLL_SECONDS = 0.1
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's flags."""
-    parser = argparse.ArgumentParser(prog=PROGRAM, description=__doc__.partition("\n")[0])
+    parser = FlagParser(prog=PROGRAM, description=__doc__.partition("\n")[0])
     parser.add_argument(
         "--num-workers", type=int, default=2, metavar="N", help="processes (default: 2)"
     )
@@ -57,7 +58,14 @@ def _run(arguments: argparse.Namespace) -> int:
     given = given[1:] if given[:1] == ["--"] else given
     if not given:
         raise UserError("no train arguments; give those of engine.train behind --")
+    _check(given)
     return launch(given, num_workers=arguments.num_workers, grace_seconds=arguments.grace_seconds)
+
+
+def _check(given: list[str]) -> None:
+    """Raises `UserError`, or ends with status 2, where every worker would."""
+    parser = train_arguments.build_parser(PROGRAM, __doc__.partition("\n")[0])
+    train_arguments.checked_settings(parser.parse_args(given), directory_is_ours=True)
 
 
 def launch(train_arguments: list[str], *, num_workers: int, grace_seconds: float) -> int:

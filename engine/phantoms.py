@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from engine import command_line, config, phantom_folder
+from engine.flag_parser import FlagParser
 from engine.phantom_folder import Phantom
 from engine.settings import PhantomConfig
 
@@ -18,7 +19,7 @@ PROGRAM = "python -m engine.phantoms"
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's flags."""
-    parser = argparse.ArgumentParser(prog=PROGRAM, description=__doc__.partition("\n\n")[2])
+    parser = FlagParser(prog=PROGRAM, description=__doc__.partition("\n\n")[2])
     parser.add_argument("directory", type=Path, metavar="DIR", help="where the images go")
     parser.add_argument(
         "--overwrite", action="store_true", help="replace phantoms of other settings in DIR"

@@ -16,6 +16,8 @@ import numpy as np
 
 from engine import command_line, config, progress
 from engine.csv_rows import CsvRows
+from engine.flag_parser import FlagParser
+from engine.run_directory import RunDirectory
 from engine.settings import PredictConfig
 
 PROGRAM = "python -m engine.predict"
@@ -23,7 +25,7 @@ PROGRAM = "python -m engine.predict"
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's flags."""
-    parser = argparse.ArgumentParser(
+    parser = FlagParser(
         prog=PROGRAM,
         description=__doc__.partition("\n\n")[2],
         usage=f"{PROGRAM} RUN PATH [PATH ...] [--json | --csv] [flags]",
@@ -49,13 +51,17 @@ def _run(arguments: argparse.Namespace) -> int:
     settings = config.from_flags(PredictConfig, arguments)
     with command_line.quiet_imports():
         from engine import image_files
-        from engine.predictor import Predictor
+        from engine.predictor import DataSettings, Predictor
 
+    run = RunDirectory(arguments.run)
+    run.require_trained()
+    DataSettings.of_run(run)
+    failures = image_files.Failures()
+    paths = image_files.require_files(arguments.paths, failures)
     predictor = Predictor.load(arguments.run, batch_size=settings.batch_size)
     kind = JsonWriter if arguments.json else CsvWriter if arguments.csv else TextWriter
-    failures = image_files.Failures()
     images = image_files.decoded_images(
-        image_files.find_files(arguments.paths, failures),
+        paths,
         failures,
         image_size=predictor.data.image_size,
         channels=predictor.data.channels,

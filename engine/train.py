@@ -6,9 +6,8 @@ Ctrl-C and SIGTERM save the run after the step in hand; `--resume` goes on with 
 import argparse
 import signal
 import sys
-from pathlib import Path
 
-from engine import command_line, config, progress
+from engine import command_line, progress, train_arguments
 from engine.settings import TrainConfig
 
 PROGRAM = "python -m engine.train"
@@ -16,28 +15,7 @@ PROGRAM = "python -m engine.train"
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's flags."""
-    parser = argparse.ArgumentParser(prog=PROGRAM, description=__doc__.partition("\n")[0])
-    parser.add_argument(
-        "shards", type=Path, metavar="SHARDS", help="made by engine.build_tfrecords"
-    )
-    parser.add_argument("--workdir", type=Path, metavar="RUN", help="where the run's files go")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --workdir")
-    parser.add_argument(
-        "--overwrite", action="store_true", help="remove the run in --workdir first"
-    )
-    parser.add_argument(
-        "--preview-augmentation",
-        type=Path,
-        metavar="FILE.png",
-        help="draw what the network would see, and train nothing",
-    )
-    parser.add_argument(
-        "--diagnose",
-        action="store_true",
-        help="when done, measure whether input or step limited the speed, and say what to do",
-    )
-    config.add_flags(parser, TrainConfig)
-    return parser
+    return train_arguments.build_parser(PROGRAM, __doc__.partition("\n")[0])
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -47,7 +25,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    settings = config.from_flags(TrainConfig, arguments)
+    settings = train_arguments.checked_settings(
+        arguments, directory_is_ours=not train_arguments.is_one_of_several(arguments)
+    )
     if arguments.preview_augmentation is not None:
         with command_line.quiet_imports():
             from engine import preview
@@ -55,12 +35,11 @@ def _run(arguments: argparse.Namespace) -> int:
         preview.draw_preview(settings, arguments.shards, arguments.preview_augmentation)
         print(f"preview: {arguments.preview_augmentation}")
         return command_line.DONE
-    if arguments.workdir is None:
-        raise config.UserError("--workdir RUN is missing; say where the run's files go")
     return _train(arguments, settings)
 
 
 def _train(arguments: argparse.Namespace, settings: TrainConfig) -> int:
+    progress.say("loading TensorFlow ...")
     with command_line.quiet_imports():
         from engine import trainer
 

@@ -22,6 +22,7 @@ from engine import (
     augmentation,
     callbacks,
     checkpoints,
+    dataset_checks,
     diagnosis,
     environment,
     evaluation,
@@ -108,25 +109,9 @@ def train(
     """
     shards, run = Path(shards), RunDirectory(workdir)
     manifest = tfrecords.read_manifest(shards)
-    _check_trainable(manifest, config)
-    run_on = runtime.prepare(
-        precision=config.precision,
-        jit_compile=config.jit_compile,
-        strategy=config.strategy,
-        num_logical_devices=config.num_logical_devices,
-        global_batch_size=config.global_batch_size,
-        normalization=config.normalization if config.model == "cnn" else "none",
-        seed=config.seed,
-        deterministic=config.deterministic,
-    )
-    tier = input_pipeline.choose_tier(
-        manifest,
-        "train",
-        cache=config.cache,
-        memory_fraction=config.cache_memory_fraction,
-        data_service=config.data_service,
-        held=("validation",),
-    )
+    dataset_checks.check_trainable(manifest, config)
+    run_on = prepare_runtime(config)
+    tier = choose_tier(config, manifest)
     order = input_pipeline.order_of(manifest, tier)
     described = environment.describe(manifest, shards, run_on, order=order)
     checkpoint = None
@@ -190,35 +175,10 @@ class _Session:
             manifest, "train", config.global_batch_size
         )
         self._tier = tier
-        self._input = input_pipeline.TrainingInput(
-            shards,
-            manifest,
-            split="train",
-            global_batch_size=config.global_batch_size,
-            seed=config.seed,
-            strengths=augmentation.strengths_from(config),
-            tier=self._tier,
-            shuffle_window=config.shuffle_window,
-            sampling=config.sampling,
-        )
-        with run_on.strategy.scope():
-            self._model = build_model(
-                config, manifest, synchronized=config.sync_batch_norm and run_on.num_replicas > 1
-            )
-            network = models.training_model(self._model)
-            self._optimizer = _build_optimizer(config, self._steps_per_epoch, run_on.precision)
-            self._optimizer.build(network.trainable_variables)
-        self._weights = network.trainable_variables
-        self._step = TrainingStep(
-            network,
-            self._optimizer,
-            strategy=run_on.strategy,
-            global_batch_size=config.global_batch_size,
-            class_weights=_class_weights(config, manifest),
-            label_smoothing=config.label_smoothing,
-            clip_norm=config.clip_norm,
-            jit_compile=run_on.jit_compile,
-        )
+        self._input = training_input(config, manifest, shards, tier)
+        built = build_step(config, manifest, run_on)
+        self._model, self._optimizer, self._step = built.model, built.optimizer, built.step
+        self._weights = built.network.trainable_variables
         self._validation = input_pipeline.load_split(shards, manifest, "validation")
         self._logs = callbacks.Logs(run.history, run.tensorboard)
         self._progress = callbacks.Progress(config.monitor)
@@ -271,7 +231,10 @@ class _Session:
         self._say(f"input: {self._tier.name} tier, {self._tier.reason}")
         if self._config.on_divergence == "rewind" and not self._global_step:
             self._save_checkpoint()
+        if self._tier.name == "memory":
+            self._say("loading the images ...")
         batches = self._batches()
+        self._say("compiling the training step ...")
         while len(self._rows) < self._config.epochs and not self._out_of_patience():
             if self._rows and ends_early(list(self._rows)):
                 break
@@ -515,6 +478,91 @@ class _Session:
         self._checkpoints.save(step=self._global_step, arrays=arrays, state=state)
 
 
+@dataclasses.dataclass(frozen=True)
+class BuiltStep:
+    """A training step, and what it changes.
+
+    Attributes:
+        model: the plain model, which is saved; takes uint8[B, H, W, C].
+        network: the model around it that is trained, which takes the draws of augmentation as well.
+    """
+
+    model: Any
+    network: Any
+    optimizer: Any
+    step: TrainingStep
+
+
+def prepare_runtime(config: TrainConfig) -> runtime.Runtime:
+    """Chooses devices and modes as a configuration asks; see `runtime.prepare`."""
+    return runtime.prepare(
+        precision=config.precision,
+        jit_compile=config.jit_compile,
+        strategy=config.strategy,
+        num_logical_devices=config.num_logical_devices,
+        global_batch_size=config.global_batch_size,
+        normalization=config.normalization if config.model == "cnn" else "none",
+        seed=config.seed,
+        deterministic=config.deterministic,
+    )
+
+
+def build_step(config: TrainConfig, manifest: Manifest, run_on: runtime.Runtime) -> BuiltStep:
+    """The network, the optimizer and the step that a configuration asks for, under the policy in force.
+
+    Raises:
+        UserError: the network does not fit the images or the classes.
+    """
+    steps_per_epoch = input_pipeline.steps_per_epoch(manifest, "train", config.global_batch_size)
+    with run_on.strategy.scope():
+        model = build_model(
+            config, manifest, synchronized=config.sync_batch_norm and run_on.num_replicas > 1
+        )
+        network = models.training_model(model)
+        optimizer = _build_optimizer(config, steps_per_epoch, run_on.precision)
+        optimizer.build(network.trainable_variables)
+    step = TrainingStep(
+        network,
+        optimizer,
+        strategy=run_on.strategy,
+        global_batch_size=config.global_batch_size,
+        class_weights=_class_weights(config, manifest),
+        label_smoothing=config.label_smoothing,
+        clip_norm=config.clip_norm,
+        jit_compile=run_on.jit_compile,
+    )
+    return BuiltStep(model, network, optimizer, step)
+
+
+def choose_tier(config: TrainConfig, manifest: Manifest) -> input_pipeline.Tier:
+    """Where the training split is read from; the validation split lies in memory besides."""
+    return input_pipeline.choose_tier(
+        manifest,
+        "train",
+        cache=config.cache,
+        memory_fraction=config.cache_memory_fraction,
+        data_service=config.data_service,
+        held=("validation",),
+    )
+
+
+def training_input(
+    config: TrainConfig, manifest: Manifest, shards: Path, tier: input_pipeline.Tier
+) -> input_pipeline.TrainingInput:
+    """The batches that a configuration trains on."""
+    return input_pipeline.TrainingInput(
+        shards,
+        manifest,
+        split="train",
+        global_batch_size=config.global_batch_size,
+        seed=config.seed,
+        strengths=augmentation.strengths_from(config),
+        tier=tier,
+        shuffle_window=config.shuffle_window,
+        sampling=config.sampling,
+    )
+
+
 def build_model(config: TrainConfig, manifest: Manifest, *, synchronized: bool = False) -> Any:
     """The network that a configuration asks for, at the manifest's size.
 
@@ -549,13 +597,6 @@ def _silent(line: str) -> None:
 
 def _to_probabilities(logits: np.ndarray) -> np.ndarray:
     return expit(logits) if logits.shape[1] == 1 else softmax(logits, axis=1)
-
-
-def _check_trainable(manifest: Manifest, config: TrainConfig) -> None:
-    """Raises `UserError` unless there is something to train and to validate on."""
-    evaluation.parse_threshold_rule(config.threshold)
-    input_pipeline.steps_per_epoch(manifest, "train", config.global_batch_size)
-    input_pipeline.check_validation(manifest)
 
 
 def _build_optimizer(config: TrainConfig, steps_per_epoch: int, precision: str) -> Any:

@@ -1,4 +1,5 @@
 import ast
+import contextlib
 import sys
 from pathlib import Path
 
@@ -6,8 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks import context as context_module
 from benchmarks import peer_process, peers
 from benchmarks.peer_process import PeerError, PeerProcess
+from benchmarks.reports import Report
+from benchmarks.settings import BenchmarkConfig
+from benchmarks.suites import input as input_suite
+from benchmarks.suites import peers as peers_suite
 
 
 @pytest.fixture
@@ -26,6 +32,7 @@ def request_for(tmp_path):
             "image_shape": (16, 16, 1),
             "batch_size": 2,
             "workers": 1,
+            "num_images": 5,
         }
         return peers.Request(**{**options, **changes})
 
@@ -47,7 +54,8 @@ def test_every_peer_says_what_it_is_and_needs_and_imports_it_only_when_opened(na
     module = peers.load(name)
     assert module.TITLE
     assert module.REQUIRES
-    assert isinstance(module.PACKED, bool)
+    assert module.KIND in (peers.FILES, peers.PACKED, peers.MEMORY)
+    assert getattr(module, "WAYS", peers.BOTH_WAYS) == peers.BOTH_WAYS
     assert callable(module.open)
     allowed = {"numpy", "benchmarks", *sys.stdlib_module_names}
     for node in ast.parse(Path(module.__file__).read_text()).body:
@@ -81,6 +89,64 @@ def test_a_peer_that_is_not_installed_is_skipped_with_a_word(request_for, monkey
 def test_errors_are_shown_without_the_paths_of_this_machine():
     line = "InfoError: Could not read dataset info from /home/someone/shards/dataset_info.json"
     assert peer_process.shown(line).endswith("info from dataset_info.json")
+
+
+@pytest.mark.parametrize("name", ["image_dataset", "image_dataset_cached"])
+def test_a_loader_gives_whole_epochs_however_it_is_held_open(request_for, name):
+    for kept_open in (False, True):
+        run = peers.load(name).open(request_for(kept_open=kept_open))
+        assert [run(1), run(1), run(2)] == [5, 5, 10]
+
+
+def test_a_peer_that_is_held_open_in_two_ways_has_a_side_for_each(monkeypatch):
+    requests = []
+
+    class Opened:
+        def __init__(self, name, values):
+            requests.append((name, values["kept_open"]))
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *exception):
+            pass
+
+        def run(self, passes):
+            return passes
+
+    monkeypatch.setattr(context_module, "PeerProcess", Opened)
+    monkeypatch.setattr(context_module.Context, "request", lambda self, **options: Stored(options))
+    context = context_module.Context(None, BenchmarkConfig(), lambda line: None)
+    report = Report("peers", "")
+    with contextlib.ExitStack() as stack:
+        both = context.open_peer_ways("tfds_shards", stack, report, group="g")
+        one = context.open_peer_ways("torch_pillow", stack, report, group="g")
+    title = peers.load("tfds_shards").TITLE
+    assert [side.name for side in both] == [f"{title}, reopened each epoch", f"{title}, kept open"]
+    assert [side.name for side in one] == [peers.load("torch_pillow").TITLE]
+    assert requests == [("tfds_shards", False), ("tfds_shards", True), ("torch_pillow", False)]
+
+
+class Stored(dict):
+    """What a peer is asked for, as given."""
+
+    def to_json(self):
+        return dict(self)
+
+
+def test_what_lies_in_memory_is_asked_nothing_and_says_so_in_its_name():
+    assert input_suite.asked_of(input_suite.COPY) == 0.6
+    assert input_suite.asked_of("image_dataset_from_directory, kept open") == 8.0
+    assert input_suite.asked_of(f"{input_suite.CACHE}, kept open") is None
+    assert peers_suite.ASKED_OF_MEMORY[peers.MEMORY] is None
+    assert "same batches" in peers.load("image_dataset_cached").TITLE
+
+
+@pytest.mark.parametrize("kept_open", [False, True])
+def test_cached_examples_come_anew_in_each_epoch(kept_open):
+    images = np.zeros((10, 4, 4, 1), np.uint8)
+    run = input_suite.cached_examples(images, 5, kept_open=kept_open)
+    assert [run(1), run(2)] == [10, 20]
 
 
 @pytest.mark.slow

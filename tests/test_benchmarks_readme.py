@@ -29,8 +29,18 @@ def result(suite, speed, ratio):
                 "high": ratio,
                 "required": 4.0,
                 "conclusion": "reached",
-            }
+            },
+            {
+                "of": "a",
+                "to": "c",
+                "median": 1.01,
+                "low": 0.9,
+                "high": 1.1,
+                "required": None,
+                "conclusion": "no difference",
+            },
         ],
+        "sentences": ["It is as fast as memory allows."],
     }
 
 
@@ -43,9 +53,10 @@ def test_every_figure_of_the_results_stands_in_the_table(tmp_path):
     for suite, speed, ratio in (("input", 82_345.0, 26.83), ("train", 93.21, 4.44)):
         (tmp_path / f"{suite}.json").write_text(json.dumps(result(suite, speed, ratio)))
     table = readme_table.render(tmp_path)
-    for figure in ("82,300", "93.2", "26.8", "4.44", "4, reached", "25%", "1.234"):
+    figures = ("82,300", "93.2", "26.8", "4.44", "4, reached", "| no difference |", "25%", "1.234")
+    for figure in (*figures, "- `input`: It is as fast as memory allows."):
         assert figure in table
-    assert len(re.findall(r"^\| `", table, re.MULTILINE)) == 6
+    assert len(re.findall(r"^\| `", table, re.MULTILINE)) == 8
 
 
 def test_the_table_of_a_divided_training_has_its_losses_and_commands():

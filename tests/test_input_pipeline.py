@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from numbered_shards import SIZE, write_shards
 
-from engine import augmentation, files, input_pipeline, tfrecords
+from engine import augmentation, dataset_checks, files, input_pipeline, tfrecords
 from engine.config import UserError
 from engine.runtime import WHOLE, Share
 
@@ -369,7 +369,7 @@ def test_a_split_of_one_shard_is_read_whole(tmp_path, cache):
 
 
 def test_a_validation_split_of_one_class_is_refused(tmp_path, numbered):
-    input_pipeline.check_validation(tfrecords.read_manifest(numbered))
+    dataset_checks.check_validation(tfrecords.read_manifest(numbered))
     manifest = write_shards(tmp_path, {"train": 40, "validation": 1})
     with pytest.raises(UserError, match=r"one class only.*--validation-fraction"):
-        input_pipeline.check_validation(manifest)
+        dataset_checks.check_validation(manifest)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from engine import evaluation, input_pipeline, models
+from engine import dataset_checks, evaluation
 from engine.config import UserError, flag_name
 from engine.tfrecords import Manifest
 from tuning.search_space import OF_THE_CNN, Choices, Range, SearchSpace
@@ -12,6 +12,8 @@ from tuning.settings import SearchConfig
 
 def fit_default_depth(space: SearchSpace, config: SearchConfig, manifest: Manifest) -> SearchSpace:
     """The default space with no more depth than the smallest images allow."""
+    from engine import models
+
     depth = next((p for p in space.parameters if p.name == "depth"), None)
     if not isinstance(depth, Range):
         return space
@@ -25,18 +27,23 @@ def fit_default_depth(space: SearchSpace, config: SearchConfig, manifest: Manife
 
 def check_search(config: SearchConfig, space: SearchSpace, manifest: Manifest) -> None:
     """Raises `UserError`, a line for the user, unless every trial of the search can start."""
+    check_data(config, space, manifest)
+    _check_networks(config, space, manifest)
+
+
+def check_data(config: SearchConfig, space: SearchSpace, manifest: Manifest) -> None:
+    """The part of `check_search` that needs no TensorFlow."""
     if not space.parameters:
         raise UserError(
             "nothing is searched; give a range as --depth 2:5 or choices as --augment A,B"
         )
     _check_has_effect(config, space)
     evaluation.parse_threshold_rule(config.threshold)
-    input_pipeline.check_validation(manifest)
+    dataset_checks.check_validation(manifest)
     if config.compare_default:
-        input_pipeline.split_info(manifest, "test")
+        dataset_checks.split_info(manifest, "test")
     largest_batch = max(_settings(space, config, "global_batch_size"))
-    input_pipeline.steps_per_epoch(manifest, "train", largest_batch)
-    _check_networks(config, space, manifest)
+    dataset_checks.steps_per_epoch(manifest, "train", largest_batch)
 
 
 def _check_has_effect(config: SearchConfig, space: SearchSpace) -> None:
@@ -50,6 +57,8 @@ def _check_has_effect(config: SearchConfig, space: SearchSpace) -> None:
 
 
 def _check_networks(config: SearchConfig, space: SearchSpace, manifest: Manifest) -> None:
+    from engine import models
+
     try:
         models.choose_head(config.head, len(manifest.class_names))
         for size in _image_sizes(space, config, manifest):

@@ -11,9 +11,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine import command_line, progress
+from engine import command_line, data_identity, progress, tfrecords
 from engine.config import UserError
+from engine.flag_parser import FlagParser
 from tuning import arguments as arguments_module
+from tuning import checks, search_directory
 from tuning.search_directory import SearchDirectory
 from tuning.settings import SearchConfig
 
@@ -26,7 +28,7 @@ PROGRAM = "python -m tuning.search"
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's flags."""
-    parser = argparse.ArgumentParser(
+    parser = FlagParser(
         prog=PROGRAM,
         description=__doc__.partition("\n")[0],
         epilog="Settings of the network, the optimization and the augmentation take one value, which "
@@ -52,12 +54,13 @@ def _run(namespace: argparse.Namespace) -> int:
     asked = arguments_module.read(namespace)
     if namespace.workdir is None:
         raise UserError("--workdir SEARCH is missing; say where the search's files go")
+    manifest = tfrecords.read_manifest(namespace.shards)
+    checks.check_data(asked.config, asked.space, manifest)
+    search_directory.check_directory(SearchDirectory(namespace.workdir))
     with command_line.quiet_imports():
-        from engine import data_identity, tfrecords
-        from tuning import checks, session, worker
+        from tuning import session, worker
         from tuning.trial_process import Stopped
 
-    manifest = tfrecords.read_manifest(namespace.shards)
     space = asked.space
     if "depth" not in asked.asked:
         space = checks.fit_default_depth(space, asked.config, manifest)

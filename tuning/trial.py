@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from engine import command_line, locks, progress
+from engine.flag_parser import FlagParser
 from engine.run_directory import RunDirectory
 from engine.settings import TrainConfig
 from tuning import pruning
@@ -34,7 +35,7 @@ PROGRAM = "python -m tuning.trial"
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's flags."""
-    parser = argparse.ArgumentParser(prog=PROGRAM, description=__doc__.partition("\n")[0])
+    parser = FlagParser(prog=PROGRAM, description=__doc__.partition("\n")[0])
     parser.add_argument(
         "shards", type=Path, metavar="SHARDS", help="made by engine.build_tfrecords"
     )

@@ -4,7 +4,8 @@ A peer is a module with
 
     TITLE      what tables call it
     REQUIRES   importable packages it needs
-    PACKED     whether it reads a packed format of its own, made once before it is timed
+    KIND       FILES, PACKED or MEMORY: where images are read from after the first epoch
+    WAYS       how its users hold it open, where both ways are usual (see `REOPENED`, `KEPT_OPEN`)
     open(request) -> run(passes) -> images
 
 and, where it can be the input of a Keras training, `open_training(request)`, which trains the
@@ -15,14 +16,23 @@ peers hold neither TensorFlow nor the engine's dependencies.
 import dataclasses
 import importlib
 import importlib.util
+import math
 from pathlib import Path
 from types import ModuleType
+
+FILES, PACKED = "decoding files each epoch", "packed formats"
+MEMORY = "cached in memory after the first epoch"
+# `for images in dataset` once an epoch, as `Model.fit(dataset)` does, starts threads and fills buffers again
+# and again; `.repeat()` and a number of steps an epoch do so once, as the engine does.
+REOPENED, KEPT_OPEN = "reopened each epoch", "kept open"
+BOTH_WAYS = (REOPENED, KEPT_OPEN)
 
 NAMES = (
     "keras2_generator",
     "image_dataset",
     "image_dataset_cached",
     "tfds_shards",
+    "tfds_shards_cached",
     "torch_pillow",
     "torch_simplejpeg",
     "grain_array_record",
@@ -44,6 +54,8 @@ class Request:
         scratch: where a peer may keep what it packs; found again the next time.
         image_shape: (height, width, channels).
         workers: processes or threads, as many as there are cores.
+        num_images: training images, which are in the folder and in the shards alike.
+        kept_open: hold the loader open over epochs, for peers that name `WAYS`.
         training: open a training of the `tutorial` network rather than the loader alone.
         augment: apply the augmentation of the usual tutorial script.
         steps_a_pass: how many training steps a pass is.
@@ -55,6 +67,8 @@ class Request:
     image_shape: tuple[int, int, int]
     batch_size: int
     workers: int
+    num_images: int
+    kept_open: bool = False
     training: bool = False
     augment: bool = False
     steps_a_pass: int = 8
@@ -69,6 +83,11 @@ class Request:
         """From the values of `to_json`."""
         paths = {name: Path(values[name]) for name in ("folder", "shards", "scratch")}
         return cls(**{**values, **paths, "image_shape": tuple(values["image_shape"])})
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches of an epoch, the last, smaller one included."""
+        return math.ceil(self.num_images / self.batch_size)
 
     @property
     def size(self) -> tuple[int, int]:

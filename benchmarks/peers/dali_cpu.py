@@ -3,11 +3,11 @@
 import os
 from collections.abc import Callable
 
-from benchmarks.peers import Request
+from benchmarks.peers import FILES, Request
 
 TITLE = "NVIDIA DALI, CPU mode"
 REQUIRES = ("nvidia.dali",)
-PACKED = False
+KIND = FILES
 
 
 def open(request: Request) -> Callable[[int], int]:

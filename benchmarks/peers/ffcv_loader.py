@@ -8,11 +8,11 @@ find required package: opencv4" otherwise.
 import os
 from collections.abc import Callable
 
-from benchmarks.peers import Request, torch_pillow
+from benchmarks.peers import FILES, Request, torch_pillow
 
 TITLE = "FFCV, beton of JPEG"
 REQUIRES = ("ffcv", "torch", "PIL")
-PACKED = False  # packed, but decoded each epoch
+KIND = FILES  # packed, but decoded each epoch
 
 
 def open(request: Request) -> Callable[[int], int]:

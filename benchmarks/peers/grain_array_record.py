@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from benchmarks.peers import Request, torch_pillow
+from benchmarks.peers import BOTH_WAYS, PACKED, Request, torch_pillow
 
 TITLE = "Grain, ArrayRecord of raw images"
 REQUIRES = ("grain", "array_record", "PIL")
-PACKED = True
+KIND = PACKED
+WAYS = BOTH_WAYS
 
 
 def open(request: Request) -> Callable[[int], int]:
@@ -20,13 +21,17 @@ def open(request: Request) -> Callable[[int], int]:
     path = _pack(request)
     source = grain.ArrayRecordDataSource([path])
     shape = request.image_shape
+    shuffled = grain.MapDataset.source(source).shuffle(seed=0)
     dataset = (
-        grain.MapDataset.source(source)
-        .shuffle(seed=0)
+        (shuffled.repeat() if request.kept_open else shuffled)
         .map(lambda record: (np.frombuffer(record, np.uint8, offset=4).reshape(shape), record[0]))
         .to_iter_dataset(grain.ReadOptions(num_threads=request.workers, prefetch_buffer_size=512))
         .batch(request.batch_size)
     )
+    if request.kept_open:
+        batches = iter(dataset)
+        steps = request.steps_per_epoch
+        return lambda passes: sum(len(next(batches)[0]) for _ in range(passes * steps))
     return lambda passes: sum(len(batch[0]) for _ in range(passes) for batch in dataset)
 
 

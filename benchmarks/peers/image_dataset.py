@@ -4,22 +4,23 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.peers import Request
+from benchmarks.peers import BOTH_WAYS, FILES, Request
 from benchmarks.tutorial_layers import tutorial_layers
 
 TITLE = "image_dataset_from_directory"
 REQUIRES = ("keras", "tensorflow")
-PACKED = False
+KIND = FILES
+WAYS = BOTH_WAYS
 
 
 def open(request: Request) -> Callable[[int], int]:
     """Epochs -> images."""
-    return epochs_of(make_dataset(request).prefetch(_autotune()))
+    return epochs_of(make_dataset(request), request)
 
 
 def open_training(request: Request) -> Callable[[int], int]:
     """The `tutorial` network, fitted as the Keras documentation shows: passes -> images."""
-    return fit(make_dataset(request).prefetch(_autotune()), request)
+    return fit(make_dataset(request).prefetch(autotune()), request)
 
 
 def fit(dataset: Any, request: Request) -> Callable[[int], int]:
@@ -76,14 +77,18 @@ def make_dataset(request: Request) -> Any:
     )
 
 
-def epochs_of(dataset: Any) -> Callable[[int], int]:
-    """Reads whole epochs inside a graph, as a training step does."""
+def epochs_of(dataset: Any, request: Request) -> Callable[[int], int]:
+    """Prefetches batches and reads whole epochs inside a graph, as a training step does."""
     from benchmarks import consuming
 
-    return consuming.finite(dataset)
+    if request.kept_open:
+        endless = dataset.repeat().prefetch(autotune())
+        return consuming.endless(endless, steps=request.steps_per_epoch)
+    return consuming.finite(dataset.prefetch(autotune()))
 
 
-def _autotune() -> int:
+def autotune() -> int:
+    """`tf.data.AUTOTUNE`."""
     import tensorflow as tf
 
     return tf.data.AUTOTUNE

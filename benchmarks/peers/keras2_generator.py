@@ -4,12 +4,12 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.peers import Request
+from benchmarks.peers import FILES, Request
 from benchmarks.tutorial_layers import tutorial_layers
 
 TITLE = "Keras 2 ImageDataGenerator"
 REQUIRES = ("tf_keras", "tensorflow", "PIL", "scipy")
-PACKED = False
+KIND = FILES
 
 
 def open(request: Request) -> Callable[[int], int]:

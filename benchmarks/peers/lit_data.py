@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers import Request, torch_pillow
+from benchmarks.peers import PACKED, Request, torch_pillow
 
 TITLE = "LitData, chunks of raw images"
 REQUIRES = ("litdata", "torch", "PIL")
-PACKED = True
+KIND = PACKED
 
 
 def open(request: Request) -> Callable[[int], int]:

@@ -3,11 +3,11 @@
 import os
 from collections.abc import Callable
 
-from benchmarks.peers import Request, torch_pillow
+from benchmarks.peers import PACKED, Request, torch_pillow
 
 TITLE = "MosaicML Streaming, MDS of raw images"
 REQUIRES = ("streaming", "torch", "PIL")
-PACKED = True
+KIND = PACKED
 
 
 def open(request: Request) -> Callable[[int], int]:

@@ -2,20 +2,29 @@
 
 import os
 from collections.abc import Callable
+from typing import Any
 
-from benchmarks.peers import Request, image_dataset
+from benchmarks.peers import BOTH_WAYS, PACKED, Request, image_dataset
 
 TITLE = "TFDS on the same shards"
 REQUIRES = ("tensorflow_datasets", "tensorflow")
-PACKED = True
+KIND = PACKED
+WAYS = BOTH_WAYS
 
 
 def open(request: Request) -> Callable[[int], int]:
     """Epochs -> images, shuffled in a buffer, as the TFDS guide has it."""
-    import tensorflow as tf
+    return image_dataset.epochs_of(batched(make_dataset(request), request, buffer=1000), request)
+
+
+def make_dataset(request: Request) -> Any:
+    """Examples (uint8[H, W, C], int64[])."""
     import tensorflow_datasets as tfds
 
     builder = tfds.builder_from_directory(os.fspath(request.shards))
-    dataset = builder.as_dataset(split="train", shuffle_files=True, as_supervised=True)
-    dataset = dataset.shuffle(1000).batch(request.batch_size, drop_remainder=True)
-    return image_dataset.epochs_of(dataset.prefetch(tf.data.AUTOTUNE))
+    return builder.as_dataset(split="train", shuffle_files=True, as_supervised=True)
+
+
+def batched(dataset: Any, request: Request, *, buffer: int) -> Any:
+    """Batches of examples shuffled anew in each epoch; an epoch's last one is smaller."""
+    return dataset.shuffle(buffer).batch(request.batch_size)

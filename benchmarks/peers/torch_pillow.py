@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers import Request
+from benchmarks.peers import FILES, Request
 
 TITLE = "PyTorch DataLoader, Pillow"
 REQUIRES = ("torch", "PIL")
-PACKED = False
+KIND = FILES
 
 
 def open(request: Request) -> Callable[[int], int]:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.peers import Request, torch_pillow
+from benchmarks.peers import FILES, Request, torch_pillow
 
 TITLE = "PyTorch DataLoader, simplejpeg"
 REQUIRES = ("torch", "simplejpeg", "PIL")
-PACKED = False
+KIND = FILES
 
 
 def open(request: Request) -> Callable[[int], int]:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.peers import Request, torch_pillow
+from benchmarks.peers import FILES, Request, torch_pillow
 
 TITLE = "WebDataset, tar of JPEG"
 REQUIRES = ("webdataset", "torch", "PIL")
-PACKED = False  # packed, but decoded each epoch
+KIND = FILES  # packed, but decoded each epoch
 _SHARDS = 8
 
 

@@ -153,7 +153,7 @@ def _input(settings: dict[str, Any]) -> Callable[[int], int]:
         settings["shards"], global_batch_size=size, cache=settings["tier"]
     )
     # Batches a pass, the same at every size.
-    return consuming.endless(dataset, steps=15, batch_size=size)
+    return consuming.endless(dataset, steps=15)
 
 
 if __name__ == "__main__":
