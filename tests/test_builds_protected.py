@@ -186,10 +186,9 @@ def test_verify_and_repair_together_rebuild(images, finished, copied):
     assert contents(copied) == contents(finished)
 
 
-def swap_counts(line: bytes) -> bytes:
+def miscount(line: bytes) -> bytes:
     values = json.loads(line)
-    counts = values["class_counts"]
-    values["class_counts"] = dict(zip(counts, reversed(counts.values()), strict=True))
+    values["class_counts"]["NORMAL"] = values["class_counts"].get("NORMAL", 0) + 1
     return json.dumps(values).encode()
 
 
@@ -214,7 +213,7 @@ def sealed_line(change):
         lambda line: b"[" * 100_000,
         lambda line: line[:40],
         lambda line: line.replace(b'"num_examples": ', b'"num_examples": 1'),
-        swap_counts,
+        miscount,
         sealed_line(lambda values: values.pop("info")),
         sealed_line(lambda values: values["info"].update(file="../train-00001-of-00004.tfrecord")),
         sealed_line(lambda values: values["info"].update(num_examples="3")),
