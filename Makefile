@@ -68,10 +68,11 @@ demo: demo-data
 	    set -- $(PYTHON) -m engine.train $(SHARDS) --workdir $(RUN) --epochs $(EPOCHS) $(TRAIN_FLAGS) --resume; \
 	    echo "$$*"; "$$@"; \
 	fi
-	$(PYTHON) -m engine.evaluate $(RUN) $(SHARDS) --split test
+	$(PYTHON) -m engine.evaluate $(RUN) $(SHARDS) --split test --name test
 	@# Six images of the test split, evenly spaced.
-	@awk -F, 'NR > 1 { path[NR - 2] = $$1 } \
-	    END { n = NR - 1; for (i = 0; i < 6 && i < n; i++) print path[int((i + 0.5) * n / 6)] }' \
+	@$(PYTHON) -c 'import csv, sys; rows = csv.DictReader(open(sys.argv[1], encoding="utf-8", newline="")); \
+	    paths = [row["path"] for row in rows]; n = len(paths); \
+	    print(*(paths[(2 * i + 1) * n // 12] for i in range(min(6, n))), sep="\n")' \
 	    $(PREDICTIONS) | ( set --; \
 	    while IFS= read -r path; do set -- "$$@" "$(FOLDER)/$$path"; done; \
 	    set -- $(PYTHON) -m engine.predict $(RUN) "$$@"; echo "$$*"; "$$@" )

@@ -426,10 +426,10 @@ def test_rejected_csv_survives_odd_names(tmp_path):
     for index in range(3):
         save(tmp_path / "images" / "a" / f"{index}.png", index, "PNG")
         save(tmp_path / "images" / "b" / f"{index}.png", index + 9, "PNG")
-    odd = os.fsdecode(b'b/q"uo,te \xff.png')
+    odd = os.fsdecode(b'b/q"uo,te \r\xff.png')
     (tmp_path / "images" / odd).write_bytes(b"")
     manifest = build(tmp_path / "images", tmp_path / "shards", group_by="none").manifest
     assert manifest.rejected == 1
     data = (tmp_path / "shards" / tfrecords.REJECTED).read_bytes()
-    rows = list(csv.reader(io.StringIO(os.fsdecode(data))))
-    assert rows[1] == [odd, "empty file"]
+    rows = list(csv.reader(io.StringIO(os.fsdecode(data), newline="")))
+    assert rows[1:] == [[odd, "empty file"]]
