@@ -9,7 +9,6 @@ out bad only shortens its shard. So a build that was killed goes on at the first
 missing and ends with the bytes of an undisturbed one, and a damaged shard can be rebuilt alone.
 """
 
-import csv
 import dataclasses
 import importlib.metadata
 import io
@@ -26,7 +25,8 @@ from typing import Any
 import engine
 from engine import build_journal, decode_pool, decoding, files, image_folder, split_plan, tfrecords
 from engine.build_journal import BuildIdentity, Journal, ShardRecord
-from engine.config import UserError
+from engine.config import UserError, free_settings
+from engine.csv_rows import CsvRows
 from engine.decode_pool import DecodePool, Outcome, RecordFormat, SourceFile
 from engine.image_folder import Contents, Example, ImageFolder
 from engine.progress import ProgressBar, say
@@ -34,8 +34,6 @@ from engine.settings import BuildConfig
 from engine.split_plan import Plan
 from engine.tfrecords import DamagedShardError, Manifest, SplitInfo
 
-# Settings that do not change a byte of what is built.
-RUN_ONLY = ("workers", "overwrite", "verify", "repair")
 FILES_PER_WORKER = 64  # fewer are decoded sooner than another process starts
 SAMPLED_FILES = 32
 
@@ -142,8 +140,9 @@ def _plan(config: BuildConfig, folder: ImageFolder, contents: Contents) -> Plan:
 
 
 def _identity(config: BuildConfig, folder: ImageFolder, contents: Contents) -> BuildIdentity:
+    free = free_settings(BuildConfig)
     return BuildIdentity(
-        arguments={name: value for name, value in config.to_json().items() if name not in RUN_ONLY},
+        arguments={name: value for name, value in config.to_json().items() if name not in free},
         source={
             "name": folder.root.resolve().name,
             "num_files": len(folder.examples),
@@ -372,9 +371,9 @@ def _emptied(plan: Plan, splits: dict[str, SplitInfo]) -> list[str]:
 def _csv_text(rows: Sequence[tuple[str, str]]) -> str:
     """`rejected.csv`: `path,reason`."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("path", "reason"))
-    writer.writerows(rows)
+    writer = CsvRows(text)
+    for row in (("path", "reason"), *rows):
+        writer.writerow(row)
     return text.getvalue()
 
 

@@ -9,6 +9,7 @@ import argparse
 import dataclasses
 import difflib
 import math
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,7 @@ class UserError(Exception):
 
 
 ConfigType = TypeVar("ConfigType", bound="Config")
+FIXED, FREE, RESOLVED = "fixed", "free", "resolved"  # what `setting` says of resuming
 
 
 def setting(
@@ -35,14 +37,17 @@ def setting(
     above: float | None = None,
     parse: Callable[[str], Any] | None = None,
     metavar: str | None = None,
+    on_resume: str = FIXED,
 ) -> Any:
-    """Declares one field: its default, its help line, and what values it takes.
+    """Declares one field: its default, its help line, what values it takes, and what resuming allows.
 
     Args:
         minimum, maximum: inclusive bounds of a number; `above` is an exclusive lower bound.
         parse: turns a flag's text into the value; raises `ValueError`. Numbers and lists of a JSON
             file, and values given in Python, come to it as the text a user would have typed
             (`[192, 256]` as `192x256`), so that there is one rule for what is valid.
+        on_resume: whether it may differ when what was begun goes on: `FIXED`, not; `FREE`, it changes
+            nothing that is computed; `RESOLVED`, what it came to there is compared instead.
     """
     rules = {
         "help": help,
@@ -52,6 +57,7 @@ def setting(
         "above": above,
         "parse": parse,
         "metavar": metavar,
+        "on_resume": on_resume,
     }
     return dataclasses.field(default=default, metadata=rules)
 
@@ -94,6 +100,24 @@ class Config:
             if key not in names:
                 raise UserError(f"{source}: no setting is called {key!r}{did_you_mean(key, names)}")
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def free_settings(config_class: type[Config], *, kinds: Sequence[str] = (FREE,)) -> set[str]:
+    """The settings that may differ when what was begun goes on, as their declarations say."""
+    fields = dataclasses.fields(config_class)
+    return {field.name for field in fields if field.metadata["on_resume"] in kinds}
+
+
+def changed_settings(
+    before: ConfigType, now: ConfigType, *, kinds: Sequence[str] = (FREE,)
+) -> list[str]:
+    """`--seed was 0, now 3` for each setting that differs and must not."""
+    free, stored = free_settings(type(now), kinds=kinds), before.to_json()
+    return [
+        f"{flag_name(name)} was {stored[name]}, now {value}"
+        for name, value in now.to_json().items()
+        if value != stored[name] and name not in free
+    ]
 
 
 def flag_name(field_name: str) -> str:
@@ -221,6 +245,13 @@ def parse_step_range(text: str) -> tuple[int, int]:
 def check_step_range(text: str) -> str:
     """`text` itself, if `parse_step_range` takes it."""
     parse_step_range(text)
+    return text
+
+
+def check_directory_name(text: str) -> str:
+    """`text` itself, if it can name a directory anywhere."""
+    if not re.fullmatch(r"\w[\w.-]{0,99}", text, re.ASCII):
+        raise ValueError("expected a name of letters, digits, '.', '-' and '_'")
     return text
 
 

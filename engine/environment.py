@@ -3,44 +3,49 @@
 import os
 import platform
 import subprocess
+import time
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from engine import runtime
+from engine import data_identity, runtime
 from engine.tfrecords import Manifest
 
 
-def describe(manifest: Manifest, shards: Path, run_on: runtime.Runtime) -> dict[str, Any]:
-    """The contents of `environment.json`: data, hardware, versions, source revision."""
+def describe(
+    manifest: Manifest, shards: Path, run_on: runtime.Runtime, *, order: str
+) -> dict[str, Any]:
+    """The contents of `environment.json`: data, hardware, versions, source revision.
+
+    Args:
+        order: see `input_pipeline.order_of`.
+    """
     return {
         "data": {
             "shards": str(shards),
-            "fingerprint": manifest.fingerprint,
-            "class_names": list(manifest.class_names),
-            "image_size": list(manifest.image_size),
-            "channels": manifest.channels,
-            "keep_aspect_ratio": manifest.keep_aspect_ratio,
+            **data_identity.describe(manifest),
             "resize_method": manifest.resize_method,
-            "group_by": manifest.group_by,
-            "seed": manifest.seed,
             "warnings": list(manifest.warnings),
-            "splits": {
-                name: {"num_examples": one.num_examples, "class_counts": dict(one.class_counts)}
-                for name, one in manifest.splits.items()
-            },
         },
         "runtime": {
             "summary": run_on.summary,
             "precision": run_on.precision,
             "jit_compile": run_on.jit_compile,
             "num_replicas": run_on.num_replicas,
+            "order": order,
         },
         **runtime.describe_machine(),
         "packages": _package_versions(),
         "git_commit": _git_commit(),
         "host": platform.node(),
     }
+
+
+def session(described: dict[str, Any]) -> dict[str, Any]:
+    """What `environment.json` keeps of a resume, out of what `describe` gives there."""
+    kept = ("host", "runtime", "packages", "git_commit")
+    since = time.strftime("%Y-%m-%d %H:%M:%S")
+    return {"since": since, **{name: described[name] for name in kept}}
 
 
 def _package_versions() -> dict[str, str]:

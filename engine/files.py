@@ -34,16 +34,23 @@ def sync_file(path: Path) -> None:
         os.fsync(file.fileno())
 
 
+def aside_path(path: Path) -> Path:
+    """Where `path` is written until it is whole, and where it stays if its writer is killed.
+
+    The suffix is that of `path` (`model.partial.keras`), since some writers choose the format by it.
+    """
+    return path.with_name(f"{path.stem}{ASIDE_SUFFIX}{path.suffix}")
+
+
 @contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
     """Yields a path to write to, which takes the name `path` only when the block ends well.
 
-    The name aside keeps the suffix of `path` (`model.partial.keras`), since some writers choose
-    the format by it. When the block raises, `path` is as it was and nothing is left aside.
+    When the block raises, `path` is as it was and nothing is left aside.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.stem}{ASIDE_SUFFIX}{path.suffix}")
+    aside = aside_path(path)
     try:
         yield aside
         sync_file(aside)

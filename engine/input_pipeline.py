@@ -274,6 +274,11 @@ def choose_tier(
     return Tier("streaming", f"it does not fit in memory: {sizes}")
 
 
+def order_of(manifest: Manifest, tier: Tier) -> str:
+    """What a run's order depends on: `whole split`, or `windows` of it as PNG and JPEG are streamed."""
+    return "whole split" if _by_index(manifest, tier) else "windows"
+
+
 def decoded_bytes(manifest: Manifest, split: str) -> int:
     """The size of a split's pixels in memory."""
     height, width = manifest.image_size

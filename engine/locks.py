@@ -22,22 +22,24 @@ from typing import Any
 from engine.config import UserError
 
 LOCK_NAME = ".lock"
+_POLL_SECONDS = 0.1
 _UNSUPPORTED = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 
 
 @contextlib.contextmanager
-def held(directory: Path, *, purpose: str) -> Iterator[None]:
+def held(directory: Path, *, purpose: str, wait: bool = False) -> Iterator[None]:
     """Holds the lock of `directory`, which is created if need be, while the block runs.
 
     Args:
         purpose: what the owner does there, such as "training"; others are told.
+        wait: whether to wait for whoever holds it.
 
     Raises:
-        UserError: another process holds it.
+        UserError: another process holds it, and is not waited for.
     """
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / LOCK_NAME
-    descriptor = _acquire(path)
+    descriptor = _acquire(path, wait=wait)
     try:
         owner = {
             "purpose": purpose,
@@ -56,12 +58,12 @@ def held(directory: Path, *, purpose: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _acquire(path: Path) -> int:
+def _acquire(path: Path, *, wait: bool) -> int:
     """An open, locked descriptor of the file that has the name `path`."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         try:
-            _lock(descriptor, path)
+            _lock(descriptor, path, wait=wait)
             if _is_at(descriptor, path):
                 return descriptor
         except BaseException:
@@ -70,17 +72,18 @@ def _acquire(path: Path) -> int:
         os.close(descriptor)
 
 
-def _lock(descriptor: int, path: Path) -> None:
+def _lock(descriptor: int, path: Path, *, wait: bool) -> None:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         raise _refusal(path, _owner(descriptor)) from None
     except OSError as error:
         if error.errno not in _UNSUPPORTED:
             raise
-        owner = _owner(descriptor)
-        if _may_be_alive(owner):
-            raise _refusal(path, owner) from None
+        while _may_be_alive(owner := _owner(descriptor)):
+            if not wait:
+                raise _refusal(path, owner) from None
+            time.sleep(_POLL_SECONDS)
 
 
 def _is_at(descriptor: int, path: Path) -> bool:

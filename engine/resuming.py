@@ -1,72 +1,108 @@
 """Whether a directory may take a run, new or resumed, and what a resumed one goes on from.
 
 A run is never mixed with another: what is there already is kept unless told otherwise, and only the same
-settings on the same images go on.
+settings on the same data go on, computed in the same way. Nothing here needs TensorFlow.
 """
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from engine import checkpoints, files
-from engine.config import UserError, flag_name
+from engine import checkpoints, data_identity, files, locks
+from engine.config import FREE, RESOLVED, UserError, changed_settings
 from engine.run_directory import RunDirectory
-from engine.runtime import Runtime
 from engine.settings import TrainConfig
-from engine.tfrecords import Manifest
 
-# Which settings may differ when a run is resumed: none of them changes what is computed.
-_FREE_ON_RESUME = frozenset(
-    {
-        "cache",
-        "cache_memory_fraction",
-        "data_service",
-        "threshold",
-        "checkpoint_every",
-        "on_divergence",
-        "max_rewinds",
-        "num_logical_devices",
-        "profile",
-        "steps_per_execution",
-        "strategy",
-    }
-)
+if TYPE_CHECKING:
+    from engine.runtime import Runtime
+
+
+@contextlib.contextmanager
+def held(run: RunDirectory) -> Iterator[None]:
+    """Holds the directory for one training.
+
+    Raises:
+        UserError: another process trains there, or the path is that of a file.
+    """
+    _require_no_file(run)
+    with locks.held(run.path, purpose="a training"):
+        yield
 
 
 def prepare_directory(
-    run: RunDirectory, config: TrainConfig, manifest: Manifest, *, resume: bool, overwrite: bool
+    run: RunDirectory,
+    config: TrainConfig,
+    described: Mapping[str, Any],
+    *,
+    resume: bool,
+    overwrite: bool,
 ) -> checkpoints.Checkpoint | None:
     """Makes the directory ready and returns the checkpoint to go on from, if any.
+
+    Args:
+        described: what `environment.describe` gives here.
 
     Raises:
         UserError: it holds another run, or other files; or nothing that is whole to go on from.
     """
-    if resume and overwrite:
-        raise UserError("--resume goes on with a run and --overwrite removes it; give one of them")
+    check_directory(run, resume=resume, overwrite=overwrite)
     if overwrite:
         _remove_run(run)
-    if run.path.exists() and not run.path.is_dir():
-        raise UserError(f"--workdir {run.path} is a file; expected a directory")
+    _remove_unfinished(run)
     if not run.config.is_file():
-        if not overwrite and run.path.is_dir() and any(run.path.iterdir()):
-            raise UserError(
-                f"--workdir {run.path} holds other files; give a new or an empty directory"
-            )
         return None
-    if not resume:
-        raise UserError(
-            f"--workdir {run.path} already holds a run; go on with --resume, start anew with "
-            "--overwrite, or give another directory"
-        )
-    _check_same_run(run, config, manifest)
+    _check_same_run(run, config, described)
     checkpoint = checkpoints.load_newest(run.checkpoints)
-    if checkpoint is None and checkpoints.paths(run.checkpoints):
-        raise UserError(f"{run.checkpoints}: every checkpoint is damaged; train with --overwrite")
+    saved = checkpoints.paths(run.checkpoints)
+    if checkpoint is None and saved:
+        reason = (
+            "written by an earlier version of this program, whose runs this one cannot go on with"
+            if checkpoints.is_of_another_version(saved[-1])
+            else "every checkpoint is damaged"
+        )
+        raise UserError(f"{run.checkpoints}: {reason}; train anew with --overwrite")
     return checkpoint
 
 
+def check_directory(run: RunDirectory, *, resume: bool, overwrite: bool) -> None:
+    """Raises `UserError` unless a run may be written there; changes nothing."""
+    if resume and overwrite:
+        raise UserError("--resume goes on with a run and --overwrite removes it; give one of them")
+    _require_no_file(run)
+    if run.config.is_file():
+        if not resume and not overwrite:
+            raise UserError(
+                f"--workdir {run.path} already holds a run; go on with --resume, start anew with "
+                "--overwrite, or give another directory"
+            )
+    elif run.foreign():
+        if overwrite:
+            raise UserError(f"--overwrite: {run.path} does not look like a run; remove it by hand")
+        raise UserError(f"--workdir {run.path} holds other files; give a new or an empty directory")
+
+
+def record_start(run: RunDirectory, config: TrainConfig, described: Mapping[str, Any]) -> None:
+    """Writes what the run is started with and on; of a resumed one the first record stays.
+
+    `config.json` comes last: from then on there is a run.
+    """
+    if not run.environment.is_file():
+        files.write_json(run.environment, described)
+    if not run.config.is_file():
+        files.write_json(run.config, config.to_json())
+
+
+def record_resume(run: RunDirectory, session: Mapping[str, Any]) -> None:
+    """Adds where and on what the run goes on to the record of its start, which stays as it is."""
+    environment = run.read_environment()
+    sessions = [*environment.get("resumed", []), session]
+    files.write_json(run.environment, {**environment, "resumed": sessions})
+
+
 def chiefs_checkpoint(
-    run: RunDirectory, run_on: Runtime, own: checkpoints.Checkpoint | None
+    run: RunDirectory, run_on: "Runtime", own: checkpoints.Checkpoint | None
 ) -> checkpoints.Checkpoint | None:
     """The checkpoint that the chief goes on from, read by every worker.
 
@@ -85,46 +121,115 @@ def chiefs_checkpoint(
     return found
 
 
+def check_fits(checkpoint: checkpoints.Checkpoint, variables: Mapping[str, Any]) -> None:
+    """Raises `UserError` unless a checkpoint holds these variables, each in its shape and type."""
+    expected = {key: _shape_and_type(variable) for key, variable in variables.items()}
+    spaces = {key.partition("/")[0] for key in expected}
+    stored = {
+        key: _shape_and_type(array)
+        for key, array in checkpoint.arrays.items()
+        if key.partition("/")[0] in spaces
+    }
+    if stored != expected:
+        key = min(k for k in expected.keys() | stored.keys() if stored.get(k) != expected.get(k))
+        raise UserError(
+            f"--resume: the checkpoint of step {checkpoint.step} is of another network: {key} is "
+            f"{stored.get(key, 'absent')}, expected {expected.get(key, 'none')}; "
+            "train anew with --overwrite"
+        )
+
+
+def _shape_and_type(array: Any) -> str:
+    return f"{array.dtype}{list(array.shape)}"
+
+
 @contextlib.contextmanager
 def freed_if_never_begun(run: RunDirectory) -> Iterator[None]:
-    """Around a run: one that wrong input ends before its first checkpoint leaves the directory free.
+    """Around a run: one that wrong input ends before it has left anything leaves the directory free.
 
-    So the same command, mended, is not told that there is a run already.
+    So the same command, corrected, is not told that there is a run already.
     """
     try:
         yield
     except UserError:
-        if not checkpoints.paths(run.checkpoints):
+        if not checkpoints.paths(run.checkpoints) and not run.model.is_file():
             _remove_run(run)
         raise
 
 
+def _require_no_file(run: RunDirectory) -> None:
+    if run.path.exists() and not run.path.is_dir():
+        raise UserError(f"--workdir {run.path} is a file; expected a directory")
+
+
 def _remove_run(run: RunDirectory) -> None:
     """Removes what a run leaves, and nothing else."""
-    if run.path.is_dir() and not run.config.is_file() and any(run.path.iterdir()):
-        raise UserError(f"--overwrite: {run.path} does not look like a run; remove it by hand")
-    for path in vars(run).values():
-        if path == run.path:
-            continue
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-    shutil.rmtree(run.evaluation("").parent / "evaluation", ignore_errors=True)
+    _remove_unfinished(run)
+    for path in run.owned:
+        _remove(path)
 
 
-def _check_same_run(run: RunDirectory, config: TrainConfig, manifest: Manifest) -> None:
+def _remove_unfinished(run: RunDirectory) -> None:
+    """Removes what was being written when a run was killed."""
+    for path in run.owned:
+        _remove(files.aside_path(path))
+    checkpoints.remove_unfinished(run.checkpoints)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _check_same_run(run: RunDirectory, config: TrainConfig, described: Mapping[str, Any]) -> None:
     """Raises `UserError` if the stored run was started with other settings or other data."""
-    stored = TrainConfig.from_json(files.read_json(run.config), source=str(run.config)).to_json()
-    differing = [
-        f"{flag_name(name)} was {stored[name]}, now {value}"
-        for name, value in config.to_json().items()
-        if value != stored[name] and name not in _FREE_ON_RESUME
-    ]
+    stored = TrainConfig.from_json(files.read_json(run.config), source=str(run.config))
+    differing = changed_settings(stored, config, kinds=(FREE, RESOLVED))
     if differing:
         raise UserError(
             f"--resume: {run.path} was started with other settings: {'; '.join(differing)}"
         )
-    fingerprint = run.read_environment()["data"]["fingerprint"]
-    if fingerprint != manifest.fingerprint:
-        raise UserError(f"--resume: {run.path} was started on other images than these shards hold")
+    if not run.environment.is_file() and not checkpoints.paths(run.checkpoints):
+        return  # killed before there was anything to go on from
+    environment = run.read_environment()
+    try:
+        data, computed = dict(environment["data"]), dict(environment["runtime"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{run.environment}: does not say what the run was started on ({error!r}); "
+            "train anew with --overwrite"
+        ) from error
+    differing = data_identity.differences(data, described["data"])
+    if differing:
+        raise UserError(
+            f"--resume: {run.path} was started on other data than these shards hold: "
+            f"{'; '.join(differing)}; give the shards it was started on"
+        )
+    _check_same_computation(run, computed, described["runtime"])
+
+
+def _check_same_computation(
+    run: RunDirectory, before: Mapping[str, Any], now: Mapping[str, Any]
+) -> None:
+    """Raises `UserError` if what `auto` came to when the run was started is not what it comes to here.
+
+    XLA follows the number of devices, which may differ, so it is compared between equal numbers.
+    """
+    flags = {
+        "precision": lambda precision: f"--precision {precision}",
+        "jit_compile": lambda on: f"--jit-compile {'on' if on else 'off'}",
+        "order": lambda order: f"--cache {'streaming' if order == 'windows' else 'memory'}",
+    }
+    if before.get("num_replicas") != now["num_replicas"]:
+        del flags["jit_compile"]
+    differing = [
+        f"{name} is {now[name]} here, was {before[name]} (give {flag(before[name])})"
+        for name, flag in flags.items()
+        if name in before and before[name] != now[name]
+    ]
+    if differing:
+        raise UserError(
+            f"--resume: {run.path} would go on in another way than it began: {'; '.join(differing)}"
+        )

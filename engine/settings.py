@@ -6,8 +6,11 @@ Cross-field rules live in `__post_init__`; a field's own bounds stand beside it 
 import dataclasses
 
 from engine.config import (
+    FREE,
+    RESOLVED,
     Config,
     UserError,
+    check_directory_name,
     check_interval,
     check_service_address,
     check_step_range,
@@ -30,12 +33,14 @@ class InputSettings(Config):
         "auto",
         choices=("auto", "memory", "streaming"),
         help="keep the decoded split in host memory, or stream shards each epoch",
+        on_resume=FREE,  # where it decides the order (PNG and JPEG), resuming compares the order
     )
     cache_memory_fraction: float = setting(
         0.5,
         above=0,
         maximum=1,
         help="share of free memory that --cache auto may take for the training split",
+        on_resume=FREE,
     )
     shuffle_window: int = setting(
         4096, minimum=1, help="PNG or JPEG examples permuted together when streaming"
@@ -50,6 +55,7 @@ class InputSettings(Config):
         parse=check_service_address,
         metavar="grpc://HOST:PORT",
         help="stream from the workers of tf.data service; see engine.data_service",
+        on_resume=FREE,
     )
 
     def __post_init__(self) -> None:
@@ -176,17 +182,26 @@ class RuntimeSettings(Config):
         "auto",
         choices=("auto", "float32", "mixed_bfloat16", "mixed_float16"),
         help="compute precision; auto looks at the processor or GPU",
+        on_resume=RESOLVED,
     )
     jit_compile: str = setting(
-        "auto", choices=("auto", "on", "off"), help="XLA; auto: on for GPUs, off for CPUs"
+        "auto",
+        choices=("auto", "on", "off"),
+        help="XLA; auto: on for GPUs, off for CPUs",
+        on_resume=RESOLVED,
     )
     strategy: str = setting(
         "auto",
         choices=("auto", "single", "mirrored", "multi_worker"),
         help="auto: mirrored for several GPUs, multi_worker where TF_CONFIG or SLURM name workers",
+        on_resume=FREE,
     )
     num_logical_devices: int = setting(
-        1, minimum=1, maximum=64, help="split the CPU into this many devices, to try strategies"
+        1,
+        minimum=1,
+        maximum=64,
+        help="split the CPU into this many devices, to try strategies",
+        on_resume=FREE,
     )
     sync_batch_norm: bool = setting(
         True, help="batch normalization over the whole batch, where devices share it"
@@ -197,6 +212,7 @@ class RuntimeSettings(Config):
         metavar="auto|N",
         help="steps in one call of the compiled function; auto: a tenth of a second's on GPUs, 1 "
         "on CPUs unless steps are very short",
+        on_resume=FREE,
     )
     deterministic: bool = setting(False, help="bit-identical runs, at some cost in speed")
     checkpoint_every: str | None = setting(
@@ -204,6 +220,7 @@ class RuntimeSettings(Config):
         parse=check_interval,
         metavar="STEPS|MINUTESm",
         help="save inside epochs too, as every 500 steps or every 10m",
+        on_resume=FREE,
     )
     on_divergence: str = setting(
         "stop",
@@ -217,6 +234,7 @@ class RuntimeSettings(Config):
         parse=check_step_range,
         metavar="FROM:TO",
         help="trace these steps for TensorBoard, counted from 1",
+        on_resume=FREE,
     )
 
 
@@ -239,6 +257,13 @@ class EvaluateConfig(Config):
     """How a run is measured."""
 
     split: str = setting("test", metavar="NAME", help="the split to measure")
+    name: str | None = setting(
+        None,
+        parse=check_directory_name,
+        metavar="NAME",
+        help="directory of the results in RUN/evaluation; none: the split's name, with a part of the "
+        "data's identity behind it if the run was trained on other data",
+    )
     batch_size: int = setting(128, minimum=1, help="images a step of the model")
     resamples: int = setting(
         1000, minimum=200, maximum=100_000, help="bootstrap resamples behind the intervals"
@@ -374,14 +399,23 @@ class BuildConfig(Config):
         0, minimum=0, maximum=2**31 - 1, help="seed of the splits drawn and the order in shards"
     )
     workers: int | None = setting(
-        None, minimum=1, maximum=256, help="processes that decode; none: one a core"
+        None,
+        minimum=1,
+        maximum=256,
+        help="processes that decode; none: one a core",
+        on_resume=FREE,
     )
-    overwrite: bool = setting(False, help="start anew where SHARDS holds another build")
+    overwrite: bool = setting(
+        False, help="start anew where SHARDS holds another build", on_resume=FREE
+    )
     verify: bool = setting(
         False,
         help="re-read every shard against its checksum and count; checks a finished build too",
+        on_resume=FREE,
     )
-    repair: bool = setting(False, help="verify, and rebuild the shards that are damaged")
+    repair: bool = setting(
+        False, help="verify, and rebuild the shards that are damaged", on_resume=FREE
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

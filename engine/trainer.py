@@ -119,12 +119,22 @@ def train(
         seed=config.seed,
         deterministic=config.deterministic,
     )
+    tier = input_pipeline.choose_tier(
+        manifest,
+        "train",
+        cache=config.cache,
+        memory_fraction=config.cache_memory_fraction,
+        data_service=config.data_service,
+    )
+    order = input_pipeline.order_of(manifest, tier)
+    described = environment.describe(manifest, shards, run_on, order=order)
     checkpoint = None
-    if run_on.is_chief:
-        checkpoint = resuming.prepare_directory(
-            run, config, manifest, resume=resume, overwrite=overwrite
-        )
     with contextlib.ExitStack() as stack:
+        if run_on.is_chief:
+            stack.enter_context(resuming.held(run))
+            checkpoint = resuming.prepare_directory(
+                run, config, described, resume=resume, overwrite=overwrite
+            )
         if run_on.num_workers > 1:
             checkpoint = resuming.chiefs_checkpoint(run, run_on, checkpoint)
         if not run_on.is_chief:
@@ -134,10 +144,11 @@ def train(
         if not run_on.is_chief:
             say = _silent
         stack.enter_context(resuming.freed_if_never_begun(run))
-        files.write_json(run.config, config.to_json())
-        files.write_json(run.environment, environment.describe(manifest, shards, run_on))
+        resuming.record_start(run, config, described)
+        if checkpoint is not None and run_on.is_chief:
+            resuming.record_resume(run, environment.session(described))
         stack.enter_context(runtime.dtype_policy(run_on.precision))
-        session = _Session(config, manifest, shards, run, run_on, say)
+        session = _Session(config, manifest, shards, tier, run, run_on, say)
         if checkpoint is not None:
             session.restore(checkpoint)
         try:
@@ -166,6 +177,7 @@ class _Session:
         config: TrainConfig,
         manifest: Manifest,
         shards: Path,
+        tier: input_pipeline.Tier,
         run: RunDirectory,
         run_on: runtime.Runtime,
         say: Callable[[str], None],
@@ -175,13 +187,7 @@ class _Session:
         self._steps_per_epoch = input_pipeline.steps_per_epoch(
             manifest, "train", config.global_batch_size
         )
-        self._tier = input_pipeline.choose_tier(
-            manifest,
-            "train",
-            cache=config.cache,
-            memory_fraction=config.cache_memory_fraction,
-            data_service=config.data_service,
-        )
+        self._tier = tier
         with run_on.strategy.scope():
             self._model = build_model(
                 config, manifest, synchronized=config.sync_batch_norm and run_on.num_replicas > 1
@@ -223,6 +229,7 @@ class _Session:
         """Goes back to a checkpoint: variables, and everything the loop decides by."""
         for path in checkpoint.skipped:
             self._say(f"{path.name} is damaged; going on from step {checkpoint.step}")
+        resuming.check_fits(checkpoint, self._variables())
         self._take(checkpoint)
         done = self._global_step - len(self._rows) * self._steps_per_epoch
         self._say(
@@ -492,7 +499,9 @@ class _Session:
             evaluation.as_probabilities(_to_probabilities(logits)),
             self._config.threshold,
         )
-        files.write_json(self._run.threshold, chosen.to_json())
+        files.write_json(
+            self._run.threshold, {**chosen.to_json(), "model": self._run.model_digest()}
+        )
         return chosen.threshold
 
     def _variables(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import platform
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -66,6 +67,15 @@ def test_it_is_let_go_when_the_block_raises(tmp_path):
         raise ZeroDivisionError
     with locks.held(tmp_path, purpose="training"):
         pass
+
+
+def test_one_that_waits_takes_over_when_the_owner_ends(tmp_path):
+    holder = start_holder(tmp_path)
+    threading.Thread(target=holder.kill).start()
+    with locks.held(tmp_path, purpose="training", wait=True):
+        assert holder.wait() == -signal.SIGKILL
+        with pytest.raises(UserError), locks.held(tmp_path, purpose="training"):
+            pass
 
 
 def test_a_planted_link_is_not_followed(tmp_path):

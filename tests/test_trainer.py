@@ -14,6 +14,7 @@ from engine import (
     checkpoints,
     evaluation,
     input_pipeline,
+    locks,
     tfrecords,
     trainer,
 )
@@ -166,6 +167,60 @@ def test_a_run_is_not_resumed_on_other_images(striped, tmp_path):
     )
     with pytest.raises(UserError, match="other images"):
         train(striped, tmp_path / "run", with_(epochs=1), resume=True)
+
+
+def test_a_run_is_not_resumed_on_another_split_or_pixel_size_and_its_record_stays(
+    striped, tmp_path
+):
+    train(striped, tmp_path / "run", with_(epochs=1))
+    run = RunDirectory(tmp_path / "run")
+    before = run.environment.read_bytes()
+    write_shards(tmp_path / "split", {"train": 97, "validation": 43}, draw=striped_image)
+    large = {"draw": lambda n: np.kron(striped_image(n), np.ones((2, 2, 1), np.uint8))}
+    write_shards(tmp_path / "size", {"train": 100, "validation": 40}, **large)
+    for name in ("split", "size"):
+        with pytest.raises(UserError, match="other data"):
+            train(tmp_path / name, run.path, with_(epochs=1), resume=True)
+    assert run.environment.read_bytes() == before
+
+
+def test_one_training_at_a_time_in_a_directory(striped, tmp_path):
+    refused = []
+
+    def begin_another():
+        with pytest.raises(UserError, match="is in use: a training") as raised:
+            train(striped, tmp_path / "run", with_(epochs=1), overwrite=True)
+        refused.append(raised)
+        return False
+
+    result = train(striped, tmp_path / "run", with_(epochs=1), should_stop=begin_another)
+    assert len(refused) == STEPS and not result.stopped
+    assert not (tmp_path / "run" / locks.LOCK_NAME).exists()
+
+
+def test_a_resume_is_added_to_the_record_of_the_start(striped, tmp_path):
+    train(striped, tmp_path / "run", should_stop=stop_after(2))
+    run = RunDirectory(tmp_path / "run")
+    first = run.read_environment()
+    train(striped, run.path, with_(cache="streaming"), resume=True)
+    stored = run.read_environment()
+    (session,) = stored.pop("resumed")
+    assert stored == first and session["host"] == first["host"]
+    assert json.loads(run.threshold.read_text())["model"] == run.model_digest()
+
+
+@pytest.mark.parametrize("encoding", ["raw", "png"])
+def test_a_resume_keeps_the_order_that_the_run_began_in(tmp_path, encoding):
+    write_shards(
+        tmp_path / "s", {"train": 40, "validation": 20}, encoding=encoding, draw=striped_image
+    )
+    train(tmp_path / "s", tmp_path / "run", with_(cache="memory"), should_stop=stop_after(1))
+    resume = {"config": with_(cache="streaming"), "resume": True}
+    if encoding == "raw":
+        assert train(tmp_path / "s", tmp_path / "run", **resume).history
+    else:
+        with pytest.raises(UserError, match="give --cache memory"):
+            train(tmp_path / "s", tmp_path / "run", **resume)
 
 
 def test_an_earlier_run_is_kept_unless_told_otherwise(striped, tmp_path):

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 from numbered_shards import striped_image, write_shards
 
+from engine import locks
 from engine.config import UserError
 from engine.settings import TrainConfig
-from tuning import figures, search_directory, session
+from tuning import figures, session
 from tuning.search_directory import SearchDirectory
 from tuning.search_space import Choices, Range, SearchSpace
 from tuning.settings import SearchConfig
@@ -179,12 +180,38 @@ def test_a_directory_with_other_files_is_refused(striped, tmp_path):
 
 
 def test_two_searches_do_not_share_a_directory(striped, tmp_path):
-    lock = SearchDirectory(tmp_path / "s").lock
     with (
-        search_directory.locked(lock, wait=False, held=""),
-        pytest.raises(UserError, match="another search is running"),
+        locks.held(tmp_path / "s", purpose="a search"),
+        pytest.raises(UserError, match="is in use: a search by process"),
     ):
         search(striped, tmp_path / "s")
+
+
+def test_a_search_does_not_go_on_with_another_split_of_the_same_images(striped, tmp_path):
+    search(striped, tmp_path / "s", max_trials=1)
+    counts = {"train": 104, "validation": 36, "test": 40}
+    write_shards(tmp_path / "other", counts, draw=striped_image)
+    with pytest.raises(UserError, match="train split of 100 images, now 104"):
+        search(tmp_path / "other", tmp_path / "s", max_trials=2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"threshold": "f1"}, "--threshold was youden, now f1"),
+        ({"precision": "float32"}, "--precision was auto, now float32"),
+    ],
+)
+def test_what_changes_a_trials_result_may_not_differ(striped, tmp_path, settings, said):
+    search(striped, tmp_path / "s", max_trials=1)
+    with pytest.raises(UserError, match=said):
+        search(striped, tmp_path / "s", max_trials=2, **settings)
+
+
+def test_what_changes_no_result_may_differ(striped, tmp_path):
+    search(striped, tmp_path / "s", max_trials=1)
+    free = {"cache": "streaming", "profile": "1:2", "steps_per_execution": "2", "max_failures": 2}
+    assert len(search(striped, tmp_path / "s", max_trials=2, **free).trials) == 2
 
 
 def test_a_search_that_is_told_to_stop_goes_on_where_it_was(striped, tmp_path):

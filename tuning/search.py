@@ -53,7 +53,7 @@ def _run(namespace: argparse.Namespace) -> int:
     if namespace.workdir is None:
         raise UserError("--workdir SEARCH is missing; say where the search's files go")
     with command_line.quiet_imports():
-        from engine import tfrecords
+        from engine import data_identity, tfrecords
         from tuning import checks, session, worker
         from tuning.trial_process import Stopped
 
@@ -73,7 +73,7 @@ def _run(namespace: argparse.Namespace) -> int:
                     space,
                     namespace.shards.absolute(),
                     directory,
-                    fingerprint=manifest.fingerprint,
+                    data=data_identity.describe(manifest),
                     stop=stop,
                 )
                 return command_line.DONE

@@ -8,17 +8,15 @@ best.json  leaderboard.csv  report.md  figures/  tensorboard/
 workers/                             logs and signs of life of workers
 """
 
-import contextlib
-import fcntl
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from engine import files
-from engine.config import UserError, flag_name
+from engine import data_identity, files, locks
+from engine.config import UserError, changed_settings, flag_name
 from engine.run_directory import RunDirectory
 from tuning.search_space import SearchSpace
-from tuning.settings import FREE_ON_RESUME, SearchConfig
+from tuning.settings import SearchConfig
 
 
 class TrialDirectory:
@@ -29,7 +27,6 @@ class TrialDirectory:
         self.spec = self.path / "spec.json"
         self.outcome = self.path / "outcome.json"
         self.stderr = self.path / "stderr.log"
-        self.lock = self.path / "lock"
         self.run = RunDirectory(self.path / "run")
 
 
@@ -53,7 +50,6 @@ class SearchDirectory:
         self.report = self.path / "report.md"
         self.figures = self.path / "figures"
         self.tensorboard = self.path / "tensorboard"
-        self.lock = self.path / "lock"
 
     def trial(self, trial_id: str) -> TrialDirectory:
         """Where one trial's files go."""
@@ -65,33 +61,13 @@ class SearchDirectory:
         return sorted(found, key=lambda name: (int(name) if name.isdigit() else 0, name))
 
 
-@contextlib.contextmanager
-def locked(path: Path, *, wait: bool, held: str) -> Iterator[None]:
-    """Holds a lock for the block; the system releases it however the process ends.
-
-    Args:
-        wait: whether to wait for whoever holds it.
-        held: what to say if it is held and is not waited for.
-
-    Raises:
-        UserError: it is held by another process.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            raise UserError(held) from None
-        yield
-
-
 def prepare(
     directory: SearchDirectory, config: SearchConfig, space: SearchSpace, data: Mapping[str, Any]
 ) -> bool:
     """Makes the directory ready for a search, or for going on with the same one.
 
     Args:
-        data: what tells the images apart, as `{"fingerprint": ...}`.
+        data: see `data_identity.describe`.
 
     Returns:
         Whether there is a search to go on with.
@@ -102,10 +78,8 @@ def prepare(
     going_on = directory.data.is_file()
     if going_on:
         check_same_search(directory, config, space, data)
-    elif any(entry for entry in _entries(directory.path) if entry != directory.lock.name):
-        raise UserError(
-            f"--workdir {directory.path} holds other files; give a new or an empty directory"
-        )
+    else:
+        check_directory(directory)
     files.write_json(directory.config, config.to_json())
     if not going_on:
         files.write_json(directory.space, space.to_json())
@@ -113,36 +87,38 @@ def prepare(
     return going_on
 
 
-def _entries(path: Path) -> list[str]:
-    known = {"search.json", "search.partial.json", "space.json", "space.partial.json"}
-    known |= {"data.partial.json"}
-    return [p.name for p in path.iterdir() if p.name not in known] if path.is_dir() else []
+def check_directory(directory: SearchDirectory) -> None:
+    """Raises `UserError` unless a search may begin there, or one has begun; needs no TensorFlow."""
+    if directory.path.is_file():
+        raise UserError(f"--workdir {directory.path} is a file; expected a directory")
+    if not directory.data.is_file() and _foreign(directory):
+        raise UserError(
+            f"--workdir {directory.path} holds other files; give a new or an empty directory"
+        )
+
+
+def _foreign(directory: SearchDirectory) -> list[Path]:
+    """What a search that was killed as it began did not leave."""
+    begun = (directory.config, directory.space, directory.data)
+    known = {locks.LOCK_NAME}
+    known |= {path.name for one in begun for path in (one, files.aside_path(one))}
+    found = directory.path.iterdir() if directory.path.is_dir() else ()
+    return [path for path in found if path.name not in known]
 
 
 def check_same_search(
     directory: SearchDirectory, config: SearchConfig, space: SearchSpace, data: Mapping[str, Any]
 ) -> None:
     """Raises `UserError`, which names what differs, unless the directory holds this very search."""
-    stored = SearchConfig.from_json(
-        files.read_json(directory.config), source=str(directory.config)
-    ).to_json()
-    differing = [
-        f"{flag_name(name)} was {stored[name]}, now {value}"
-        for name, value in config.to_json().items()
-        if value != stored[name] and name not in FREE_ON_RESUME
-    ]
+    stored = SearchConfig.from_json(files.read_json(directory.config), source=str(directory.config))
+    differing = changed_settings(stored, config)
     then, now = files.read_json(directory.space), space.to_json()
     differing += [
         f"the range of {flag_name(name)} was {_entry(then.get(name))}, now {_entry(now.get(name))}"
         for name in sorted(then.keys() | now.keys())
         if then.get(name) != now.get(name)
     ]
-    was = files.read_json(directory.data)
-    differing += [
-        f"the images' {name} was {was.get(name)}, now {value}"
-        for name, value in data.items()
-        if was.get(name) != value
-    ]
+    differing += data_identity.differences(files.read_json(directory.data), data)
     if differing:
         raise UserError(
             f"{directory.path} holds a search with other arguments: {'; '.join(differing)}; give "

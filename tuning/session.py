@@ -9,8 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine import files, progress, tfrecords
-from engine.config import UserError
+from engine import data_identity, files, locks, progress, tfrecords
 from engine.tfrecords import Manifest
 from tuning import (
     checks,
@@ -82,14 +81,10 @@ def run_search(
     shards, directory = Path(shards).absolute(), SearchDirectory(workdir)
     manifest = tfrecords.read_manifest(shards)
     checks.check_search(config, space, manifest)
-    if directory.path.is_file():
-        raise UserError(f"--workdir {directory.path} is a file; expected a directory")
+    search_directory.check_directory(directory)
     asked, config = config, _shared_images(config, manifest)
-    held = (
-        f"{directory.path}: another search is running here; wait for it, or give another --workdir"
-    )
-    with search_directory.locked(directory.lock, wait=False, held=held):
-        data = {"fingerprint": manifest.fingerprint}
+    with locks.held(directory.path, purpose="a search"):
+        data = data_identity.describe(manifest)
         going_on = search_directory.prepare(directory, config, space, data)
         session = _Session(
             config, space, shards, directory, role, stop, trial_command, cache=asked.cache

@@ -2,33 +2,21 @@
 
 import dataclasses
 
-from engine.config import UserError, setting
+from engine.config import FREE, UserError, setting
 from engine.settings import TrainConfig
 
 OBJECTIVES = ("val_auroc", "val_accuracy", "val_loss", "accuracy", "loss")
 DEFAULT_MAX_TRIALS = 12  # of random and Bayesian search; Hyperband and grid end by themselves
 _MONITORED = ("val_auroc", "val_accuracy", "val_loss")
 
-# What may differ when a search goes on: it decides when the search ends, where trials run and what is
-# done afterwards, but not which trials there are nor what they compute.
-FREE_ON_RESUME = frozenset(
-    {
-        "max_trials",
-        "max_failures",
-        "num_workers",
-        "seeds",
-        "top",
-        "compare_default",
-        "cache",
-        "cache_memory_fraction",
-        "checkpoint_every",
-    }
-)
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SearchConfig(TrainConfig):
-    """How the search goes, and the settings of `engine.train` that all its trials share."""
+    """How the search goes, and the settings of `engine.train` that all its trials share.
+
+    What may differ when a search goes on decides when it ends, where trials run and what is done
+    afterwards, but not which trials there are nor what they compute.
+    """
 
     tuner: str = setting(
         "bayesian",
@@ -40,6 +28,7 @@ class SearchConfig(TrainConfig):
         minimum=1,
         help="trials at most; none: 12, or all that hyperband and grid have. A larger number goes on "
         "with a finished search",
+        on_resume=FREE,
     )
     objective: str = setting(
         "val_auroc",
@@ -59,18 +48,29 @@ class SearchConfig(TrainConfig):
         2, minimum=0, help="epochs that every trial is given before it may be pruned"
     )
     max_failures: int = setting(
-        5, minimum=1, help="end the search when so many trials in a row have failed"
+        5,
+        minimum=1,
+        help="end the search when so many trials in a row have failed",
+        on_resume=FREE,
     )
     num_workers: int = setting(
-        1, minimum=1, maximum=256, help="trials at a time on this host, its cores or GPUs divided"
+        1,
+        minimum=1,
+        maximum=256,
+        help="trials at a time on this host, its cores or GPUs divided",
+        on_resume=FREE,
     )
     seeds: int = setting(
-        1, minimum=1, help="train the top trials under so many seeds, and choose by the mean"
+        1,
+        minimum=1,
+        help="train the top trials under so many seeds, and choose by the mean",
+        on_resume=FREE,
     )
-    top: int = setting(3, minimum=1, help="how many trials --seeds trains again")
+    top: int = setting(3, minimum=1, help="how many trials --seeds trains again", on_resume=FREE)
     compare_default: bool = setting(
         False,
         help="at the end, measure the winner and the default configuration on the test split",
+        on_resume=FREE,
     )
 
     def __post_init__(self) -> None:

@@ -13,11 +13,11 @@ import sys
 import time
 from pathlib import Path
 
-from engine import command_line, progress
+from engine import command_line, locks, progress
 from engine.run_directory import RunDirectory
 from engine.settings import TrainConfig
 from tuning import pruning
-from tuning.search_directory import TrialDirectory, locked
+from tuning.search_directory import TrialDirectory
 from tuning.trial_files import (
     COMPLETED,
     DIVERGED,
@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
 
     def body() -> int:
         # The process of a search that was killed may not have noticed yet: two must not write.
-        with locked(trial.lock, wait=True, held=""):
+        with locks.held(trial.path, purpose="a trial", wait=True):
             if trial.outcome.is_file():
                 return command_line.DONE
             return _run(trial, arguments.shards, started, parent)

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from engine import files, progress
 from engine.config import UserError
@@ -48,10 +49,13 @@ def run_worker(
     shards: Path,
     directory: SearchDirectory,
     *,
-    fingerprint: str,
+    data: Mapping[str, Any],
     stop: Callable[[], bool] = lambda: False,
 ) -> None:
     """Runs trials until the chief has no more.
+
+    Args:
+        data: see `data_identity.describe`.
 
     Raises:
         UserError: the input is wrong for every trial, or the search is another one.
@@ -59,7 +63,7 @@ def run_worker(
     """
     tuner_id = os.environ[_VARIABLES[0]]
     _wait_for_chief(directory, stop)
-    search_directory.check_same_search(directory, config, space, {"fingerprint": fingerprint})
+    search_directory.check_same_search(directory, config, space, data)
     oracle = oracles.make_oracle(config, space, directory)
     run = TrialRunner(config, space, shards, directory, stop=stop)
     with _alive(directory.workers / f"{tuner_id}.alive"):
