@@ -1,24 +1,24 @@
 """`python -m engine.evaluate RUN SHARDS`: how good a run is, with intervals over patients.
 
-Writes `evaluation/<split>/` (metrics.json, predictions.csv, figures) and `report.md` into the run.
+Writes `evaluation/<name>/` (metrics.json, predictions.csv, figures) and `report.md` into the run; the name is
+that of the split, or another for other data than the run's own.
 """
 
 import argparse
-import csv
-import dataclasses
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine import command_line, config, files, progress
+from engine import command_line, config, data_identity, progress
 from engine.run_directory import RunDirectory
 from engine.settings import EvaluateConfig
 
 if TYPE_CHECKING:
     from engine.evaluation import Estimate, Evaluation
+    from engine.evaluation_files import SplitPredictions
     from engine.predictor import DataSettings, Predictor
     from engine.tfrecords import Manifest
 
@@ -51,48 +51,48 @@ def main(argv: list[str] | None = None) -> int:
     return command_line.run(PROGRAM, lambda: _run(arguments))
 
 
-@dataclasses.dataclass(frozen=True)
-class SplitPredictions:
-    """A split's examples in the order of its records: labels int64[N], probabilities float64[N] or
-    float64[N, K], and paths and patients, N texts each."""
-
-    labels: np.ndarray
-    probabilities: np.ndarray
-    paths: list[str]
-    patients: list[str]
-
-
 def _run(arguments: argparse.Namespace) -> int:
     with command_line.quiet_imports():
-        from engine import evaluation, report, tfrecords
+        from engine import evaluation, evaluation_files, input_pipeline, report, tfrecords
         from engine.predictor import DataSettings, Predictor
 
     settings = config.from_flags(EvaluateConfig, arguments)
     run = RunDirectory(arguments.run)
     run.require_trained()
     manifest = tfrecords.read_manifest(arguments.shards)
-    data = DataSettings.of_run(run)
-    check_same_format(data, manifest, arguments.shards)
-    warnings = warnings_about(data, manifest, settings.split)
-    for warning in warnings:
-        progress.say(f"warning: {warning}")
-    predictor = Predictor.load(run.path, batch_size=settings.batch_size)
-    predictions = predict_split(predictor, arguments.shards, manifest, settings.split)
-    result = evaluation.evaluate(
-        predictions.labels,
-        predictions.probabilities,
-        predictions.patients,
-        class_names=data.class_names,
-        threshold=predictor.threshold,
-        resamples=settings.resamples,
-        seed=settings.seed,
+    input_pipeline.split_info(manifest, settings.split)
+    check_same_format(DataSettings.of_run(run), manifest, arguments.shards)
+    trained_on, data = run.read_environment()["data"], data_identity.describe(manifest)
+    subject = evaluation_files.Subject(
+        split=settings.split,
+        shards=arguments.shards,
+        data=data,
+        model=run.model_digest(),
+        threshold_rule=run.read_threshold().get("rule"),
+        warnings=tuple(warnings_about(trained_on, data, settings.split)),
     )
-    directory = run.evaluation(settings.split)
-    write_results(directory, result, predictions, split=settings.split, warnings=warnings)
-    shifted = None
-    if settings.shifts:
-        shifted = measure_shifts(predictor, arguments.shards, manifest, settings.split)
-        files.write_json(directory / "shifts.json", shifted)
+    for warning in subject.warnings:
+        progress.say(f"warning: {warning}")
+    directory = run.evaluation(
+        settings.name
+        or evaluation_files.directory_name(settings.split, trained_on=trained_on, data=data)
+    )
+    with evaluation_files.held(directory, subject):
+        predictor = Predictor.load(run.path, batch_size=settings.batch_size)
+        predictions = predict_split(predictor, arguments.shards, manifest, settings.split)
+        result = evaluation.evaluate(
+            predictions.labels,
+            predictions.probabilities,
+            predictions.patients,
+            class_names=manifest.class_names,
+            threshold=predictor.threshold,
+            resamples=settings.resamples,
+            seed=settings.seed,
+        )
+        shifted = None
+        if settings.shifts:
+            shifted = measure_shifts(predictor, arguments.shards, manifest, settings.split)
+        evaluation_files.write_results(directory, result, predictions, subject, shifted)
     written = report.write_report(run)
     print_results(result, settings.split)
     if shifted is not None:
@@ -117,8 +117,12 @@ def check_same_format(data: "DataSettings", manifest: "Manifest", shards: Path) 
             )
 
 
-def warnings_about(data: "DataSettings", manifest: "Manifest", split: str) -> list[str]:
-    """What a reader of the figures must know about the examples they come from."""
+def warnings_about(trained_on: Mapping[str, Any], data: Mapping[str, Any], split: str) -> list[str]:
+    """What a reader of the figures must know about the examples they come from.
+
+    Args:
+        trained_on, data: the run's data set and this one, see `data_identity.describe`.
+    """
     warnings = []
     if split == "train":
         warnings.append("the run was trained on this split; its figures say nothing of new images")
@@ -126,36 +130,30 @@ def warnings_about(data: "DataSettings", manifest: "Manifest", split: str) -> li
         warnings.append(
             "the best epoch and the threshold were chosen on this split, which flatters its figures"
         )
-    if data.fingerprint and data.fingerprint != manifest.fingerprint:
+    differing = data_identity.differences(trained_on, data)
+    if trained_on.get("fingerprint", data["fingerprint"]) != data["fingerprint"]:
         warnings.append(
-            "these shards come from other images than the run was trained on (fingerprint "
-            f"{manifest.fingerprint[:12]}, not {data.fingerprint[:12]}); whether they share "
-            "patients with its training split cannot be told"
+            f"these shards come from other images than the run was trained on ({differing[0]}); "
+            "whether they share patients with its training split cannot be told"
         )
-    elif data.splits and (data.splits, data.seed) != (
-        _split_counts(manifest),
-        data.seed if data.seed is None else manifest.seed,
-    ):
+    elif differing:
         warnings.append(
             "these shards split the run's images in another way; what is tested here may have "
-            "been trained on"
+            f"been trained on ({'; '.join(differing)})"
         )
     return warnings
 
 
-def _split_counts(manifest: "Manifest") -> dict[str, dict[str, int]]:
-    return {name: dict(split.class_counts) for name, split in manifest.splits.items()}
-
-
 def predict_split(
     predictor: "Predictor", shards: Path, manifest: "Manifest", split: str
-) -> SplitPredictions:
+) -> "SplitPredictions":
     """Every example of a split once, with progress on standard error.
 
     Raises:
         UserError: there is no such split.
     """
     from engine import input_pipeline
+    from engine.evaluation_files import SplitPredictions
 
     dataset = input_pipeline.make_evaluation_dataset(
         shards,
@@ -237,120 +235,6 @@ def print_shifts(shifted: dict[str, dict[str, float | None]]) -> None:
 
 def _texts(values: Iterable[bytes]) -> list[str]:
     return [value.decode("utf-8", errors="backslashreplace") for value in values]
-
-
-# --- what is written ----------------------------------------------------------------------------
-
-
-def write_results(
-    directory: Path,
-    result: "Evaluation",
-    predictions: SplitPredictions,
-    *,
-    split: str,
-    warnings: Sequence[str] = (),
-) -> None:
-    """Writes the figures, `predictions.csv`, and `metrics.json` last, the warnings within."""
-    draw_figures(directory, result, predictions, split=split)
-    write_predictions(directory / "predictions.csv", result, predictions)
-    values = {"split": split, **result.to_json(), "warnings": list(warnings)}
-    files.write_json(directory / "metrics.json", values)
-
-
-def write_predictions(path: Path, result: "Evaluation", predictions: SplitPredictions) -> None:
-    """A row an image: `path,label,probability,predicted`, classes by name.
-
-    Of two classes `probability` is the positive one's. Of more it is the predicted one's, and a
-    column `probability_<class>` follows for each class.
-    """
-    from engine import evaluation
-
-    names = result.class_names
-    probabilities = predictions.probabilities
-    predicted = evaluation.predict_labels(probabilities, result.threshold)
-    many = probabilities.ndim == 2
-    shown = probabilities.max(axis=1) if many else probabilities
-    header = ["path", "label", "probability", "predicted"]
-    header += [f"probability_{name}" for name in names] if many else []
-    with files.written_aside(path) as aside, open(aside, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        for place, image in enumerate(predictions.paths):
-            row = [
-                image,
-                names[predictions.labels[place]],
-                f"{shown[place]:.6f}",
-                names[predicted[place]],
-            ]
-            row += [f"{value:.6f}" for value in probabilities[place]] if many else []
-            writer.writerow(row)
-
-
-def draw_figures(
-    directory: Path, result: "Evaluation", predictions: SplitPredictions, *, split: str
-) -> None:
-    """Draws roc, precision_recall, confusion_matrix and calibration as PNG files."""
-    from engine import evaluation, plots
-
-    metrics, names = result.metrics, result.class_names
-    labels, probabilities = predictions.labels, predictions.probabilities
-    binary = probabilities.ndim == 1
-    scored = {1: probabilities} if binary else dict(enumerate(probabilities.T))
-    scored = {k: scores for k, scores in scored.items() if 0 < (labels == k).sum() < len(labels)}
-    roc_curves, recall_curves = [], []
-    for index, scores in scored.items():
-        false_rate, true_rate, _ = evaluation.roc_curve(labels == index, scores)
-        precision, recall, _ = evaluation.precision_recall_curve(labels == index, scores)
-        roc_curves.append((names[index], false_rate, true_rate))
-        recall_curves.append((names[index], recall, precision))
-    plots.roc(
-        roc_curves,
-        directory / "roc.png",
-        area=metrics["auroc"].value,
-        interval=_interval(metrics["auroc"]),
-        operating_point=_point(metrics, "specificity", "sensitivity", binary=binary),
-        title=f"ROC, {split} split",
-    )
-    plots.precision_recall(
-        recall_curves,
-        directory / "precision_recall.png",
-        area=metrics["average_precision"].value,
-        interval=_interval(metrics["average_precision"]),
-        operating_point=_point(metrics, "recall", "precision", binary=binary),
-        prevalence=float((labels == 1).mean()) if binary else None,
-        title=f"Precision-recall, {split} split",
-    )
-    plots.confusion_matrix(
-        result.confusion,
-        names,
-        directory / "confusion_matrix.png",
-        title=f"Confusion matrix, {split} split",
-    )
-    bins = result.reliability
-    plots.calibration(
-        bins.edges,
-        bins.predicted,
-        bins.observed,
-        bins.counts,
-        directory / "calibration.png",
-        error=bins.expected_calibration_error,
-        subject=names[1] if binary else "the predicted class",
-        title=f"Calibration, {split} split",
-    )
-
-
-def _interval(estimate: "Estimate") -> tuple[float | None, float | None]:
-    return estimate.low, estimate.high
-
-
-def _point(
-    metrics: dict[str, "Estimate"], x: str, y: str, *, binary: bool
-) -> tuple[float, float] | None:
-    """The operating point of two classes, if both its rates are defined."""
-    across, up = metrics[x].value, metrics[y].value
-    if not binary or across is None or up is None:
-        return None
-    return (1 - across if x == "specificity" else across), up
 
 
 # --- what is printed ----------------------------------------------------------------------------

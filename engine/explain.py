@@ -52,7 +52,7 @@ def _run(arguments: argparse.Namespace) -> int:
     names = predictor.data.class_names
     target = target_class(settings.target, names)
     explain = explanation.GradCam(predictor.model)
-    output = arguments.output or RunDirectory(arguments.run).path / "explanations"
+    output = arguments.output or RunDirectory(arguments.run).explanations
     failures = image_files.Failures()
     images = image_files.decoded_images(
         image_files.find_files(arguments.paths, failures),

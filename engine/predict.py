@@ -6,7 +6,6 @@ cannot be read are named on standard error and passed over. Not for diagnosis.
 """
 
 import argparse
-import csv
 import json
 import sys
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from typing import IO, Any
 import numpy as np
 
 from engine import command_line, config, progress
+from engine.csv_rows import CsvRows
 from engine.settings import PredictConfig
 
 PROGRAM = "python -m engine.predict"
@@ -98,13 +98,13 @@ class TextWriter:
 
 
 class CsvWriter(TextWriter):
-    """`path,probability,label`; with more than two classes, a column for each follows."""
+    """`path,probability,predicted`; with more than two classes, a column for each follows."""
 
     def __enter__(self) -> "CsvWriter":
-        self._csv = csv.writer(self._file, lineterminator="\n")
+        self._csv = CsvRows(self._file)
         many = len(self._names) > 2
         columns = [f"probability_{name}" for name in self._names] if many else []
-        self._csv.writerow(["path", "probability", "label", *columns])
+        self._csv.writerow(["path", "probability", "predicted", *columns])
         return self
 
     def write(self, path: Path, probability: np.ndarray, label: int) -> None:
@@ -131,7 +131,7 @@ class JsonWriter(TextWriter):
         value = {
             "path": _printable(path),
             "probability": round(_shown_probability(probability), 6),
-            "label": self._names[label],
+            "predicted": self._names[label],
             "probabilities": {
                 name: round(float(p), 6) for name, p in zip(self._names, each, strict=True)
             },

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from engine import command_line, evaluation
+from engine import command_line, evaluation, progress
 from engine.config import UserError
 from engine.run_directory import RunDirectory
 
@@ -25,18 +25,12 @@ class DataSettings:
 
     Attributes:
         image_size: (height, width) in pixels.
-        fingerprint: of the image folder that the run was trained on; '' where it is not known.
-        splits: split -> class -> number of images; empty where it is not known.
-        seed: what the splits were drawn with; None where it is not known.
     """
 
     class_names: tuple[str, ...]
     image_size: tuple[int, int]
     channels: int
     keep_aspect_ratio: bool
-    fingerprint: str
-    splits: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
-    seed: int | None = None
 
     @classmethod
     def of_run(cls, run: RunDirectory) -> "DataSettings":
@@ -54,12 +48,6 @@ class DataSettings:
                 image_size=(height, width),
                 channels=int(data["channels"]),
                 keep_aspect_ratio=bool(data.get("keep_aspect_ratio", False)),
-                fingerprint=str(data.get("fingerprint") or ""),
-                splits={
-                    name: {str(k): int(v) for k, v in split["class_counts"].items()}
-                    for name, split in data.get("splits", {}).items()
-                },
-                seed=data.get("seed"),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(
@@ -120,10 +108,13 @@ class Predictor:
         """
         run = RunDirectory(run_directory)
         run.require_trained()
-        data = DataSettings.of_run(run)
-        return cls(
-            load_model(run.model), data, threshold=stored_threshold(run), batch_size=batch_size
-        )
+        data, threshold = DataSettings.of_run(run), stored_threshold(run)
+        if data.is_binary and threshold is None:
+            progress.say(
+                f"warning: {run.path} holds no {run.threshold.name} of this model, as its training "
+                "has not ended; 0.5 decides, which nothing was done to choose"
+            )
+        return cls(load_model(run.model), data, threshold=threshold, batch_size=batch_size)
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Probabilities of uint8[N, H, W, C] images.
@@ -219,15 +210,10 @@ def load_model(path: Path) -> Any:
 
 
 def stored_threshold(run: RunDirectory) -> float | None:
-    """The run's decision threshold, or None where none is stored.
+    """The run's decision threshold, or None where none was chosen for its model.
 
     Raises:
-        UserError: `threshold.json` holds no number.
+        UserError: `threshold.json` holds no number from 0 to 1.
     """
-    try:
-        value = run.read_threshold()
-        return None if value is None else float(value)
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{run.threshold}: holds no threshold ({error!r}); delete it to decide at 0.5"
-        ) from error
+    value = run.read_threshold().get("threshold")
+    return None if value is None else float(value)

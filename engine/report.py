@@ -61,23 +61,26 @@ def render(run: RunDirectory) -> str:
 
 
 def _results(run: RunDirectory) -> list[str]:
-    parts = []
-    for split in _evaluated_splits(run):
-        metrics = _read(run.evaluation(split) / "metrics.json")
+    parts, model = [], run.model_digest()
+    for name in _evaluations(run):
+        metrics = _read(run.evaluation(name) / "metrics.json")
         if metrics:
-            parts += _split_results(run, split, metrics)
+            parts += _evaluation_results(run, name, metrics, model)
     if not parts:
         parts = ["Not evaluated yet: `python -m engine.evaluate RUN SHARDS` measures it."]
     return ["## How well", *parts]
 
 
-def _evaluated_splits(run: RunDirectory) -> list[str]:
-    directory = run.path / "evaluation"
+def _evaluations(run: RunDirectory) -> list[str]:
+    directory = run.evaluations
     names = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
     return [s for s in SPLITS if s in names] + sorted(names - set(SPLITS))
 
 
-def _split_results(run: RunDirectory, split: str, metrics: Json) -> list[str]:
+def _evaluation_results(
+    run: RunDirectory, name: str, metrics: Json, model: str | None
+) -> list[str]:
+    """The section of one evaluation; `model` is the digest of the run's model as it is now."""
     classes = [markdown_text(name) for name in metrics.get("class_names", [])]
     patients = metrics.get("num_patients")
     counted = f"{metrics.get('num_examples', 0):,} images"
@@ -87,9 +90,11 @@ def _split_results(run: RunDirectory, split: str, metrics: Json) -> list[str]:
     if isinstance(metrics.get("loss_interval"), Mapping):
         estimates.append(("Loss (cross-entropy)", metrics["loss_interval"]))
     return [
-        f"### {markdown_text(split).capitalize()} split: {counted}",
+        f"### {_title(name, metrics)}: {counted}",
+        _out_of_date(metrics, model),
+        _measured_on(metrics),
         _warnings(metrics.get("warnings")),
-        _decision(run, metrics, classes),
+        _decision(metrics, classes),
         markdown_table(
             ("metric", "value", "95 % interval"),
             [(title, _number(e.get("value")), _interval(e)) for title, e in estimates],
@@ -98,21 +103,48 @@ def _split_results(run: RunDirectory, split: str, metrics: Json) -> list[str]:
         _class_table(metrics),
         _confusion(metrics, classes),
         _calibration(metrics),
-        _shifts(run, split),
-        _figures(run, split),
+        _shifts(run, name),
+        _figures(run, name),
     ]
 
 
-def _decision(run: RunDirectory, metrics: Json, classes: Sequence[str]) -> str:
+def _title(name: str, metrics: Json) -> str:
+    split = str(metrics.get("split", name))
+    if name == split:
+        return f"{markdown_text(split).capitalize()} split"
+    return f"{markdown_text(name)} ({markdown_text(split)} split)"
+
+
+def _out_of_date(metrics: Json, model: str | None) -> str:
+    if model is None or metrics.get("model") == model:
+        return ""
+    measured = metrics.get("model")
+    which = f"model `{measured[:12]}`" if measured else "a model that is not named"
+    return (
+        f"> **Out of date:** these figures are of {which}, the run's model is now `{model[:12]}`. "
+        "Measure it with `python -m engine.evaluate`."
+    )
+
+
+def _measured_on(metrics: Json) -> str:
+    data = _mapping(metrics.get("data"))
+    if not data:
+        return ""
+    return (
+        f"Measured on `{data.get('shards')}`: fingerprint of the images "
+        f"`{str(data.get('fingerprint'))[:12]}`, of the shards `{str(data.get('identity'))[:12]}`."
+    )
+
+
+def _decision(metrics: Json, classes: Sequence[str]) -> str:
     threshold = metrics.get("threshold")
     if threshold is None:
         return (
             "The class with the largest probability is predicted. Accuracy counts those hits; the "
             "other rates are means over the classes, each against the rest."
         )
-    stored = _read(run.threshold)
-    rule = stored.get("rule")
-    chosen = f", chosen on validation by the rule `{rule}`" if rule else ""
+    rule = metrics.get("threshold_rule")
+    chosen = f", chosen on validation by the rule `{rule}`" if rule else ", which was not chosen"
     positive = classes[1] if len(classes) > 1 else "positive"
     return f"{positive} is predicted from a probability of **{threshold:.4f}** on{chosen}."
 
@@ -128,15 +160,15 @@ def _about_intervals(metrics: Json) -> str:
     return text
 
 
-def _shifts(run: RunDirectory, split: str) -> str:
+def _shifts(run: RunDirectory, name: str) -> str:
     """How the figures hold up on changed images, if that was measured."""
-    shifted = _read(run.evaluation(split) / "shifts.json")
+    shifted = _read(run.evaluation(name) / "shifts.json")
     if not shifted:
         return ""
     heads = list(next(iter(shifted.values())))
     rows = [
-        (markdown_text(name), *(_number(row[head]) for head in heads))
-        for name, row in shifted.items()
+        (markdown_text(shift), *(_number(row[head]) for head in heads))
+        for shift, row in shifted.items()
     ]
     return (
         "The same images, changed as another scanner or another export might have:\n\n"
@@ -170,12 +202,12 @@ def _calibration(metrics: Json) -> str:
     return "" if error is None else f"Expected calibration error: {error:.3f}."
 
 
-def _figures(run: RunDirectory, split: str) -> str:
-    directory = run.evaluation(split)
+def _figures(run: RunDirectory, name: str) -> str:
+    directory = run.evaluation(name)
     links = [
-        _image(title, directory / name, run)
-        for name, title in _FIGURES.items()
-        if (directory / name).is_file()
+        _image(title, directory / file, run)
+        for file, title in _FIGURES.items()
+        if (directory / file).is_file()
     ]
     listed = directory / "predictions.csv"
     if listed.is_file():
@@ -195,6 +227,7 @@ def _data(data: Json) -> list[str]:
         ("Images", f"{size} pixels, {data.get('channels', '?')} channel(s)" if size else ""),
         ("Shards", f"`{data['shards']}`" if data.get("shards") else ""),
         ("Fingerprint", f"`{data['fingerprint']}`" if data.get("fingerprint") else ""),
+        ("Identity", f"`{data['identity']}`" if data.get("identity") else ""),
         ("Groups kept together", f"`{data['group_by']}`" if data.get("group_by") else ""),
     ]
     return ["## On what", _facts(facts), _class_counts(data), _warnings(data.get("warnings"))]
@@ -223,6 +256,7 @@ def _training(run: RunDirectory, environment: Json) -> list[str]:
         ("Speed", _speed(training)),
         ("Best epoch", _best(training)),
         ("Ran on", markdown_text(runtime.get("summary", ""))),
+        ("Resumed", _resumed(environment)),
         (
             "Versions",
             ", ".join(f"{markdown_text(k)} {markdown_text(v)}" for k, v in packages.items()),
@@ -251,6 +285,14 @@ def _speed(training: Json) -> str:
     if seconds is not None:
         text += f", {format_duration(seconds)} for {training.get('epochs', '?')} epochs"
     return text
+
+
+def _resumed(environment: Json) -> str:
+    sessions = [_mapping(one) for one in environment.get("resumed", ())]
+    if not sessions:
+        return ""
+    hosts = ", ".join(sorted({markdown_text(one.get("host", "?")) for one in sessions}))
+    return f"{len(sessions)} times, on {hosts}" if len(sessions) > 1 else f"once, on {hosts}"
 
 
 def _best(training: Json) -> str:

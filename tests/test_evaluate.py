@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 
@@ -9,7 +10,9 @@ import fake_run
 import numpy as np
 import pytest
 
-from engine import evaluate, files
+from engine import evaluate, evaluation, evaluation_files, files, locks
+from engine.report import render
+from engine.run_directory import RunDirectory
 
 LEVELS = np.concatenate([np.linspace(20, 150, 30), np.linspace(105, 235, 41)]).astype(int)
 LABELS = np.repeat([0, 1], [30, 41])
@@ -114,7 +117,8 @@ def test_more_classes_add_a_column_each(tmp_path, capsys):
     assert "the largest probability decides" in capsys.readouterr().out
 
 
-def test_a_split_of_one_class_is_measured_and_says_what_is_undefined(tmp_path, run, capsys):
+def test_a_split_of_one_class_is_measured_and_says_what_is_undefined(tmp_path, capsys):
+    run = fake_run.make_run(tmp_path / "r")
     shards = fake_run.make_shards(
         tmp_path / "s", fake_run.grey_images([200] * 9), [1] * 9, [""] * 9
     )
@@ -139,7 +143,9 @@ def test_figures_that_flatter_are_warned_of(tmp_path, split, fingerprint, expect
     )
     assert evaluate.main([str(run), str(shards), "--split", split, "--resamples", "200"]) == 0
     assert expected in capsys.readouterr().err
-    assert expected in metrics_of(run, split)["warnings"][0]
+    (name,) = (path.name for path in (run / "evaluation").iterdir())
+    assert name.startswith(f"{split}-" if fingerprint[0] == "e" else split)
+    assert expected in metrics_of(run, name)["warnings"][0]
     assert expected in (run / "report.md").read_text(encoding="utf-8")
 
 
@@ -201,3 +207,115 @@ def test_shifts_are_measured_on_request_and_stand_in_the_report(run, shards, cap
     assert shifted["darker"]["specificity"] >= shifted["none"]["specificity"]
     assert "under-exposed" in capsys.readouterr().out
     assert "under-exposed" in (run / "report.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def four(tmp_path):
+    """A run, and two sets of four images for it: its own, and others."""
+    run = fake_run.make_run(tmp_path / "r")
+    own, other = (
+        fake_run.make_shards(
+            tmp_path / name,
+            fake_run.grey_images([50, 60, 190, 200]),
+            [0, 0, 1, 1],
+            [""] * 4,
+            fingerprint=fingerprint * 64,
+        )
+        for name, fingerprint in (("own", "f"), ("other", "e"))
+    )
+    return run, own, other
+
+
+def measure(run, shards, *flags):
+    return evaluate.main([str(run), str(shards), "--resamples", "200", *flags])
+
+
+def contents(directory):
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+def test_another_data_set_has_a_directory_of_its_own_and_the_report_lists_both(four, capsys):
+    run, own, other = four
+    assert measure(run, own, "--shifts") == 0
+    before = contents(run / "evaluation" / "test")
+    assert measure(run, other) == 0
+    assert contents(run / "evaluation" / "test") == before
+    (name,) = {path.name for path in (run / "evaluation").iterdir()} - {"test"}
+    assert re.fullmatch("test-[0-9a-f]{8}", name)
+    assert not (run / "evaluation" / name / "shifts.json").exists()
+    assert f"figures: {run / 'evaluation' / name}" in capsys.readouterr().out
+    report = (run / "report.md").read_text(encoding="utf-8")
+    first, second = report.partition(f"### {name} (test split)")[::2]
+    assert "under-exposed" in first and "under-exposed" not in second
+    for part, shards, letter in ((first, own, "f"), (second, other, "e")):
+        assert f"Measured on `{shards}`: fingerprint of the images `{letter * 12}`" in part
+
+
+def test_results_on_other_data_are_not_overwritten(four, capsys):
+    run, own, other = four
+    assert measure(run, own, "--name", "mine") == 0
+    before = contents(run / "evaluation" / "mine")
+    assert measure(run, other, "--name", "mine") == 2
+    assert f"the test split of {own}; give another --name" in capsys.readouterr().err
+    assert contents(run / "evaluation" / "mine") == before
+    assert measure(run, own, "--name", "mine") == 0
+    assert measure(run, own, "--name", "../mine") == 2
+
+
+def test_what_an_earlier_evaluation_left_is_removed(four):
+    run, own, _ = four
+    assert measure(run, own, "--shifts") == 0
+    (run / "evaluation" / "test" / "old.png").write_bytes(b"x")
+    assert measure(run, own) == 0
+    left = {path.name for path in (run / "evaluation" / "test").iterdir()}
+    assert "metrics.json" in left and not left & {"shifts.json", "old.png", ".lock"}
+    assert "under-exposed" not in (run / "report.md").read_text(encoding="utf-8")
+
+
+def test_two_evaluations_do_not_write_one_directory(four, capsys):
+    run, own, _ = four
+    with locks.held(run / "evaluation" / "test", purpose="an evaluation"):
+        assert measure(run, own) == 2
+        assert measure(run, own, "--name", "other") == 0
+    assert "is in use: an evaluation by process" in capsys.readouterr().err
+
+
+def test_figures_of_a_model_that_training_replaced_are_marked(four, capsys):
+    run, own, _ = four
+    (run / "threshold.json").unlink()  # as long as training has not ended
+    assert measure(run, own) == 0
+    assert "0.5 decides, which nothing was done to choose" in capsys.readouterr().err
+    assert metrics_of(run)["model"] == RunDirectory(run).model_digest()
+    report = (run / "report.md").read_text(encoding="utf-8")
+    assert "on, which was not chosen" in report and "Out of date" not in report
+    model = fake_run.brightness_model()
+    model.get_layer("logits").bias.assign([-3.0])
+    fake_run.make_run(run, model=model)  # training goes on to its end
+    report = render(RunDirectory(run))
+    assert "**Out of date:**" in report
+    assert "chosen on validation" not in report
+    assert measure(run, own) == 0
+    report = render(RunDirectory(run))
+    assert "Out of date" not in report and "chosen on validation by the rule `youden`" in report
+
+
+def test_a_threshold_that_is_no_number_is_refused(four, capsys):
+    run, own, _ = four
+    (run / "threshold.json").write_text('{"threshold": NaN}', encoding="utf-8")
+    assert measure(run, own) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "threshold.json: holds no threshold (got nan, expected a number from 0 to 1)" in line
+
+
+def test_odd_file_names_come_back_from_predictions_csv(tmp_path):
+    paths = ["a\rb.png", "a\nb.png", 'q"uo,te.png']
+    result = evaluation.evaluate(
+        np.array([0, 1, 1]), np.array([0.1, 0.8, 0.9]), ["", "", ""], resamples=200,
+        class_names=("NORMAL", "PNEUMONIA"), threshold=0.5,
+    )  # fmt: skip
+    predictions = evaluation_files.SplitPredictions(
+        np.array([0, 1, 1]), np.array([0.1, 0.8, 0.9]), paths, ["", "", ""]
+    )
+    evaluation_files.write_predictions(tmp_path / "predictions.csv", result, predictions)
+    with open(tmp_path / "predictions.csv", encoding="utf-8", newline="") as file:
+        assert [row["path"] for row in csv.DictReader(file)] == paths

@@ -50,8 +50,8 @@ def test_json_is_one_document_and_agrees_with_csv(run, images, capsys):
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert len(values) == len(rows) == 5
     for value, row in zip(values, rows, strict=True):
-        assert list(row) == ["path", "probability", "label"]
-        assert value["path"] == row["path"] and value["label"] == row["label"]
+        assert list(row) == ["path", "probability", "predicted"]
+        assert value["path"] == row["path"] and value["predicted"] == row["predicted"]
         assert value["probability"] == pytest.approx(float(row["probability"]))
         assert sum(value["probabilities"].values()) == pytest.approx(1)
         assert value["probabilities"]["PNEUMONIA"] == value["probability"]
@@ -62,10 +62,10 @@ def test_more_classes_show_each_probability(tmp_path, images, capsys):
     run = fake_run.make_run(tmp_path / "run", class_names=names)
     assert predict.main([str(run), str(images), "--csv"]) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    assert [row["label"] for row in rows] == ["dark", "light", "grey", "light", "dark"]
+    assert [row["predicted"] for row in rows] == ["dark", "light", "grey", "light", "dark"]
     for row in rows:
         each = {name: float(row[f"probability_{name}"]) for name in names}
-        assert row["label"] == max(each, key=each.get)
+        assert row["predicted"] == max(each, key=each.get)
         assert float(row["probability"]) == max(each.values())
 
 

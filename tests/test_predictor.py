@@ -73,9 +73,14 @@ def test_the_stored_threshold_decides(predictor):
     assert predictor.data.positive_class == "PNEUMONIA"
 
 
-def test_without_a_stored_threshold_a_half_decides(tmp_path):
+@pytest.mark.parametrize("left", ["none", "of another model"])
+def test_without_a_threshold_of_this_model_a_half_decides_and_it_is_said(tmp_path, left, capsys):
     run = fake_run.make_run(tmp_path, threshold=None)
+    if left == "of another model":
+        stored = {"threshold": 0.7, "model": "e" * 64}
+        (run / "threshold.json").write_text(json.dumps(stored), encoding="utf-8")
     assert list(Predictor.load(run).predicted_labels(np.array([0.4, 0.6]))) == [0, 1]
+    assert "0.5 decides" in capsys.readouterr().err
 
 
 def test_of_more_classes_the_largest_probability_decides(tmp_path):
@@ -153,10 +158,7 @@ def test_a_model_of_another_run_is_refused(tmp_path, data, expected):
 
 
 def test_the_data_settings_are_what_the_builder_was_told(tmp_path):
-    splits = {"train": {"num_examples": 3, "class_counts": {"NORMAL": 1, "PNEUMONIA": 2}}}
-    run = fake_run.make_run(tmp_path, keep_aspect_ratio=True, splits=splits, seed=4)
+    run = fake_run.make_run(tmp_path, keep_aspect_ratio=True)
     data = DataSettings.of_run(RunDirectory(run))
     assert data.keep_aspect_ratio
     assert data.image_shape == (*fake_run.IMAGE_SIZE, 1)
-    assert data.splits == {"train": {"NORMAL": 1, "PNEUMONIA": 2}}
-    assert data.seed == 4

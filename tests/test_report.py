@@ -14,6 +14,8 @@ METRICS = {
     "num_resamples": 1000,
     "class_names": ["NORMAL", "PNEU|MONIA"],
     "threshold": 0.4321,
+    "threshold_rule": "youden",
+    "data": {"shards": "data/shards", "fingerprint": "abc123", "identity": "d" * 64},
     "loss_interval": {"value": 0.2, "low": 0.1, "high": 0.3},
     "auroc": {"value": 0.9912, "low": 0.985, "high": 0.996},
     "precision": {"value": None, "low": None, "high": None, "reason": "undefined: because"},
@@ -74,7 +76,8 @@ def test_what_on_what_how_fast_and_how_well(run):
         "| AUROC | 0.9912 | 0.9850 to 0.9960 |",
         "| Precision | undefined | undefined: because |",
         "0.4321",
-        "`youden`",
+        "chosen on validation by the rule `youden`",
+        "Measured on `data/shards`: fingerprint of the images `abc123`, of the shards `dddddddddddd`",
         "823 images/s, 3 min 5 s for 20 epochs",
         "17, val\\_auroc 0.9951",
         "`abc123`",
@@ -128,7 +131,8 @@ def test_the_test_split_comes_first_and_none_is_left_out(run):
     for split in ("validation", "elsewhere"):
         files.write_json(run.evaluation(split) / "metrics.json", METRICS)
     text = report.render(run)
-    places = [text.index(f"### {split} split") for split in ("Test", "Validation", "Elsewhere")]
+    titles = ("### Test split", "### validation (test split)", "### elsewhere (test split)")
+    places = [text.index(title) for title in titles]
     assert places == sorted(places)
 
 
@@ -150,6 +154,24 @@ def test_an_interval_without_width_is_explained_only_where_there_is_one(run):
     certain = {"value": 1.0, "low": 1.0, "high": 1.0}
     files.write_json(run.evaluation("test") / "metrics.json", {**METRICS, "recall": certain})
     assert "without width" in report.render(run)
+
+
+def test_figures_that_name_no_model_or_another_are_marked(run):
+    assert "Out of date" not in report.render(run)  # there is no model to compare with
+    run.model.write_bytes(b"a model")
+    path, digest = run.evaluation("test") / "metrics.json", run.model_digest()
+    for model, said in ((None, "a model that is not named"), ("e" * 64, "`eeeeeeeeeeee`")):
+        files.write_json(path, {**METRICS, "model": model})
+        assert f"are of {'' if model is None else 'model '}{said}" in report.render(run)
+    files.write_json(path, {**METRICS, "model": digest})
+    assert "Out of date" not in report.render(run)
+
+
+def test_where_a_run_was_resumed_is_told(run):
+    environment = files.read_json(run.environment)
+    sessions = [{"host": "node-b"}, {"host": "node-a"}]
+    files.write_json(run.environment, {**environment, "resumed": sessions})
+    assert "- Resumed: 2 times, on node-a, node-b" in report.render(run)
 
 
 def test_the_report_is_a_pure_function_of_the_run(run):
