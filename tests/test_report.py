@@ -75,7 +75,7 @@ def test_what_on_what_how_fast_and_how_well(run):
         "| Precision | undefined | undefined: because |",
         "0.4321",
         "`youden`",
-        "823 images/s, 3 min 5 s for 20 epochs",
+        "823 images/s in training steps; 3 min 5 s for 20 epochs, with loading, validating and saving",
         "17, val\\_auroc 0.9951",
         "`abc123`",
         "3 exact duplicates across splits",

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from numbered_shards import striped_image, write_shards
 
-from engine import trainer
+from engine import callbacks, trainer
 from engine.settings import TrainConfig
 from engine.training_step import TrainingStep
 from tuning import trial as trial_command
@@ -48,7 +48,7 @@ def run(trial, shards):
 
 def history(trial):
     rows = list(csv.DictReader(trial.run.history.open()))
-    return [{k: row[k] for k in row if k not in ("images_per_second", "seconds")} for row in rows]
+    return [{k: row[k] for k in row if k not in callbacks.CLOCK_FIELDS} for row in rows]
 
 
 def test_a_trial_is_the_training_of_its_configuration(striped, tmp_path):
