@@ -76,6 +76,7 @@ def _run(arguments: argparse.Namespace) -> int:
     warnings = warnings_about(data, manifest, settings.split)
     for warning in warnings:
         progress.say(f"warning: {warning}")
+    progress.say("loading TensorFlow and the model ...")
     predictor = Predictor.load(run.path, batch_size=settings.batch_size)
     predictions = predict_split(predictor, arguments.shards, manifest, settings.split)
     result = evaluation.evaluate(

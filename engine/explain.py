@@ -48,6 +48,7 @@ def _run(arguments: argparse.Namespace) -> int:
         from engine import explanation, image_files
         from engine.predictor import Predictor
 
+    progress.say("loading TensorFlow and the model ...")
     predictor = Predictor.load(arguments.run, batch_size=settings.batch_size)
     names = predictor.data.class_names
     target = target_class(settings.target, names)

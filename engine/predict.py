@@ -51,6 +51,7 @@ def _run(arguments: argparse.Namespace) -> int:
         from engine import image_files
         from engine.predictor import Predictor
 
+    progress.say("loading TensorFlow and the model ...")
     predictor = Predictor.load(arguments.run, batch_size=settings.batch_size)
     kind = JsonWriter if arguments.json else CsvWriter if arguments.csv else TextWriter
     failures = image_files.Failures()

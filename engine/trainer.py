@@ -214,6 +214,7 @@ class _Session:
             clip_norm=config.clip_norm,
             jit_compile=run_on.jit_compile,
         )
+        say(f"loading {manifest.splits['validation'].num_examples:,} validation images ...")
         self._validation = input_pipeline.load_split(shards, manifest, "validation")
         self._logs = callbacks.Logs(run.history, run.tensorboard)
         self._progress = callbacks.Progress(config.monitor)
@@ -268,7 +269,12 @@ class _Session:
         self._say(f"input: {self._tier.name} tier, {self._tier.reason}")
         if self._config.on_divergence == "rewind" and not self._global_step:
             self._save_checkpoint()
-        self._open_batches()
+        if len(self._rows) < self._config.epochs:
+            count = self._manifest.splits["train"].num_examples
+            if self._tier.name == "memory":
+                self._say(f"loading {count:,} training images ...")
+            self._open_batches()
+            self._say("compiling the training step ...")
         while len(self._rows) < self._config.epochs and not self._out_of_patience():
             if self._rows and ends_early(list(self._rows)):
                 break
@@ -301,6 +307,7 @@ class _Session:
         )
         if self._stopped or self._best is None:
             return result
+        self._say("choosing the threshold, drawing the history ...")
         _assign(self._model.variables, self._best)
         threshold = self._choose_threshold()
         plots.history(self._rows, self._run.history_figure, best_epoch=result.best_epoch)
