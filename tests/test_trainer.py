@@ -383,6 +383,35 @@ def test_of_epochs_that_tie_the_weights_of_the_lowest_loss_are_kept(striped, tmp
     assert result.best_epoch == 1 + losses.index(min(losses))
 
 
+@pytest.mark.parametrize("normalization", ["weight", "batch"])
+def test_averaged_weights_are_as_good_as_the_last_steps(striped, tmp_path, normalization):
+    """With a fixed momentum, and the last steps' batch statistics, they were no better than chance."""
+    config = with_(epochs=6, normalization=normalization)
+    accuracies = {}
+    for ema in (0.0, 0.995):
+        result = train(striped, tmp_path / str(ema), with_(config, ema=ema))
+        accuracies[ema] = result.history[-1]["val_accuracy"]
+    assert accuracies[0.0] > 0.9
+    assert accuracies[0.995] >= accuracies[0.0] - 0.05
+
+
+def test_the_model_file_holds_the_batch_statistics_that_were_validated(striped, tmp_path):
+    result = train(striped, tmp_path / "run", with_(ema=0.995, normalization="batch"))
+    model = keras.saving.load_model(RunDirectory(tmp_path / "run").model)
+    probabilities = model.predict(np.stack([striped_image(n) for n in range(40)]), verbose=0)[:, 0]
+    labels = np.arange(40) % 3 > 0
+    loss = -np.log(np.where(labels, probabilities, 1 - probabilities)).mean()
+    assert loss == pytest.approx(result.history[result.best_epoch - 1]["val_loss"], rel=1e-4)
+
+
+def test_a_resumed_run_with_batch_statistics_equals_the_undisturbed_one(striped, tmp_path):
+    config = with_(ema=0.995, normalization="batch", deterministic=True)
+    whole = train(striped, tmp_path / "whole", config)
+    train(striped, tmp_path / "parts", config, should_stop=stop_after(STEPS + 3))
+    resumed = train(striped, tmp_path / "parts", config, resume=True)
+    assert comparable(resumed.history) == comparable(whole.history)
+
+
 class FakeTime:
     """A clock that goes on by 1 second a step, 10 a validation, 100 a model saved."""
 

@@ -1,6 +1,11 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
+from numbered_shards import striped_image, write_shards
 
 from engine import models, optimization, weight_averaging
 from engine.weight_averaging import FinalWeights, momentum_at
@@ -160,3 +165,33 @@ def test_normalization_inside_a_nested_network_is_found():
     with final.in_place():
         mean, _ = statistics_of(network)
     np.testing.assert_allclose(mean, [images.mean()], rtol=1e-5)
+
+
+_MIRRORED = """
+import sys
+from engine import trainer
+from engine.settings import TrainConfig
+config = TrainConfig(
+    epochs=2, global_batch_size=16, depth=2, width=4, precision="float32", normalization="batch",
+    num_logical_devices=int(sys.argv[2]),
+)
+result = trainer.train(config, sys.argv[1], sys.argv[3], say=lambda line: None)
+print(*[row[name] for row in result.history for name in ("loss", "val_loss")])
+"""
+
+
+@pytest.mark.slow
+def test_two_devices_validate_what_one_does(tmp_path):
+    write_shards(tmp_path / "shards", {"train": 100, "validation": 40}, draw=striped_image)
+    losses = []
+    for devices in (1, 2):
+        arguments = [str(tmp_path / "shards"), str(devices), str(tmp_path / f"run{devices}")]
+        done = subprocess.run(
+            [sys.executable, "-c", _MIRRORED, *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=Path(__file__).parent.parent,
+        )
+        losses.append([float(loss) for loss in done.stdout.split()])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
