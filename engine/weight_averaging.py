@@ -25,13 +25,13 @@ from keras import ops
 from engine import models
 
 _BATCH = 256  # images that normalization is computed over
-_WINDOW = (
-    9  # averages are over about a ninth of the steps so far, until the full momentum is reached
-)
+_WINDOW = 9
 
 
 def momentum_at(step: Any, momentum: float) -> Any:
     """What the averages keep of themselves at a step: min(momentum, step / (9 + step)).
+
+    Until the largest is reached, averages are over about the last tenth of the steps so far.
 
     Args:
         step: counted from 0, where nothing is kept of the averages' start.
