@@ -383,6 +383,7 @@ def test_of_epochs_that_tie_the_weights_of_the_lowest_loss_are_kept(striped, tmp
     assert result.best_epoch == 1 + losses.index(min(losses))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("normalization", ["weight", "batch"])
 def test_averaged_weights_are_as_good_as_the_last_steps(striped, tmp_path, normalization):
     """With a fixed momentum, and the last steps' batch statistics, they were no better than chance."""
