@@ -386,7 +386,7 @@ def test_of_epochs_that_tie_the_weights_of_the_lowest_loss_are_kept(striped, tmp
 @pytest.mark.slow
 @pytest.mark.parametrize("normalization", ["weight", "batch"])
 def test_averaged_weights_are_as_good_as_the_last_steps(striped, tmp_path, normalization):
-    """With a fixed momentum, and the last steps' batch statistics, they were no better than chance."""
+    """With a fixed momentum and the last steps' batch statistics: an accuracy of 0.65 instead of 1."""
     config = with_(epochs=6, normalization=normalization)
     accuracies = {}
     for ema in (0.0, 0.995):
