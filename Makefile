@@ -39,9 +39,8 @@ else
 NAME := demo
 FOLDER := data/phantoms
 IMAGE_SIZE := 128
-# 360 steps in all: weights averaged over the last 50 of them, not the default's 200, are past the start.
 EPOCHS := 8
-TRAIN_FLAGS := --global-batch-size 32 --ema 0.98
+TRAIN_FLAGS := --global-batch-size 32
 SHARDS := data/phantoms-shards
 FRACTIONS := --validation-fraction 0.1
 endif

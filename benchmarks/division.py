@@ -116,7 +116,7 @@ def train(division: Division, shards: Path, *, epochs: int, batch_size: int) -> 
             rows = list(csv.DictReader(file))
     shown = division.command("SHARDS", "RUN", epochs=epochs, batch_size=batch_size)
     return Divided(
-        Measurement(division.name, GROUP, float(rows[0]["seconds"]), _samples(rows, usage)),
+        Measurement(division.name, GROUP, float(rows[0]["train_seconds"]), _samples(rows, usage)),
         shlex.join(["python", *shown]),
         tuple(float(row["loss"]) for row in rows),
     )
@@ -125,8 +125,8 @@ def train(division: Division, shards: Path, *, epochs: int, batch_size: int) -> 
 def _samples(rows: Sequence[dict[str, str]], usage: resource.struct_rusage) -> tuple[Sample, ...]:
     return tuple(
         Sample(
-            images=round(float(row["images_per_second"]) * float(row["seconds"])),
-            seconds=float(row["seconds"]),
+            images=round(float(row["images_per_second"]) * float(row["train_seconds"])),
+            seconds=float(row["train_seconds"]),
             cpu_seconds=(usage.ru_utime + usage.ru_stime) / len(rows),
             peak_memory_bytes=usage.ru_maxrss * 1024,
         )

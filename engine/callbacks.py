@@ -21,8 +21,9 @@ from engine import files
 Row = dict[str, float]
 HISTORY_FIELDS = (
     "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "val_auroc", "learning_rate",
-    "images_per_second", "seconds",
+    "images_per_second", "train_seconds", "seconds",
 )  # fmt: skip
+CLOCK_FIELDS = ("images_per_second", "train_seconds", "seconds")  # differ between equal runs
 
 
 def is_better(value: float, best: float | None, monitor: str) -> bool:
@@ -38,22 +39,33 @@ def is_better(value: float, best: float | None, monitor: str) -> bool:
 class Progress:
     """How the monitored metric has fared.
 
+    Of epochs that tie, that of the lowest validation loss is the best: a metric of ranks or counts
+    stands still where it cannot rise, or where validation is small, while the probabilities still
+    become better. Such an epoch is progress, to early stopping and plateaus too.
+
     Attributes:
-        best_value, best_epoch: the best so far and when (epochs count from 1).
+        best_value, best_loss, best_epoch: the best so far, its validation loss, and when (epochs
+            count from 1).
         stale_epochs: epochs since then.
         plateau_epochs: epochs since then, or since the learning rate was last reduced.
     """
 
     monitor: str
     best_value: float | None = None
+    best_loss: float | None = None
     best_epoch: int = 0
     stale_epochs: int = 0
     plateau_epochs: int = 0
 
     def update(self, row: Row) -> bool:
         """Takes in an epoch; returns whether it is the best so far."""
-        if is_better(row[self.monitor], self.best_value, self.monitor):
-            self.best_value, self.best_epoch = row[self.monitor], int(row["epoch"])
+        value, loss = row[self.monitor], row["val_loss"]
+        ties = value == self.best_value
+        if is_better(value, self.best_value, self.monitor) or (
+            ties and is_better(loss, self.best_loss, "val_loss")
+        ):
+            self.best_value, self.best_epoch = value, int(row["epoch"])
+            self.best_loss = None if math.isnan(loss) else loss
             self.stale_epochs = self.plateau_epochs = 0
             return True
         self.stale_epochs += 1
@@ -66,6 +78,32 @@ class Progress:
             return False
         self.plateau_epochs = 0
         return True
+
+
+class Stopwatch:
+    """Wall time, in laps.
+
+    Args:
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._start = clock()
+
+    @property
+    def seconds(self) -> float:
+        """Of the lap so far."""
+        return self._clock() - self._start
+
+    def include(self, seconds: float) -> None:
+        """Counts time that another process spent on the lap."""
+        self._start -= seconds
+
+    def lap(self) -> float:
+        """Ends the lap and begins the next; returns its seconds."""
+        start, self._start = self._start, self._clock()
+        return self._start - start
 
 
 class Interval:

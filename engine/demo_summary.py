@@ -64,8 +64,8 @@ def summary_lines(training: dict[str, Any], metrics: dict[str, Any], *, split: s
 
 def _speed(training: dict[str, Any]) -> str:
     return (
-        f"{training['images_per_second']:,.0f} images/s, {training['epochs']} epochs in "
-        f"{format_duration(training['seconds'])}; best {training['monitor']} "
+        f"{training['images_per_second']:,.0f} images/s in training steps; {training['epochs']} epochs "
+        f"in {format_duration(training['seconds'])}, validation included; best {training['monitor']} "
         f"{training['best_value']:.4f} in epoch {training['best_epoch']}"
     )
 

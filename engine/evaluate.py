@@ -79,6 +79,7 @@ def _run(arguments: argparse.Namespace) -> int:
         or evaluation_files.directory_name(settings.split, trained_on=trained_on, data=data)
     )
     with evaluation_files.held(directory, subject):
+        progress.say("loading TensorFlow and the model ...")
         predictor = Predictor.load(run.path, batch_size=settings.batch_size)
         predictions = predict_split(predictor, arguments.shards, manifest, settings.split)
         result = evaluation.evaluate(

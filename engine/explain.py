@@ -55,6 +55,7 @@ def _run(arguments: argparse.Namespace) -> int:
     target = target_class(settings.target, names)
     failures = image_files.Failures()
     paths = image_files.require_files(arguments.paths, failures)
+    progress.say("loading TensorFlow and the model ...")
     predictor = Predictor.load(arguments.run, batch_size=settings.batch_size)
     explain = explanation.GradCam(predictor.model)
     output = arguments.output or run.explanations

@@ -7,6 +7,8 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from engine.weight_averaging import momentum_at
+
 FINAL_FRACTION = 0.01  # of the peak learning rate, where a cosine ends
 
 
@@ -67,6 +69,14 @@ class FusedAdam(keras.optimizers.Adam):
             grad=tf.cast(gradient, variable.dtype),
         )
 
+    def _update_model_variables_moving_average(self, trainable_variables: Any) -> None:
+        """Averages the weights with a momentum that grows from 0; Keras' is fixed from the second step."""
+        momentum = momentum_at(self.iterations, self.ema_momentum)
+        for variable, average in zip(
+            trainable_variables, self._model_variables_moving_average, strict=True
+        ):
+            average.assign(momentum * average + (1 - momentum) * variable)
+
 
 def make_optimizer(
     name: str,
@@ -84,7 +94,7 @@ def make_optimizer(
 
     Args:
         name: `adam` or `adamw`; only the latter decays weights (biases and gains are spared).
-        ema: momentum of the averaged weights, 0 for none.
+        ema: largest momentum of the averaged weights (see `weight_averaging`), 0 for none.
         loss_scaling: keeps float16 gradients from vanishing.
     """
     total_steps = steps_per_epoch * epochs

@@ -58,6 +58,7 @@ def _run(arguments: argparse.Namespace) -> int:
     DataSettings.of_run(run)
     failures = image_files.Failures()
     paths = image_files.require_files(arguments.paths, failures)
+    progress.say("loading TensorFlow and the model ...")
     predictor = Predictor.load(arguments.run, batch_size=settings.batch_size)
     kind = JsonWriter if arguments.json else CsvWriter if arguments.csv else TextWriter
     images = image_files.decoded_images(

@@ -281,9 +281,12 @@ def _speed(training: Json) -> str:
     speed, seconds = training.get("images_per_second"), training.get("seconds")
     if speed is None:
         return ""
-    text = f"{speed:,.0f} images/s"
+    text = f"{speed:,.0f} images/s in training steps"
     if seconds is not None:
-        text += f", {format_duration(seconds)} for {training.get('epochs', '?')} epochs"
+        text += (
+            f"; {format_duration(seconds)} for {training.get('epochs', '?')} epochs, with loading, "
+            "validating and saving"
+        )
     return text
 
 

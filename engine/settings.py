@@ -158,7 +158,10 @@ class OptimizationSettings(Config):
     )
     weight_decay: float = setting(1e-2, minimum=0, help="decoupled weight decay; adam has none")
     ema: float = setting(
-        0.995, minimum=0, maximum=0.99999, help="momentum of averaged weights (0: off)"
+        0.995,
+        minimum=0,
+        maximum=0.99999,
+        help="largest momentum of averaged weights, which grows with the steps taken (0: off)",
     )
     clip_norm: float = setting(
         1.0, minimum=0, help="gradients are scaled to this global norm at most (0: off)"

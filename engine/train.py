@@ -64,8 +64,9 @@ def _train(arguments: argparse.Namespace, settings: TrainConfig) -> int:
         interrupted = stop.signal_number == signal.SIGINT
         return command_line.INTERRUPTED if interrupted else command_line.TERMINATED
     print(
-        f"best {result.monitor} {result.best_value:.4f} in epoch {result.best_epoch}; trained at "
-        f"{result.images_per_second:,.0f} images/s for {progress.format_duration(result.seconds)}"
+        f"best {result.monitor} {result.best_value:.4f} in epoch {result.best_epoch}; "
+        f"{result.images_per_second:,.0f} images/s in training steps, "
+        f"{progress.format_duration(result.seconds)} with loading, validating and saving"
     )
     if result.threshold is not None:
         print(f"decision threshold {result.threshold:.3f} ({settings.threshold}, on validation)")

@@ -44,9 +44,11 @@ from engine.run_directory import RunDirectory
 from engine.settings import TrainConfig
 from engine.tfrecords import Manifest
 from engine.training_step import TrainingStep, cross_entropy_from_logits
+from engine.weight_averaging import FinalWeights
 
 REWIND_FACTOR = 0.1  # what the learning rate is multiplied by on going back
 _NAMES_SHOWN = 3
+_STATISTICS_IMAGES = 1024  # that batch normalization's statistics are estimated on
 
 
 class DivergenceError(ArithmeticError):
@@ -60,7 +62,11 @@ class TrainResult:
     Attributes:
         history: a row an epoch, with the fields of `history.csv`.
         best_epoch, best_value: by the monitored metric, epochs counted from 1.
-        images_per_second: the median over epochs, the first (compilation) left out if there are more.
+        images_per_second: of the training steps alone, without validating, saving and loading; the
+            median over epochs, the first (compilation) left out if there are more.
+        train_seconds: of the training steps alone, compilation included.
+        seconds: from loading to the end, everything included, of all the processes that took part
+            (what one did after its last checkpoint, if it was killed, is not known).
         stopped: whether it was asked to stop before the end; `resume` goes on.
         diagnosis: what limited the speed, if that was asked for.
         is_chief: whether this process wrote the run's files; of several workers one does.
@@ -71,6 +77,7 @@ class TrainResult:
     best_epoch: int
     best_value: float
     images_per_second: float
+    train_seconds: float
     seconds: float
     threshold: float | None
     stopped: bool
@@ -171,6 +178,7 @@ class _Session:
     ) -> None:
         self._config, self._manifest, self._shards = config, manifest, shards
         self._run, self._runtime, self._say = run, run_on, say
+        self._stopwatch = callbacks.Stopwatch()  # of the epoch so far, all included
         self._steps_per_epoch = input_pipeline.steps_per_epoch(
             manifest, "train", config.global_batch_size
         )
@@ -178,14 +186,22 @@ class _Session:
         self._input = training_input(config, manifest, shards, tier)
         built = build_step(config, manifest, run_on)
         self._model, self._optimizer, self._step = built.model, built.optimizer, built.step
-        self._weights = built.network.trainable_variables
+        self._final_weights = FinalWeights(
+            built.network,
+            built.optimizer,
+            load_images=lambda: input_pipeline.first_images(
+                shards, manifest, "train", _STATISTICS_IMAGES
+            ),
+        )
+        say(f"loading {manifest.splits['validation'].num_examples:,} validation images ...")
         self._validation = input_pipeline.load_split(shards, manifest, "validation")
         self._logs = callbacks.Logs(run.history, run.tensorboard)
         self._progress = callbacks.Progress(config.monitor)
         self._rows: list[Row] = []
         self._global_step = 0
         self._epoch_sums = [0.0, 0.0]  # loss and right answers of the epoch so far
-        self._epoch_seconds = 0.0
+        self._train_seconds = 0.0  # of the epoch's steps alone
+        self._batches: Iterator[Any] = iter(())
         self._best: list[np.ndarray] | None = None
         self._asked = self._stopped = False  # to stop: this worker alone, all of them
         self._rewinds = 0
@@ -204,6 +220,8 @@ class _Session:
             self._say(f"{path.name} is damaged; going on from step {checkpoint.step}")
         resuming.check_fits(checkpoint, self._variables())
         self._take(checkpoint)
+        # Not on a rewind, which does not give back the time that it costs.
+        self._stopwatch.include(checkpoint.state["epoch_seconds"])
         done = self._global_step - len(self._rows) * self._steps_per_epoch
         self._say(
             f"resuming after {len(self._rows)} epochs and {done}/{self._steps_per_epoch} steps"
@@ -220,7 +238,7 @@ class _Session:
         self._rows = checkpoint.state["rows"]
         self._progress = callbacks.Progress(**checkpoint.state["progress"])
         self._epoch_sums = checkpoint.state["epoch_sums"]
-        self._epoch_seconds = checkpoint.state["epoch_seconds"]
+        self._train_seconds = checkpoint.state["train_seconds"]
         self._rewinds = checkpoint.state["rewinds"]
         optimization.set_rate_scale(self._optimizer, checkpoint.state["rate_scale"])
 
@@ -231,18 +249,20 @@ class _Session:
         self._say(f"input: {self._tier.name} tier, {self._tier.reason}")
         if self._config.on_divergence == "rewind" and not self._global_step:
             self._save_checkpoint()
-        if self._tier.name == "memory":
-            self._say("loading the images ...")
-        batches = self._batches()
-        self._say("compiling the training step ...")
+        if len(self._rows) < self._config.epochs:
+            count = self._manifest.splits["train"].num_examples
+            if self._tier.name == "memory":
+                self._say(f"loading {count:,} training images ...")
+            self._open_batches()
+            self._say("compiling the training step ...")
         while len(self._rows) < self._config.epochs and not self._out_of_patience():
             if self._rows and ends_early(list(self._rows)):
                 break
             try:
-                self._train_epoch(batches, should_stop)
+                self._train_epoch(should_stop)
             except DivergenceError as error:
                 self._rewind(error)
-                batches = self._batches()
+                self._open_batches()
                 continue
             if self._stopped:
                 self._save_checkpoint()
@@ -259,20 +279,24 @@ class _Session:
             best_epoch=self._progress.best_epoch,
             best_value=math.nan if self._best is None else float(self._progress.best_value or 0),
             images_per_second=float(np.median(speeds[1:] or speeds or [math.nan])),
-            seconds=sum(row["seconds"] for row in self._rows),
+            train_seconds=sum(row["train_seconds"] for row in self._rows),
+            seconds=self._seconds(),
             threshold=None,
             stopped=self._stopped,
             is_chief=self._runtime.is_chief,
         )
         if self._stopped or self._best is None:
             return result
+        self._say("choosing the threshold, drawing the history ...")
         _assign(self._model.variables, self._best)
         threshold = self._choose_threshold()
         plots.history(self._rows, self._run.history_figure, best_epoch=result.best_epoch)
+        result = dataclasses.replace(result, threshold=threshold, seconds=self._seconds())
         files.write_json(
             self._run.training_summary,
             {
                 "images_per_second": round(result.images_per_second, 1),
+                "train_seconds": round(result.train_seconds, 1),
                 "seconds": round(result.seconds, 1),
                 "epochs": len(self._rows),
                 "best_epoch": result.best_epoch,
@@ -282,13 +306,18 @@ class _Session:
             },
         )
         report.write_report(self._run)
-        return dataclasses.replace(result, threshold=threshold)
+        return result
+
+    def _seconds(self) -> float:
+        return sum(row["seconds"] for row in self._rows) + self._stopwatch.seconds
 
     def diagnose(self) -> str:
         """What limited this training, in a sentence; its weights are of no use afterwards."""
         self._say("diagnosing: the input alone, then the step alone")
-        batches, size = self._batches(), self._config.global_batch_size
-        input_speed = diagnosis.images_per_second(lambda: next(batches), batch_size=size)
+        size = self._config.global_batch_size
+        self._open_batches()
+        input_speed = diagnosis.images_per_second(lambda: next(self._batches), batch_size=size)
+        self._batches = iter(())
         same = self._runtime.distribute(
             lambda share: self._dataset(share).take(share.count).cache().repeat()
         )
@@ -302,13 +331,16 @@ class _Session:
         self._checkpoints.close()
         self._logs.close()
 
-    def _batches(self) -> Iterator[Any]:
-        return self._runtime.distribute(self._dataset)
+    def _open_batches(self) -> None:
+        """Opens the training batches from the current step on."""
+        # Those before are closed first: the memory tier's hold the whole split.
+        self._batches = iter(())
+        self._batches = self._runtime.distribute(self._dataset)
 
     def _dataset(self, share: runtime.Share = runtime.WHOLE) -> tf.data.Dataset:
         return self._input.dataset(self._global_step, share)
 
-    def _train_epoch(self, batches: Iterator[Any], should_stop: Callable[[], bool]) -> None:
+    def _train_epoch(self, should_stop: Callable[[], bool]) -> None:
         """Runs what is left of the current epoch."""
         epoch = len(self._rows)
         done = self._global_step - epoch * self._steps_per_epoch
@@ -326,10 +358,10 @@ class _Session:
                     self._trace.steps_until_edge(self._global_step),
                 )
                 started = time.perf_counter()
-                losses, correct, told = self._step.run(batches, steps, stop=self._asked)
+                losses, correct, told = self._step.run(self._batches, steps, stop=self._asked)
                 seconds = time.perf_counter() - started
                 self._blocks.ran(steps, seconds)
-                self._epoch_seconds += seconds
+                self._train_seconds += seconds
                 self._check_finite(losses)
                 self._global_step += steps
                 self._trace.after(self._global_step)
@@ -351,20 +383,17 @@ class _Session:
 
     def _end_epoch(self) -> None:
         """Validates, logs, keeps the best weights, adapts the learning rate, checkpoints."""
-        trained = [variable.numpy() for variable in self._weights]
-        if self._config.ema:
-            optimization.inner(self._optimizer).finalize_variable_values(self._weights)
-        row = self._epoch_row()
-        row = dict(zip(row, self._runtime.agreed(row.values()), strict=True))
-        self._rows.append(row)
-        improved = self._progress.update(row)
-        if improved or self._best is None:
-            self._best = [variable.numpy() for variable in self._model.variables]
-            callbacks.save_model(self._model, self._run.model)
-        _assign(self._weights, trained)
+        with self._final_weights.in_place():
+            row = self._epoch_row()
+            row = dict(zip(row, self._runtime.agreed(row.values()), strict=True))
+            improved = self._progress.update(row)
+            if improved or self._best is None:
+                self._best = [variable.numpy() for variable in self._model.variables]
+                callbacks.save_model(self._model, self._run.model)
+        self._rows.append({**row, "seconds": self._stopwatch.lap()})
         if self._config.schedule == "constant":
             self._reduce_on_plateau()
-        self._epoch_sums, self._epoch_seconds = [0.0, 0.0], 0.0
+        self._epoch_sums, self._train_seconds = [0.0, 0.0], 0.0
         self._logs.write(self._rows)
         self._save_checkpoint()
         self._say(callbacks.epoch_line(row, epochs=self._config.epochs, best=improved))
@@ -376,9 +405,9 @@ class _Session:
             "loss": self._epoch_sums[0] / images,
             "accuracy": self._epoch_sums[1] / images,
             **self._validate(),
-            "learning_rate": optimization.current_learning_rate(self._optimizer),
-            "images_per_second": images / self._epoch_seconds,
-            "seconds": self._epoch_seconds,
+            "learning_rate": optimization.learning_rate_before(self._optimizer, 1),
+            "images_per_second": images / self._train_seconds,
+            "train_seconds": self._train_seconds,
         }
 
     def _validate(self) -> Row:
@@ -471,7 +500,8 @@ class _Session:
             "rows": list(self._rows),
             "progress": dataclasses.asdict(self._progress),
             "epoch_sums": list(self._epoch_sums),
-            "epoch_seconds": self._epoch_seconds,
+            "epoch_seconds": self._stopwatch.seconds,
+            "train_seconds": self._train_seconds,
             "rewinds": self._rewinds,
             "rate_scale": optimization.rate_scale(self._optimizer),
         }

@@ -29,6 +29,50 @@ def test_the_best_epoch_is_found_in_the_metrics_own_direction(monitor, values, b
     assert progress.stale_epochs == len(values) - best_epoch
 
 
+def update(progress, *epochs):
+    """Whether each of the (value, loss) pairs was the best so far."""
+    return [
+        progress.update(row(epoch, val_auroc=value, val_loss=loss))
+        for epoch, (value, loss) in enumerate(epochs, 1)
+    ]
+
+
+def test_of_epochs_that_tie_that_of_the_lowest_loss_is_best():
+    progress = callbacks.Progress("val_auroc")
+    assert update(
+        progress, (0.9, 0.4), (1.0, 0.62), (1.0, 0.2), (1.0, 0.05), (1.0, 0.07), (0.99, 0.01)
+    ) == [True, True, True, True, False, False]
+    assert (progress.best_epoch, progress.best_value, progress.best_loss) == (4, 1.0, 0.05)
+
+
+def test_a_tie_with_a_lower_loss_is_progress_to_plateaus_and_early_stopping():
+    progress = callbacks.Progress("val_auroc")
+    update(progress, (1.0, 0.5), (1.0, 0.6), (1.0, 0.55))
+    assert (progress.stale_epochs, progress.plateau_epochs) == (2, 2)
+    progress.update(row(4, val_auroc=1.0, val_loss=0.4))
+    assert (progress.stale_epochs, progress.plateau_epochs) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("losses", "best_epoch"), [([math.nan, 0.5, 0.6], 2), ([0.5, math.nan], 1), ([0.5, 0.5], 1)]
+)
+def test_a_loss_that_is_no_number_wins_no_tie(losses, best_epoch):
+    progress = callbacks.Progress("val_auroc")
+    update(progress, *((1.0, loss) for loss in losses))
+    assert progress.best_epoch == best_epoch
+
+
+def test_a_stopwatch_counts_laps_and_what_others_spent_on_them():
+    now = [5.0]
+    watch = callbacks.Stopwatch(clock=lambda: now[0])
+    now[0] += 3
+    watch.include(10)
+    assert watch.seconds == 13
+    assert watch.lap() == 13
+    now[0] += 2
+    assert (watch.lap(), watch.seconds) == (2, 0)
+
+
 def test_a_plateau_is_reported_once_per_patience():
     progress = callbacks.Progress("val_auroc")
     reported = []

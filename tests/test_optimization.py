@@ -66,7 +66,7 @@ def test_the_fused_update_is_kerass_adam(steps):
     rng = np.random.default_rng(steps)
     start = rng.normal(size=(7, 3)).astype(np.float32)
     variables = [keras.Variable(start), keras.Variable(start)]
-    options = {"learning_rate": 0.01, "weight_decay": 0.1, "use_ema": True}
+    options = {"learning_rate": 0.01, "weight_decay": 0.1}
     optimizers = [optimization.FusedAdam(**options), keras.optimizers.Adam(**options)]
     for _ in range(steps):
         gradient = rng.normal(size=start.shape).astype(np.float32)

@@ -78,7 +78,7 @@ def test_what_on_what_how_fast_and_how_well(run):
         "0.4321",
         "chosen on validation by the rule `youden`",
         "Measured on `data/shards`: fingerprint of the images `abc123`, of the shards `dddddddddddd`",
-        "823 images/s, 3 min 5 s for 20 epochs",
+        "823 images/s in training steps; 3 min 5 s for 20 epochs, with loading, validating and saving",
         "17, val\\_auroc 0.9951",
         "`abc123`",
         "3 exact duplicates across splits",

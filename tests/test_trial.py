@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from numbered_shards import striped_image, write_shards
 
-from engine import trainer
+from engine import callbacks, evaluation, trainer
 from engine.settings import TrainConfig
 from engine.training_step import TrainingStep
 from tuning import trial as trial_command
@@ -48,7 +48,19 @@ def run(trial, shards):
 
 def history(trial):
     rows = list(csv.DictReader(trial.run.history.open()))
-    return [{k: row[k] for k in row if k not in ("images_per_second", "seconds")} for row in rows]
+    return [{k: row[k] for k in row if k not in callbacks.CLOCK_FIELDS} for row in rows]
+
+
+def test_of_epochs_that_tie_a_trial_names_the_one_whose_weights_were_kept(
+    striped, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(evaluation, "mean_auroc", lambda labels, probabilities: 1.0)
+    trial = make(tmp_path / "0")
+    assert run(trial, striped) == 0
+    losses = [float(row["val_loss"]) for row in history(trial)]
+    outcome = Outcome.read(trial.outcome)
+    assert outcome.best_epoch == 1 + losses.index(min(losses)) > 1
+    assert outcome.metrics["val_loss"] == pytest.approx(min(losses), rel=1e-4)
 
 
 def test_a_trial_is_the_training_of_its_configuration(striped, tmp_path):

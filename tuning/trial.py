@@ -89,6 +89,8 @@ def _run(trial: TrialDirectory, shards: Path, started: float, parent: int) -> in
     value, best_epoch = best_of(history, spec.objective)
     if value is None:
         return _fail(trial, DIVERGED, f"{spec.objective} was a number in no epoch", started)
+    if spec.objective == result.monitor:
+        best_epoch = result.best_epoch  # of several that tie, that whose weights were kept
     outcome = Outcome(
         status=PRUNED if judge.pruned else COMPLETED,
         reason=judge.reason,

@@ -40,7 +40,7 @@ def run(context: Context) -> Report:
 
 
 def minutes_to(history: list[Row], target: float) -> float:
-    """Minutes of training until validation AUROC was at least `target`; infinite if it never was."""
+    """Minutes until validation AUROC was at least `target`, all included; infinite if it never was."""
     seconds = 0.0
     for row in history:
         seconds += row["seconds"]
