@@ -22,20 +22,22 @@ from engine import (
     augmentation,
     callbacks,
     checkpoints,
+    curves,
     diagnosis,
     environment,
-    evaluation,
     files,
     input_pipeline,
     models,
     optimization,
     plots,
+    predictions,
     progress,
     report,
     resuming,
     runtime,
     step_blocks,
     tfrecords,
+    thresholds,
 )
 from engine.callbacks import Row
 from engine.config import UserError, parse_interval, parse_step_range
@@ -414,10 +416,10 @@ class _Session:
     def _validate(self) -> Row:
         labels = self._validation["label"]
         logits = self._step.predict(self._validation["image"])
-        probabilities = evaluation.as_probabilities(_to_probabilities(logits))
+        probabilities = predictions.as_probabilities(_to_probabilities(logits))
         loss = float(tf.reduce_mean(cross_entropy_from_logits(labels, tf.constant(logits))))
-        predicted = evaluation.predict_labels(probabilities)
-        auroc = evaluation.mean_auroc(labels, probabilities)
+        predicted = predictions.predict_labels(probabilities)
+        auroc = curves.mean_auroc(labels, predictions.log_odds(logits))
         return {
             "val_loss": loss,
             "val_accuracy": float((predicted == labels).mean()),
@@ -487,9 +489,9 @@ class _Session:
         if len(self._manifest.class_names) != 2:
             return None
         logits = self._step.predict(self._validation["image"])
-        chosen = evaluation.choose_threshold(
+        chosen = thresholds.choose_threshold(
             self._validation["label"],
-            evaluation.as_probabilities(_to_probabilities(logits)),
+            predictions.as_probabilities(_to_probabilities(logits)),
             self._config.threshold,
         )
         files.write_json(self._run.threshold, chosen.to_json())
@@ -554,7 +556,7 @@ def _to_probabilities(logits: np.ndarray) -> np.ndarray:
 
 def _check_trainable(manifest: Manifest, config: TrainConfig) -> None:
     """Raises `UserError` unless there is something to train and to validate on."""
-    evaluation.parse_threshold_rule(config.threshold)
+    thresholds.parse_threshold_rule(config.threshold)
     input_pipeline.steps_per_epoch(manifest, "train", config.global_batch_size)
     input_pipeline.check_validation(manifest)
 

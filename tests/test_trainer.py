@@ -12,7 +12,7 @@ from engine import (
     augmentation,
     batch_order,
     checkpoints,
-    evaluation,
+    curves,
     input_pipeline,
     tfrecords,
     trainer,
@@ -97,7 +97,7 @@ def test_the_model_file_holds_the_best_epochs_weights(striped, tmp_path):
     probabilities = model.predict(manifest_images, verbose=0)[:, 0]
     best = max(row["val_auroc"] for row in result.history)
     assert result.best_value == best
-    assert evaluation.mean_auroc(labels.astype(int), probabilities) == pytest.approx(best, abs=1e-6)
+    assert curves.mean_auroc(labels.astype(int), probabilities) == pytest.approx(best, abs=1e-6)
 
 
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(striped, tmp_path):
@@ -321,7 +321,7 @@ def test_chosen_steps_are_traced(striped, tmp_path):
 
 def test_early_stopping_ends_a_run_without_progress(striped, tmp_path, monkeypatch):
     values = itertools.chain([0.9], itertools.repeat(0.5))
-    monkeypatch.setattr(evaluation, "mean_auroc", lambda labels, probabilities: next(values))
+    monkeypatch.setattr(curves, "mean_auroc", lambda labels, probabilities: next(values))
     result = train(striped, tmp_path / "run", with_(epochs=20, early_stopping=2))
     assert len(result.history) == 3
     assert result.best_epoch == 1
@@ -359,7 +359,7 @@ def test_a_run_at_a_smaller_image_size_trains_and_its_model_takes_the_shards_siz
 
 
 def test_a_plateau_reduces_a_constant_rate(striped, tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluation, "mean_auroc", lambda labels, probabilities: 0.5)
+    monkeypatch.setattr(curves, "mean_auroc", lambda labels, probabilities: 0.5)
     config = with_(epochs=3, schedule="constant", plateau_patience=1, plateau_factor=0.5)
     rates = [row["learning_rate"] for row in train(striped, tmp_path / "run", config).history]
     np.testing.assert_allclose(rates, [3e-3, 3e-3, 1.5e-3], rtol=1e-5)

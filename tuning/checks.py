@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from engine import evaluation, input_pipeline, models
+from engine import input_pipeline, models, thresholds
 from engine.config import UserError, flag_name
 from engine.tfrecords import Manifest
 from tuning.search_space import OF_THE_CNN, Choices, Range, SearchSpace
@@ -30,7 +30,7 @@ def check_search(config: SearchConfig, space: SearchSpace, manifest: Manifest) -
             "nothing is searched; give a range as --depth 2:5 or choices as --augment A,B"
         )
     _check_has_effect(config, space)
-    evaluation.parse_threshold_rule(config.threshold)
+    thresholds.parse_threshold_rule(config.threshold)
     input_pipeline.check_validation(manifest)
     if config.compare_default:
         input_pipeline.split_info(manifest, "test")
