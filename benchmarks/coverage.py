@@ -105,7 +105,7 @@ def _areas_of(
 ) -> Any:
     """Limits [R] of an AUROC, by how far each positive patient's scores lie above the negatives'."""
     positives = round(POSITIVE * patients)
-    groups = np.repeat(np.arange(patients), images)
+    groups: Array = np.repeat(np.arange(patients), images)
     positive = groups < positives
     limits = []
     for _ in range(repeats):

@@ -19,7 +19,7 @@ from engine.settings import EvaluateConfig
 
 if TYPE_CHECKING:
     from engine.evaluation import Estimate, Evaluation
-    from engine.predictor import DataSettings, Predictor
+    from engine.predictor import DataSettings, Outputs, Predictor
     from engine.tfrecords import Manifest
 
 PROGRAM = "python -m engine.evaluate"
@@ -53,11 +53,12 @@ def main(argv: list[str] | None = None) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class SplitPredictions:
-    """A split's examples in the order of its records: labels int64[N], probabilities float64[N] or
-    float64[N, K], and paths and patients, N texts each."""
+    """A split's examples in the order of its records: labels int64[N], probabilities and log-odds
+    float64[N] or float64[N, K], and paths and patients, N texts each."""
 
     labels: np.ndarray
     probabilities: np.ndarray
+    log_odds: np.ndarray
     paths: list[str]
     patients: list[str]
 
@@ -86,6 +87,7 @@ def _run(arguments: argparse.Namespace) -> int:
         threshold=predictor.threshold,
         resamples=settings.resamples,
         seed=settings.seed,
+        log_odds=predictions.log_odds,
     )
     directory = run.evaluation(settings.split)
     write_results(directory, result, predictions, split=settings.split, warnings=warnings)
@@ -163,18 +165,24 @@ def predict_split(
         batch_size=predictor.batch_size,
         features=("image", "label", "path", "patient"),
     )
-    labels, probabilities = [], []
+    labels, outputs = [], []
     paths: list[str] = []
     patients: list[str] = []
     total = manifest.splits[split].num_examples
     with progress.ProgressBar(f"evaluating {split}", total=total) as bar:
-        for batch, outputs in predictor.predict_batches(dataset):
+        for batch in dataset.as_numpy_iterator():
             labels.append(np.asarray(batch["label"]))
-            probabilities.append(outputs)
+            outputs.append(predictor.outputs(batch["image"]))
             paths += _texts(batch["path"])
             patients += _texts(batch["patient"])
-            bar.advance(len(outputs))
-    return SplitPredictions(np.concatenate(labels), np.concatenate(probabilities), paths, patients)
+            bar.advance(len(batch["label"]))
+    return SplitPredictions(
+        np.concatenate(labels),
+        np.concatenate([one.probabilities for one in outputs]),
+        np.concatenate([one.log_odds for one in outputs]),
+        paths,
+        patients,
+    )
 
 
 def measure_shifts(
@@ -191,30 +199,31 @@ def measure_shifts(
         shards, split=split, batch_size=predictor.batch_size
     )
     names = shifts.shift_names()
-    outputs: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    outputs: dict[str, list[Outputs]] = {name: [] for name in names}
     labels = []
     total = manifest.splits[split].num_examples * len(names)
     with progress.ProgressBar(f"evaluating {split}, shifted", total=total) as bar:
         for batch in dataset.as_numpy_iterator():
             labels.append(batch["label"])
             for name in names:
-                outputs[name].append(predictor.predict(shifts.apply(name, batch["image"])))
+                outputs[name].append(predictor.outputs(shifts.apply(name, batch["image"])))
                 bar.advance(len(batch["label"]))
     truth = np.concatenate(labels)
     return {
-        name: _point_estimates(truth, np.concatenate(parts), predictor.threshold)
-        for name, parts in outputs.items()
+        name: _point_estimates(truth, parts, predictor.threshold) for name, parts in outputs.items()
     }
 
 
 def _point_estimates(
-    labels: np.ndarray, probabilities: np.ndarray, threshold: float | None
+    labels: np.ndarray, outputs: Sequence["Outputs"], threshold: float | None
 ) -> dict[str, float | None]:
-    from engine import evaluation
+    from engine import curves
+    from engine.predictions import predict_labels
 
-    predicted = evaluation.predict_labels(probabilities, threshold)
+    probabilities = np.concatenate([one.probabilities for one in outputs])
+    predicted = predict_labels(probabilities, threshold)
     estimates = {
-        "auroc": evaluation.mean_auroc(labels, probabilities),
+        "auroc": curves.mean_auroc(labels, np.concatenate([one.log_odds for one in outputs])),
         "accuracy": float((predicted == labels).mean()),
     }
     if probabilities.ndim == 1:
@@ -258,49 +267,56 @@ def write_results(
 
 
 def write_predictions(path: Path, result: "Evaluation", predictions: SplitPredictions) -> None:
-    """A row an image: `path,label,probability,predicted`, classes by name.
+    """A row an image: `path,label,probability,predicted,logit`, classes by name.
 
     Of two classes `probability` is the positive one's. Of more it is the predicted one's, and a
-    column `probability_<class>` follows for each class.
+    column `probability_<class>` and one `logit_<class>` follow for each class. A logit is
+    log(p / (1 - p)), by which images are ranked; digits are those of float32.
     """
-    from engine import evaluation
+    from engine.predictions import predict_labels
 
     names = result.class_names
-    probabilities = predictions.probabilities
-    predicted = evaluation.predict_labels(probabilities, result.threshold)
-    many = probabilities.ndim == 2
-    shown = probabilities.max(axis=1) if many else probabilities
-    header = ["path", "label", "probability", "predicted"]
-    header += [f"probability_{name}" for name in names] if many else []
+    predicted = predict_labels(predictions.probabilities, result.threshold)
+    header, rows = _columns_of(predictions, predicted, names)
     with files.written_aside(path) as aside, open(aside, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        for place, image in enumerate(predictions.paths):
-            row = [
-                image,
-                names[predictions.labels[place]],
-                f"{shown[place]:.6f}",
-                names[predicted[place]],
-            ]
-            row += [f"{value:.6f}" for value in probabilities[place]] if many else []
-            writer.writerow(row)
+        writer.writerow(["path", "label", "probability", "predicted", *header])
+        for place, (image, (shown, *others)) in enumerate(
+            zip(predictions.paths, rows, strict=True)
+        ):
+            label, called = names[predictions.labels[place]], names[predicted[place]]
+            writer.writerow([image, label, shown, called, *others])
+
+
+def _columns_of(
+    predictions: SplitPredictions, predicted: np.ndarray, names: Sequence[str]
+) -> tuple[list[str], Iterable[list[str]]]:
+    """The names of the columns behind `predicted`, and for each image its probability and theirs."""
+    probabilities, log_odds = predictions.probabilities, predictions.log_odds
+    if probabilities.ndim == 1:
+        header, values = ["logit"], np.stack([probabilities, log_odds], axis=1)
+    else:
+        own = probabilities[np.arange(len(predicted)), predicted]
+        header = [f"{kind}_{name}" for kind in ("probability", "logit") for name in names]
+        values = np.concatenate([own[:, None], probabilities, log_odds], axis=1)
+    return header, ([f"{value:.9g}" for value in row] for row in values)
 
 
 def draw_figures(
     directory: Path, result: "Evaluation", predictions: SplitPredictions, *, split: str
 ) -> None:
     """Draws roc, precision_recall, confusion_matrix and calibration as PNG files."""
-    from engine import evaluation, plots
+    from engine import curves, plots
 
     metrics, names = result.metrics, result.class_names
-    labels, probabilities = predictions.labels, predictions.probabilities
-    binary = probabilities.ndim == 1
-    scored = {1: probabilities} if binary else dict(enumerate(probabilities.T))
+    labels, log_odds = predictions.labels, predictions.log_odds
+    binary = log_odds.ndim == 1
+    scored = {1: log_odds} if binary else dict(enumerate(log_odds.T))
     scored = {k: scores for k, scores in scored.items() if 0 < (labels == k).sum() < len(labels)}
     roc_curves, recall_curves = [], []
     for index, scores in scored.items():
-        false_rate, true_rate, _ = evaluation.roc_curve(labels == index, scores)
-        precision, recall, _ = evaluation.precision_recall_curve(labels == index, scores)
+        false_rate, true_rate, _ = curves.roc_curve(labels == index, scores)
+        precision, recall, _ = curves.precision_recall_curve(labels == index, scores)
         roc_curves.append((names[index], false_rate, true_rate))
         recall_curves.append((names[index], recall, precision))
     plots.roc(
@@ -331,6 +347,7 @@ def draw_figures(
         bins.edges,
         bins.predicted,
         bins.observed,
+        (bins.low, bins.high),
         bins.counts,
         directory / "calibration.png",
         error=bins.expected_calibration_error,

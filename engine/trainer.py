@@ -287,7 +287,12 @@ class _Session:
             return result
         _assign(self._model.variables, self._best)
         threshold = self._choose_threshold()
-        plots.history(self._rows, self._run.history_figure, best_epoch=result.best_epoch)
+        plots.history(
+            self._rows,
+            self._run.history_figure,
+            best_epoch=result.best_epoch,
+            learned_with=_learned_with(self._config),
+        )
         files.write_json(
             self._run.training_summary,
             {
@@ -552,6 +557,20 @@ def _silent(line: str) -> None:
 
 def _to_probabilities(logits: np.ndarray) -> np.ndarray:
     return expit(logits) if logits.shape[1] == 1 else softmax(logits, axis=1)
+
+
+def _learned_with(config: TrainConfig) -> list[str]:
+    """What the training loss and accuracy are measured with, and validation without."""
+    balanced = config.class_weights == "balanced" and config.sampling != "balanced"
+    applies = {
+        "augmented images": bool(augmentation.strengths_from(config)),
+        f"labels smoothed by {config.label_smoothing:g}": config.label_smoothing > 0,
+        "classes weighted alike": balanced,
+        "classes drawn alike": config.sampling == "balanced",
+        "dropout": config.model == "tutorial" or config.dropout > 0,
+        "weights that are not averaged": config.ema > 0,
+    }
+    return [name for name, applied in applies.items() if applied]
 
 
 def _check_trainable(manifest: Manifest, config: TrainConfig) -> None:
