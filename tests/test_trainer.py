@@ -100,6 +100,28 @@ def test_the_model_file_holds_the_best_epochs_weights(striped, tmp_path):
     assert curves.mean_auroc(labels.astype(int), probabilities) == pytest.approx(best, abs=1e-6)
 
 
+def test_validation_ranks_images_whose_probabilities_are_all_one(striped, tmp_path, monkeypatch):
+    config = with_(epochs=2, deterministic=True)
+    usual = train(striped, tmp_path / "usual", config)
+    predict = TrainingStep.predict
+    monkeypatch.setattr(TrainingStep, "predict", lambda step, images: 40 + predict(step, images))
+    saturated = train(striped, tmp_path / "saturated", config)
+    areas = [[row["val_auroc"] for row in run.history] for run in (usual, saturated)]
+    assert areas[0] != [0.5, 0.5]
+    assert areas[1] == pytest.approx(areas[0], abs=0.02)  # float32 keeps 5 digits of the logit
+
+
+def test_what_training_is_measured_with_is_what_is_switched_on(striped):
+    plain = with_(augment="none", label_smoothing=0, class_weights="none", dropout=0, ema=0)
+    assert trainer._learned_with(plain) == []
+    assert trainer._learned_with(with_(plain, label_smoothing=0.1, class_weights="balanced")) == [
+        "labels smoothed by 0.1",
+        "classes weighted alike",
+    ]
+    drawn = with_(plain, sampling="balanced", class_weights="balanced", rotation=5)
+    assert trainer._learned_with(drawn) == ["augmented images", "classes drawn alike"]
+
+
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(striped, tmp_path):
     config = with_(epochs=1, deterministic=True)
     one = train(striped, tmp_path / "one", config)
