@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.reports import number, times
-from engine import command_line, files
+from engine import command_line, files, report
 from engine.config import UserError
 from engine.flag_parser import FlagParser
 from engine.run_directory import RunDirectory
@@ -149,13 +149,10 @@ def render_training(found: dict[str, Any]) -> str:
         f"| {training['epochs']} epochs | {training['seconds'] / 60:.1f} min | "
         f"{training['images_per_second']:.0f} images/s, augmentation included |"
     )
-    shifted = [values for name, values in found["shifts"].items() if name != "none"]
-    aurocs, accuracies = ([one[name] for one in shifted] for name in ("auroc", "accuracy"))
     lines += [
         "",
-        f"Under {len(shifted)} shifts of exposure, contrast, framing, sharpness and noise: AUROC "
-        f"{min(aurocs):.4f} to {max(aurocs):.4f}, accuracy {min(accuracies):.3f} to "
-        f"{max(accuracies):.3f}.",
+        f"Lowest under {len(found['shifts'].keys() - {'none'})} shifts of exposure, contrast, framing, "
+        f"sharpness and noise: {report.worst_of(found['shifts'])}.",
     ]
     return "\n".join(lines)
 

@@ -7,7 +7,8 @@ Layers, each importing only from rows below its own (held by tests/test_layers.p
     runs      trainer builder
     parts     input_pipeline windowed_streaming service_input batch_order augmentation
               counter_random models optimization weight_averaging training_step step_blocks callbacks
-              resuming runtime evaluation evaluation_files bootstrap predictor explanation image_files
+              resuming runtime evaluation evaluation_files bootstrap intervals predictions curves
+              thresholds calibration predictor explanation image_files
               plots preview report phantom_images phantom_folder shifts decode_pool diagnosis environment
               dataset_checks train_arguments
     formats   image_folder split_plan manifest tfrecords record_scan record_index build_journal

@@ -1,4 +1,4 @@
-"""Metrics of many bootstrap resamples at once, by sums instead of a loop over resamples.
+"""Metrics of many bootstrap resamples of patients at once, by sums instead of a loop over resamples.
 
 All but the ranking metrics are ratios of sums over examples. So each example is a row of counters,
 rows are summed by patient once, and a resample is a weighted sum of patients: one matrix product
@@ -10,6 +10,8 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+
+from engine import curves
 
 # Probabilities are kept this far from 0 and 1, so that one certain error costs 16 nats, not
 # infinity. Keras does the same.
@@ -25,9 +27,64 @@ Array = np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
+class Examples:
+    """What is resampled.
+
+    Attributes:
+        labels, predicted: int64[N].
+        probabilities: float64[N] of class 1, or float64[N, K].
+        ranked_by: float64 of the same shape, what orders the examples for AUROC.
+        groups: int64[N], the patient, counted from 0 without gaps; a patient's are drawn together.
+        scored: the classes that are measured against the rest: (1,), or all K.
+    """
+
+    labels: Array
+    predicted: Array
+    probabilities: Array
+    ranked_by: Array
+    groups: Array
+    scored: tuple[int, ...]
+
+    @property
+    def num_groups(self) -> int:
+        """How many patients there are."""
+        return int(self.groups.max()) + 1
+
+    def scores_of(self, place: int) -> Array:
+        """float64[N]: what the class `scored[place]` is ranked by."""
+        return self.ranked_by if self.ranked_by.ndim == 1 else self.ranked_by[:, place]
+
+    def with_imaginary_patients(self) -> "Examples":
+        """The examples and one patient more of each class that is there, who is taken for another.
+
+        He has the image of the other classes whose score is the median, under the wrong label, as
+        often as patients have images. (What they are for is said in `engine.intervals`.)
+        """
+        sizes = np.bincount(self.groups)
+        size = round((sizes**2).sum() / sizes.sum())
+        copied, labels = [], []
+        for label in np.unique(self.labels):
+            others = np.flatnonzero(self.labels != label)
+            if len(others):
+                place = self.scored.index(label) if label in self.scored else 0
+                by_score = others[np.argsort(self.scores_of(place)[others], kind="stable")]
+                copied += [int(by_score[len(by_score) // 2])] * size
+                labels += [int(label)] * size
+        chosen = np.concatenate([np.arange(len(self.labels)), np.array(copied, np.int64)])
+        return dataclasses.replace(
+            self,
+            labels=np.concatenate([self.labels, np.array(labels, np.int64)]),
+            predicted=np.concatenate([self.predicted, self.labels[copied]]),
+            probabilities=self.probabilities[chosen],
+            ranked_by=self.ranked_by[chosen],
+            groups=np.concatenate([self.groups, self.num_groups + np.arange(len(copied)) // size]),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
 class _Counters:
-    """Sums over examples: `common` [..., 4] of one, correct, loss and squared error, and
-    `classes` [..., C, 3] of hits, members and calls of each scored class."""
+    """Sums over examples: `common` [..., 2] of one and correct, and `classes` [..., C, 3] of hits,
+    members and calls of each scored class."""
 
     common: Array
     classes: Array
@@ -41,51 +98,54 @@ class Values:
     classes: dict[str, Array]
 
 
-def measure(labels: Array, probabilities: Array, predicted: Array, scored: Sequence[int]) -> Values:
-    """The metrics of the examples themselves, R = 1.
+def measure(examples: Examples) -> Values:
+    """The metrics of the examples themselves, R = 1."""
+    sums = _by_group(_counters(examples), np.zeros(len(examples.labels), np.int64))
+    values = _metrics_of(sums, _measure(_rankings_of(examples), np.ones((1, len(examples.labels)))))
+    means = {
+        name: each(examples.labels, examples.probabilities).mean(keepdims=True)
+        for name, each in MEANS.items()
+    }
+    return Values(values.overall | means, values.classes)
+
+
+def resample(examples: Examples, *, resamples: int, seed: int) -> Values:
+    """The metrics of R draws of as many patients as there are, with replacement; the means excepted.
 
     Args:
-        labels, predicted: int64[N].
-        probabilities: float64[N] of class 1, or float64[N, K].
-        scored: the classes that are measured against the rest: (1,), or all K.
-    """
-    sums = _by_group(
-        _counters(labels, probabilities, predicted, scored), np.zeros(len(labels), np.int64)
-    )
-    rankings = _rankings_of(labels, probabilities, scored)
-    return _metrics_of(sums, _measure(rankings, np.ones((1, len(labels)))))
-
-
-def resample(
-    labels: Array,
-    probabilities: Array,
-    predicted: Array,
-    scored: Sequence[int],
-    *,
-    groups: Array,
-    resamples: int,
-    seed: int,
-) -> Values:
-    """The metrics of R draws of as many groups as there are, with replacement.
-
-    Args:
-        groups: int64[N], counted from 0 without gaps; the examples of one are drawn together.
         seed: the draws are a pure function of it.
     """
     random = np.random.default_rng(seed)
-    sums = _by_group(_counters(labels, probabilities, predicted, scored), groups)
-    num_groups = len(sums.common)
-    rankings = _rankings_of(labels, probabilities, scored)
-    block = max(1, BLOCK_ELEMENTS // len(labels))
+    sums = _by_group(_counters(examples), examples.groups)
+    rankings = _rankings_of(examples)
+    block = max(1, BLOCK_ELEMENTS // len(examples.labels))
     parts = []
     for start in range(0, resamples, block):
-        drawn = _draw_counts(random, min(block, resamples - start), num_groups)
+        drawn = _draw_counts(random, min(block, resamples - start), len(sums.common))
         resampled = _Counters(drawn @ sums.common, np.tensordot(drawn, sums.classes, axes=(1, 0)))
-        parts.append(_metrics_of(resampled, _measure(rankings, drawn[:, groups])))
+        areas = _measure(rankings, drawn[:, examples.groups])
+        parts.append(_metrics_of(resampled, areas))
     return Values(
         {name: np.concatenate([p.overall[name] for p in parts]) for name in parts[0].overall},
         {name: np.concatenate([p.classes[name] for p in parts]) for name in parts[0].classes},
     )
+
+
+def resample_mean(
+    values: Array, groups: Array, *, resamples: int, seed: int
+) -> tuple[Array, Array]:
+    """The mean of float[N] in R draws of patients, float[R], and each one's influence, float[G].
+
+    The influence is what a patient adds to the mean: the sum of his deviations, over all examples.
+    """
+    random = np.random.default_rng(seed)
+    sums, counts = np.bincount(groups, values), np.bincount(groups)
+    block = max(1, BLOCK_ELEMENTS // len(sums))
+    parts = []
+    for start in range(0, resamples, block):
+        drawn = _draw_counts(random, min(block, resamples - start), len(sums))
+        parts.append((drawn @ sums) / (drawn @ counts))
+    return np.concatenate(parts), (sums - counts * values.mean()) / len(values)
 
 
 def affordable_resamples(asked: int, *, examples: int, classes: int) -> int:
@@ -94,24 +154,11 @@ def affordable_resamples(asked: int, *, examples: int, classes: int) -> int:
     return min(asked, max(FEWEST_RESAMPLES, affordable))
 
 
-def _counters(
-    labels: Array, probabilities: Array, predicted: Array, scored: Sequence[int]
-) -> _Counters:
-    if probabilities.ndim == 1:
-        squared = (probabilities - labels) ** 2
-    else:
-        squared = ((probabilities - np.eye(probabilities.shape[1])[labels]) ** 2).sum(axis=1)
-    common = np.stack(
-        [
-            np.ones(len(labels)),
-            predicted == labels,
-            cross_entropy(labels, probabilities),
-            squared,
-        ],
-        axis=1,
-    )
-    member = labels[:, None] == np.asarray(scored)
-    called = predicted[:, None] == np.asarray(scored)
+def _counters(examples: Examples) -> _Counters:
+    labels = examples.labels
+    common = np.stack([np.ones(len(labels)), examples.predicted == labels], axis=1)
+    member = labels[:, None] == np.asarray(examples.scored)
+    called = examples.predicted[:, None] == np.asarray(examples.scored)
     return _Counters(common, np.stack([member & called, member, called], axis=2).astype(float))
 
 
@@ -127,7 +174,7 @@ def _by_group(counters: _Counters, groups: Array) -> _Counters:
 
 def _metrics_of(sums: _Counters, rankings: tuple[Array, Array]) -> Values:
     """Metrics from sums [R, ...] and from the areas of each class, 2 x [R, C]."""
-    total, correct, loss, squared = np.moveaxis(sums.common, -1, 0)
+    total, correct = np.moveaxis(sums.common, -1, 0)
     hits, members, calls = np.moveaxis(sums.classes, -1, 0)
     others = total[:, None] - members
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -142,7 +189,7 @@ def _metrics_of(sums: _Counters, rankings: tuple[Array, Array]) -> Values:
             "recall": sensitivity,
             "f1": 2 * hits / (members + calls),
         }
-        overall = {"loss": loss / total, "accuracy": correct / total, "brier": squared / total}
+        overall = {"accuracy": correct / total}
     if hits.shape[1] == 1:
         overall |= {name: values[:, 0] for name, values in classes.items()}
         overall["balanced_accuracy"] = (sensitivity[:, 0] + specificity[:, 0]) / 2
@@ -162,39 +209,14 @@ def _mean_of(values: Array, counted: Array) -> Array:
         return np.where(counted, values, 0.0).sum(axis=1) / counted.sum(axis=1)
 
 
-class Ranking:
-    """One class against the rest, sorted once, measured under many weightings of the examples."""
-
-    def __init__(self, positive: Array, scores: Array) -> None:
-        self._order = np.argsort(scores, kind="stable")
-        ordered = scores[self._order]
-        new_score: Array = np.ones(len(ordered), bool)
-        new_score[1:] = ordered[1:] != ordered[:-1]
-        self._positive = positive[self._order]
-        self._starts = np.flatnonzero(new_score)
-
-    def measure(self, weights: Array) -> tuple[Array, Array]:
-        """AUROC and average precision, 2 x float[R], of weights float[R, N]; NaN is undefined."""
-        ordered = weights[:, self._order]
-        positive = np.add.reduceat(ordered * self._positive, self._starts, axis=1)
-        negative = np.add.reduceat(ordered * ~self._positive, self._starts, axis=1)
-        positives, negatives = positive.sum(axis=1), negative.sum(axis=1)
-        below = negative.cumsum(axis=1) - negative / 2
-        called_positive = positive[:, ::-1].cumsum(axis=1)[:, ::-1]
-        called = called_positive + negative[:, ::-1].cumsum(axis=1)[:, ::-1]
-        precision = called_positive / np.maximum(called, 1e-12)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            area = (positive * below).sum(axis=1) / (positives * negatives)
-            average_precision = (positive * precision).sum(axis=1) / positives
-        return area, average_precision
+def _rankings_of(examples: Examples) -> list[curves.Ranking]:
+    return [
+        curves.Ranking(examples.labels == label, examples.scores_of(place))
+        for place, label in enumerate(examples.scored)
+    ]
 
 
-def _rankings_of(labels: Array, probabilities: Array, scored: Sequence[int]) -> list[Ranking]:
-    columns = probabilities[:, None] if probabilities.ndim == 1 else probabilities
-    return [Ranking(labels == index, columns[:, place]) for place, index in enumerate(scored)]
-
-
-def _measure(rankings: Sequence[Ranking], weights: Array) -> tuple[Array, Array]:
+def _measure(rankings: Sequence[curves.Ranking], weights: Array) -> tuple[Array, Array]:
     areas, precisions = zip(*(ranking.measure(weights) for ranking in rankings), strict=True)
     return np.stack(areas, axis=1), np.stack(precisions, axis=1)
 
@@ -214,3 +236,14 @@ def cross_entropy(labels: Array, probabilities: Array) -> Array:
     else:
         own = probabilities[np.arange(len(labels)), labels]
     return -np.log(np.clip(own, PROBABILITY_FLOOR, 1.0))
+
+
+def squared_error(labels: Array, probabilities: Array) -> Array:
+    """float64[N], the Brier score of each example: of two classes the positive one's, of more the sum."""
+    if probabilities.ndim == 1:
+        return (probabilities - labels) ** 2
+    return ((probabilities - np.eye(probabilities.shape[1])[labels]) ** 2).sum(axis=1)
+
+
+# The metrics that are means over examples, and what each example gives.
+MEANS = {"loss": cross_entropy, "brier": squared_error}

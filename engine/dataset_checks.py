@@ -5,7 +5,7 @@ So that commands refuse what cannot work before they import it, which takes 3 s,
 
 from pathlib import Path
 
-from engine import tfrecords
+from engine import tfrecords, thresholds
 from engine.config import UserError
 from engine.settings import TrainConfig
 from engine.tfrecords import Manifest
@@ -13,9 +13,7 @@ from engine.tfrecords import Manifest
 
 def check_trainable(manifest: Manifest, config: TrainConfig) -> None:
     """Raises `UserError` unless there is something to train and to validate on."""
-    from engine import evaluation
-
-    evaluation.parse_threshold_rule(config.threshold)
+    thresholds.parse_threshold_rule(config.threshold)
     steps_per_epoch(manifest, "train", config.global_batch_size)
     check_validation(manifest)
 

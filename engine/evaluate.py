@@ -20,7 +20,7 @@ from engine.settings import EvaluateConfig
 if TYPE_CHECKING:
     from engine.evaluation import Estimate, Evaluation
     from engine.evaluation_files import SplitPredictions
-    from engine.predictor import DataSettings, Predictor
+    from engine.predictor import DataSettings, Outputs, Predictor
     from engine.tfrecords import Manifest
 
 PROGRAM = "python -m engine.evaluate"
@@ -90,6 +90,7 @@ def _run(arguments: argparse.Namespace) -> int:
             threshold=predictor.threshold,
             resamples=settings.resamples,
             seed=settings.seed,
+            log_odds=predictions.log_odds,
         )
         shifted = None
         if settings.shifts:
@@ -163,7 +164,7 @@ def predict_split(
         batch_size=predictor.batch_size,
         features=("image", "label", "path", "patient"),
     )
-    labels, probabilities = [], []
+    labels, outputs = [], []
     paths: list[str] = []
     patients: list[str] = []
     total = manifest.splits[split].num_examples
@@ -171,13 +172,19 @@ def predict_split(
         input_pipeline.damage_named(shards, manifest, split),
         progress.ProgressBar(f"evaluating {split}", total=total) as bar,
     ):
-        for batch, outputs in predictor.predict_batches(dataset):
+        for batch in dataset.as_numpy_iterator():
             labels.append(np.asarray(batch["label"]))
-            probabilities.append(outputs)
+            outputs.append(predictor.outputs(batch["image"]))
             paths += _texts(batch["path"])
             patients += _texts(batch["patient"])
-            bar.advance(len(outputs))
-    return SplitPredictions(np.concatenate(labels), np.concatenate(probabilities), paths, patients)
+            bar.advance(len(batch["label"]))
+    return SplitPredictions(
+        np.concatenate(labels),
+        np.concatenate([one.probabilities for one in outputs]),
+        np.concatenate([one.log_odds for one in outputs]),
+        paths,
+        patients,
+    )
 
 
 def measure_shifts(
@@ -194,7 +201,7 @@ def measure_shifts(
         shards, split=split, batch_size=predictor.batch_size
     )
     names = shifts.shift_names()
-    outputs: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    outputs: dict[str, list[Outputs]] = {name: [] for name in names}
     labels = []
     total = manifest.splits[split].num_examples * len(names)
     with (
@@ -204,23 +211,24 @@ def measure_shifts(
         for images, truths in dataset.as_numpy_iterator():
             labels.append(truths)
             for name in names:
-                outputs[name].append(predictor.predict(shifts.apply(name, images)))
+                outputs[name].append(predictor.outputs(shifts.apply(name, images)))
                 bar.advance(len(truths))
     truth = np.concatenate(labels)
     return {
-        name: _point_estimates(truth, np.concatenate(parts), predictor.threshold)
-        for name, parts in outputs.items()
+        name: _point_estimates(truth, parts, predictor.threshold) for name, parts in outputs.items()
     }
 
 
 def _point_estimates(
-    labels: np.ndarray, probabilities: np.ndarray, threshold: float | None
+    labels: np.ndarray, outputs: Sequence["Outputs"], threshold: float | None
 ) -> dict[str, float | None]:
-    from engine import evaluation
+    from engine import curves
+    from engine.predictions import predict_labels
 
-    predicted = evaluation.predict_labels(probabilities, threshold)
+    probabilities = np.concatenate([one.probabilities for one in outputs])
+    predicted = predict_labels(probabilities, threshold)
     estimates = {
-        "auroc": evaluation.mean_auroc(labels, probabilities),
+        "auroc": curves.mean_auroc(labels, np.concatenate([one.log_odds for one in outputs])),
         "accuracy": float((predicted == labels).mean()),
     }
     if probabilities.ndim == 1:

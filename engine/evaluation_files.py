@@ -10,16 +10,17 @@ One directory holds one measurement, whole: of one split of one data set, by one
 import contextlib
 import dataclasses
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from engine import data_identity, evaluation, files, locks, plots
+from engine import curves, data_identity, files, locks, plots
 from engine.config import UserError
 from engine.csv_rows import CsvRows
 from engine.evaluation import Estimate, Evaluation
+from engine.predictions import predict_labels
 
 METRICS = "metrics.json"
 PREDICTIONS = "predictions.csv"
@@ -29,11 +30,12 @@ _SHOWN = 8  # characters of an identity
 
 @dataclasses.dataclass(frozen=True)
 class SplitPredictions:
-    """A split's examples in the order of its records: labels int64[N], probabilities float64[N] or
-    float64[N, K], and paths and patients, N texts each."""
+    """A split's examples in the order of its records: labels int64[N], probabilities and log-odds
+    float64[N] or float64[N, K], and paths and patients, N texts each."""
 
     labels: np.ndarray
     probabilities: np.ndarray
+    log_odds: np.ndarray
     paths: list[str]
     patients: list[str]
 
@@ -131,30 +133,37 @@ def _clear(directory: Path) -> None:
 
 
 def write_predictions(path: Path, result: Evaluation, predictions: SplitPredictions) -> None:
-    """One row per image: `path,label,probability,predicted`; `label` is the true class.
+    """One row per image: `path,label,probability,predicted,logit`; `label` is the true class.
 
     Of two classes `probability` is the positive one's. Of more it is the predicted one's, and a
-    column `probability_<class>` follows for each class.
+    column `probability_<class>` and one `logit_<class>` follow for each class. A logit is
+    log(p / (1 - p)), by which images are ranked; digits are those of float32.
     """
     names = result.class_names
-    probabilities = predictions.probabilities
-    predicted = evaluation.predict_labels(probabilities, result.threshold)
-    many = probabilities.ndim == 2
-    shown = probabilities.max(axis=1) if many else probabilities
-    header = ["path", "label", "probability", "predicted"]
-    header += [f"probability_{name}" for name in names] if many else []
+    predicted = predict_labels(predictions.probabilities, result.threshold)
+    header, rows = _columns_of(predictions, predicted, names)
     with files.written_aside(path) as aside, open(aside, "w", encoding="utf-8", newline="") as file:
         writer = CsvRows(file)
-        writer.writerow(header)
-        for place, image in enumerate(predictions.paths):
-            row = [
-                image,
-                names[predictions.labels[place]],
-                f"{shown[place]:.6f}",
-                names[predicted[place]],
-            ]
-            row += [f"{value:.6f}" for value in probabilities[place]] if many else []
-            writer.writerow(row)
+        writer.writerow(["path", "label", "probability", "predicted", *header])
+        for place, (image, (shown, *others)) in enumerate(
+            zip(predictions.paths, rows, strict=True)
+        ):
+            label, called = names[predictions.labels[place]], names[predicted[place]]
+            writer.writerow([image, label, shown, called, *others])
+
+
+def _columns_of(
+    predictions: SplitPredictions, predicted: np.ndarray, names: Sequence[str]
+) -> tuple[list[str], Iterable[list[str]]]:
+    """The names of the columns behind `predicted`, and for each image its probability and theirs."""
+    probabilities, log_odds = predictions.probabilities, predictions.log_odds
+    if probabilities.ndim == 1:
+        header, values = ["logit"], np.stack([probabilities, log_odds], axis=1)
+    else:
+        own = probabilities[np.arange(len(predicted)), predicted]
+        header = [f"{kind}_{name}" for kind in ("probability", "logit") for name in names]
+        values = np.concatenate([own[:, None], probabilities, log_odds], axis=1)
+    return header, ([f"{value:.9g}" for value in row] for row in values)
 
 
 def draw_figures(
@@ -162,14 +171,14 @@ def draw_figures(
 ) -> None:
     """Draws roc, precision_recall, confusion_matrix and calibration as PNG files."""
     metrics, names = result.metrics, result.class_names
-    labels, probabilities = predictions.labels, predictions.probabilities
-    binary = probabilities.ndim == 1
-    scored = {1: probabilities} if binary else dict(enumerate(probabilities.T))
+    labels, log_odds = predictions.labels, predictions.log_odds
+    binary = log_odds.ndim == 1
+    scored = {1: log_odds} if binary else dict(enumerate(log_odds.T))
     scored = {k: scores for k, scores in scored.items() if 0 < (labels == k).sum() < len(labels)}
     roc_curves, recall_curves = [], []
     for index, scores in scored.items():
-        false_rate, true_rate, _ = evaluation.roc_curve(labels == index, scores)
-        precision, recall, _ = evaluation.precision_recall_curve(labels == index, scores)
+        false_rate, true_rate, _ = curves.roc_curve(labels == index, scores)
+        precision, recall, _ = curves.precision_recall_curve(labels == index, scores)
         roc_curves.append((names[index], false_rate, true_rate))
         recall_curves.append((names[index], recall, precision))
     plots.roc(
@@ -200,6 +209,7 @@ def draw_figures(
         bins.edges,
         bins.predicted,
         bins.observed,
+        (bins.low, bins.high),
         bins.counts,
         directory / "calibration.png",
         error=bins.expected_calibration_error,

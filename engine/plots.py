@@ -5,6 +5,7 @@ global state is touched, and a notebook's own settings and open figures stay as 
 are those of Okabe and Ito (Color universal design, 2008), told apart by colour-blind readers.
 """
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from engine import files
@@ -40,7 +42,11 @@ Interval = tuple[float | None, float | None]
 
 
 def history(
-    rows: Sequence[Mapping[str, Any]], path: Path, *, best_epoch: int | None = None
+    rows: Sequence[Mapping[str, Any]],
+    path: Path,
+    *,
+    best_epoch: int | None = None,
+    learned_with: Sequence[str] = (),
 ) -> None:
     """Loss, accuracy and AUROC over epochs, training beside validation.
 
@@ -49,17 +55,19 @@ def history(
             from 1; without it, by place), `loss`, `accuracy`, `auroc`, and each as `val_...`.
             A panel is drawn for each metric that is there.
         best_epoch: the epoch whose weights were kept, marked by a line.
+        learned_with: what made training unlike validation (`augmented images`, `dropout`, ...); told
+            below the panels, because the two curves of a panel are then not of the same thing.
     """
     columns = _columns(rows)
     epochs = columns.pop("epoch", np.arange(1, len(rows) + 1))
     wanted = (("loss", "Loss"), ("accuracy", "Accuracy"), ("auroc", "AUROC"))
     panels = [(k, t) for k, t in wanted if k in columns or f"val_{k}" in columns] or [wanted[0]]
-    figure = new_figure(4.4 * len(panels), 3.7)
+    figure = new_figure(4.4 * len(panels), 4)
     for place, (key, title) in enumerate(panels):
         axes = _axes(figure, 1, len(panels), place + 1, title=title, xlabel="Epoch")
         for name, label, colour in (
-            (key, "training", BLUE),
-            (f"val_{key}", "validation", VERMILION),
+            (key, "training, over the epoch", BLUE),
+            (f"val_{key}", "validation, after it", VERMILION),
         ):
             if name in columns:
                 _draw_line_over_epochs(axes, epochs, columns[name], label, colour)
@@ -72,6 +80,15 @@ def history(
         if key == "loss":
             axes.set_ylim(bottom=0)
         legend(axes)
+    if learned_with:
+        figure.supxlabel(
+            textwrap.fill(
+                f"Training figures are with {_listed(learned_with)}; validation has none of it.",
+                58 * len(panels),
+            ),
+            fontsize=8.5,
+            color=MUTED,
+        )
     save(figure, path)
 
 
@@ -172,6 +189,7 @@ def calibration(
     edges: np.ndarray,
     predicted: np.ndarray,
     observed: np.ndarray,
+    limits: tuple[np.ndarray, np.ndarray],
     counts: np.ndarray,
     path: Path,
     *,
@@ -183,6 +201,7 @@ def calibration(
 
     Args:
         edges: float[bins + 1]; `predicted`, `observed`: float[bins]; `counts`: int[bins].
+        limits: of the 95 % interval of `observed`, low and high, float[bins] each.
         error: the expected calibration error, told in the legend.
         subject: what the probability is of, told under the axis.
     """
@@ -191,15 +210,15 @@ def calibration(
     axes = styled(figure.add_subplot(rows[0]), title=title, ylabel="Observed fraction")
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=":", label="perfectly calibrated")
     filled = counts > 0
-    # Binomial standard errors, so that a far-off bin of five images does not alarm.
-    spread = np.sqrt(observed[filled] * (1 - observed[filled]) / counts[filled])
-    label = "observed ± 1 standard error"
+    # With its interval, a far-off bin of five images does not alarm, nor one without errors soothe.
+    low, high = (limit[filled] for limit in limits)
+    label = "observed, with 95 % interval"
     if error is not None:
         label += f"\nexpected calibration error {error:.3f}"
     axes.errorbar(
         predicted[filled],
         observed[filled],
-        yerr=spread,
+        yerr=(observed[filled] - low, high - observed[filled]),
         color=BLUE,
         marker="o",
         markersize=5,
@@ -265,10 +284,11 @@ def image_grid(
 
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure of so many inches, drawn by Agg and laid out without overlaps."""
+    # Without compress, the room that axes of a fixed aspect leave empty is counted as free for labels.
     figure = Figure(
         figsize=(width, height),
         dpi=DOTS_PER_INCH,
-        layout=ConstrainedLayoutEngine(w_pad=PADDING, h_pad=PADDING),
+        layout=ConstrainedLayoutEngine(w_pad=PADDING, h_pad=PADDING, compress=True),
     )
     figure.set_facecolor("white")
     FigureCanvasAgg(figure)
@@ -307,7 +327,10 @@ def legend(axes: Axes, location: str = "best") -> None:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Writes a PNG, whole or not at all."""
+    """Writes a PNG, whole or not at all, in which every text stands as it is."""
+    for text in figure.findobj(Text):
+        # Names of classes and files are no formulas: `$\\frac{$` would fail to be drawn.
+        text.set_parse_math(False)
     with files.written_aside(Path(path)) as aside:
         # The version of matplotlib is left out, so that equal arrays give equal bytes.
         figure.savefig(aside, format="png", metadata={"Software": None})
@@ -434,4 +457,14 @@ def _number(value: Any) -> float:
 
 
 def _shortened(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 1] + "…"
+    """Without its middle if it is longer: names that differ do so at one end."""
+    if len(text) <= length:
+        return text
+    head = length // 2
+    return text[:head] + "…" + text[len(text) - (length - 1 - head) :]
+
+
+def _listed(things: Sequence[str]) -> str:
+    """`a, b and c`."""
+    *others, last = things
+    return f"{', '.join(others)} and {last}" if others else last

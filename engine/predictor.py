@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from engine import command_line, evaluation, progress
+from engine import command_line, predictions, progress
 from engine.config import UserError
 from engine.run_directory import RunDirectory
 
 Batch = Mapping[str, Any]
+LOGITS = "logits"  # the layer before the sigmoid or softmax, in every network of engine.models
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +70,19 @@ class DataSettings:
     def positive_class(self) -> str | None:
         """The class whose probability a two-class run gives; None with more classes."""
         return self.class_names[1] if self.is_binary else None
+
+
+@dataclasses.dataclass(frozen=True)
+class Outputs:
+    """What a run says of N images: `probabilities` and `log_odds`, float64[N] of the positive class or
+    float64[N, K].
+
+    The probabilities are the model's own, of float32, and are 1 from log-odds of about 17 on; the log-odds
+    come from its logits, and keep the order.
+    """
+
+    probabilities: np.ndarray
+    log_odds: np.ndarray
 
 
 class Predictor:
@@ -125,18 +139,26 @@ class Predictor:
         Raises:
             UserError: the images have another shape or type.
         """
+        return self.outputs(images).probabilities
+
+    def outputs(self, images: np.ndarray) -> Outputs:
+        """Probabilities and log-odds of uint8[N, H, W, C] images.
+
+        Raises:
+            UserError: the images have another shape or type.
+        """
         if images.shape[1:] != self.data.image_shape or images.dtype != np.uint8:
             raise UserError(
                 f"got {images.dtype} images of shape {images.shape[1:]}; this run expects uint8 "
                 f"images of shape {self.data.image_shape}"
             )
+        none = np.zeros((0, self._num_outputs))
         parts = [
             self._predict_block(images[start : start + self.batch_size])
             for start in range(0, len(images), self.batch_size)
         ]
-        if not parts:
-            return evaluation.as_probabilities(np.zeros((0, self._num_outputs)))
-        return np.concatenate(parts)
+        probabilities, logits = map(np.concatenate, zip((none, none), *parts, strict=True))
+        return Outputs(predictions.as_probabilities(probabilities), predictions.log_odds(logits))
 
     def predict_batches(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, np.ndarray]]:
         """Yields each batch with its probabilities, in order.
@@ -151,24 +173,36 @@ class Predictor:
 
     def predicted_labels(self, probabilities: np.ndarray) -> np.ndarray:
         """int64[N] class indices, by the threshold or by the largest probability."""
-        return evaluation.predict_labels(probabilities, self.threshold)
+        return predictions.predict_labels(probabilities, self.threshold)
 
-    def _predict_block(self, images: np.ndarray) -> np.ndarray:
+    def _predict_block(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Probabilities and logits, float64[N, outputs], of at most one batch."""
         count = len(images)
         if count < self.batch_size:
             padding = [(0, self.batch_size - count)] + [(0, 0)] * 3
             images = np.pad(images, padding)
-        outputs = np.asarray(self._compiled(images), np.float64)[:count]
-        return evaluation.as_probabilities(outputs)
+        probabilities, logits = self._compiled(images)
+        return (
+            np.asarray(probabilities, np.float64)[:count],
+            np.asarray(logits, np.float64)[:count],
+        )
 
     def _compile(self) -> Any:
+        import keras
         import tensorflow as tf
 
         shape = (self.batch_size, *self.data.image_shape)
+        has_logits = LOGITS in (layer.name for layer in self.model.layers)
+        network = self.model
+        if has_logits:
+            layer = self.model.get_layer(LOGITS)
+            network = keras.Model(self.model.inputs, [self.model.output, layer.output])
 
         @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8)], autograph=False)
         def forward(images: Any) -> Any:
-            return tf.cast(self.model(images, training=False), tf.float32)
+            outputs = network(images, training=False)
+            probabilities, logits = outputs if has_logits else (outputs, _logits_of(outputs))
+            return tf.cast(probabilities, tf.float32), tf.cast(logits, tf.float32)
 
         return forward
 
@@ -187,6 +221,14 @@ class Predictor:
                 f"the model gives {self._num_outputs} probabilities but the run names "
                 f"{num_classes} classes; its files are not of one run"
             )
+
+
+def _logits_of(probabilities: Any) -> Any:
+    """Logits that give these probabilities, of a model that has no layer of that name."""
+    import tensorflow as tf
+
+    logs = tf.math.log(probabilities)
+    return logs - tf.math.log1p(-probabilities) if probabilities.shape[-1] == 1 else logs
 
 
 def load_model(path: Path) -> Any:

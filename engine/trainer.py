@@ -22,21 +22,23 @@ from engine import (
     augmentation,
     callbacks,
     checkpoints,
+    curves,
     dataset_checks,
     diagnosis,
     environment,
-    evaluation,
     files,
     input_pipeline,
     models,
     optimization,
     plots,
+    predictions,
     progress,
     report,
     resuming,
     runtime,
     step_blocks,
     tfrecords,
+    thresholds,
 )
 from engine.callbacks import Row
 from engine.config import UserError, parse_interval, parse_step_range
@@ -290,7 +292,12 @@ class _Session:
         self._say("choosing the threshold, drawing the history ...")
         _assign(self._model.variables, self._best)
         threshold = self._choose_threshold()
-        plots.history(self._rows, self._run.history_figure, best_epoch=result.best_epoch)
+        plots.history(
+            self._rows,
+            self._run.history_figure,
+            best_epoch=result.best_epoch,
+            learned_with=_learned_with(self._config),
+        )
         result = dataclasses.replace(result, threshold=threshold, seconds=self._seconds())
         files.write_json(
             self._run.training_summary,
@@ -413,10 +420,10 @@ class _Session:
     def _validate(self) -> Row:
         labels = self._validation["label"]
         logits = self._step.predict(self._validation["image"])
-        probabilities = evaluation.as_probabilities(_to_probabilities(logits))
+        probabilities = predictions.as_probabilities(_to_probabilities(logits))
         loss = float(tf.reduce_mean(cross_entropy_from_logits(labels, tf.constant(logits))))
-        predicted = evaluation.predict_labels(probabilities)
-        auroc = evaluation.mean_auroc(labels, probabilities)
+        predicted = predictions.predict_labels(probabilities)
+        auroc = curves.mean_auroc(labels, predictions.log_odds(logits))
         return {
             "val_loss": loss,
             "val_accuracy": float((predicted == labels).mean()),
@@ -476,9 +483,9 @@ class _Session:
         if len(self._manifest.class_names) != 2:
             return None
         logits = self._step.predict(self._validation["image"])
-        chosen = evaluation.choose_threshold(
+        chosen = thresholds.choose_threshold(
             self._validation["label"],
-            evaluation.as_probabilities(_to_probabilities(logits)),
+            predictions.as_probabilities(_to_probabilities(logits)),
             self._config.threshold,
         )
         files.write_json(
@@ -627,6 +634,20 @@ def _silent(line: str) -> None:
 
 def _to_probabilities(logits: np.ndarray) -> np.ndarray:
     return expit(logits) if logits.shape[1] == 1 else softmax(logits, axis=1)
+
+
+def _learned_with(config: TrainConfig) -> list[str]:
+    """What the training loss and accuracy are measured with, and validation without."""
+    balanced = config.class_weights == "balanced" and config.sampling != "balanced"
+    applies = {
+        "augmented images": bool(augmentation.strengths_from(config)),
+        f"labels smoothed by {config.label_smoothing:g}": config.label_smoothing > 0,
+        "classes weighted alike": balanced,
+        "classes drawn alike": config.sampling == "balanced",
+        "dropout": config.model == "tutorial" or config.dropout > 0,
+        "weights that are not averaged": config.ema > 0,
+    }
+    return [name for name, applied in applies.items() if applied]
 
 
 def _build_optimizer(config: TrainConfig, steps_per_epoch: int, precision: str) -> Any:

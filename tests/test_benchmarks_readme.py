@@ -131,16 +131,19 @@ def test_a_run_is_taken_over_with_its_figures(tmp_path):
         run.evaluation("test") / "metrics.json", {"num_patients": 270, "threshold": 0.25, **metrics}
     )
     shifts = {
-        "none": {"auroc": 0.1, "accuracy": 0.2},
-        "blurred": {"auroc": 0.95, "accuracy": 0.94},
-        "noisy": {"auroc": 0.96, "accuracy": 0.93},
+        "none": {"auroc": 0.1, "accuracy": 0.2, "sensitivity": 0.3, "specificity": 0.4},
+        "blurred": {"auroc": 0.95, "accuracy": 0.94, "sensitivity": 0.99, "specificity": 0.71},
+        "noisy": {"auroc": 0.96, "accuracy": 0.93, "sensitivity": 0.88, "specificity": 0.98},
     }
     files.write_json(run.evaluation("test") / "shifts.json", shifts)
     text = readme_table.render_training(readme_table.take_over(run))
     for figure in ("0.9877", "0.9000 to 0.9900", "0.250", "270", "4170 / 524", "1.5 min", "411"):
         assert figure in text
     assert "2 shifts" in text
-    assert "AUROC 0.9500 to 0.9600, accuracy 0.930 to 0.940" in text
+    assert (
+        "AUROC 0.9500 (blurred), accuracy 0.9300 (noisy), sensitivity 0.8800 (noisy), "
+        "specificity 0.7100 (blurred)."
+    ) in text
 
 
 def test_only_what_stands_between_the_markers_is_replaced():

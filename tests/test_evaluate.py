@@ -10,7 +10,7 @@ import fake_run
 import numpy as np
 import pytest
 
-from engine import evaluate, evaluation, evaluation_files, files, locks
+from engine import curves, evaluate, evaluation, evaluation_files, files, locks
 from engine.report import render
 from engine.run_directory import RunDirectory
 
@@ -73,7 +73,7 @@ def test_predictions_hold_each_path_and_give_the_same_metrics(evaluated):
     run, _ = evaluated
     with open(run / "evaluation" / "test" / "predictions.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["path", "label", "probability", "predicted"]
+    assert list(rows[0]) == ["path", "label", "probability", "predicted", "logit"]
     assert len({row["path"] for row in rows}) == 71
     assert all(f"/{row['label']}/" in row["path"] for row in rows)
     called = [float(row["probability"]) >= 0.45 for row in rows]
@@ -112,9 +112,32 @@ def test_more_classes_add_a_column_each(tmp_path, capsys):
     assert set(metrics["per_class"]) == set(names)
     with open(run / "evaluation" / "test" / "predictions.csv", encoding="utf-8") as file:
         row = next(csv.DictReader(file))
-    assert list(row)[4:] == [f"probability_{name}" for name in names]
+    assert list(row)[4:] == [f"{kind}_{n}" for kind in ("probability", "logit") for n in names]
     assert float(row["probability"]) == max(float(row[f"probability_{n}"]) for n in names)
     assert "the largest probability decides" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_saturated_probabilities_keep_their_ranks_in_metrics_and_predictions(tmp_path, classes):
+    # All above a grey level of 190 are given a probability of 1 in float32.
+    names = ("a", "b", "c")[:classes]
+    model = fake_run.brightness_model(classes)
+    weights, biases = model.get_layer("logits").get_weights()
+    model.get_layer("logits").set_weights([20 * weights, 20 * biases])
+    levels = np.repeat([200, 225], 20)
+    labels = np.repeat([0, classes - 1], 20)
+    shards = fake_run.make_shards(
+        tmp_path / "s", fake_run.grey_images(levels), labels, [""] * 40, class_names=names
+    )
+    run = fake_run.make_run(tmp_path / "r", class_names=names, model=model)
+    assert evaluate.main([str(run), str(shards), "--resamples", "200"]) == 0
+    assert metrics_of(run)["auroc"]["value"] == 1
+    assert metrics_of(run)["average_precision"]["value"] == 1
+    with open(run / "evaluation" / "test" / "predictions.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    column = "logit" if classes == 2 else "logit_c"
+    assert len({row["probability"] for row in rows}) < 20
+    assert curves.auroc(labels, np.array([float(row[column]) for row in rows])) == 1
 
 
 def test_a_split_of_one_class_is_measured_and_says_what_is_undefined(tmp_path, capsys):
@@ -314,7 +337,7 @@ def test_odd_file_names_come_back_from_predictions_csv(tmp_path):
         class_names=("NORMAL", "PNEUMONIA"), threshold=0.5,
     )  # fmt: skip
     predictions = evaluation_files.SplitPredictions(
-        np.array([0, 1, 1]), np.array([0.1, 0.8, 0.9]), paths, ["", "", ""]
+        np.array([0, 1, 1]), np.array([0.1, 0.8, 0.9]), np.array([-2.2, 1.4, 2.2]), paths, [""] * 3
     )
     evaluation_files.write_predictions(tmp_path / "predictions.csv", result, predictions)
     with open(tmp_path / "predictions.csv", encoding="utf-8", newline="") as file:

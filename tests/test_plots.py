@@ -5,9 +5,10 @@ import sys
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from PIL import Image
 
-from engine import plots
+from engine import calibration, plots
 
 CURVE = (np.array([0, 0.1, 0.4, 1.0]), np.array([0, 0.8, 0.95, 1.0]))
 
@@ -70,6 +71,7 @@ def figures(directory):
         edges,
         np.array([0.1, nan, 0.5, 0.7, 0.9]),
         np.array([0.0, nan, 0.4, 0.8, 1.0]),
+        (np.array([0.0, nan, 0.1, 0.5, 0.8]), np.array([0.5, nan, 0.8, 0.9, 1.0])),
         np.array([5, 0, 5, 9, 12]),
         paths["calibration"],
         error=0.05,
@@ -121,6 +123,81 @@ def test_confusion_matrices_of_any_size(tmp_path, count):
         matrix, [f"a class called {i}" for i in range(count)], tmp_path / "m.png"
     )
     drawn(tmp_path / "m.png")
+
+
+@pytest.fixture
+def saved(monkeypatch):
+    """The figures that are saved, drawn once."""
+    figures = []
+    monkeypatch.setattr(plots, "save", lambda figure, path: figures.append(figure))
+
+    def drawn_figures():
+        for figure in figures:
+            figure.canvas.draw()
+        return figures
+
+    return drawn_figures
+
+
+LONG_NAMES = ("Bacterial pneumonia, confirmed", "Normal chest", "Viral pneumonia of a child")
+
+
+@pytest.mark.parametrize("name", [*LONG_NAMES, "class {} of five", "W" * 40, "x"])
+@pytest.mark.parametrize("count", [2, 3, 5, 8, 25])
+def test_no_text_of_a_confusion_matrix_is_cut_off(saved, tmp_path, name, count):
+    names = [name.format(i) if i else LONG_NAMES[0] for i in range(count)]
+    plots.confusion_matrix(np.eye(count, dtype=int) * 9000, names, tmp_path / "m.png")
+    (figure,) = saved()
+    width, height = figure.canvas.get_width_height()
+    for text in figure.findobj(Text):
+        if text.get_text() and text.get_visible():
+            left, bottom, right, top = text.get_window_extent().extents
+            assert left >= 0 and bottom >= 0 and right <= width and top <= height, text
+
+
+def test_long_names_that_differ_at_their_ends_stay_different(saved, tmp_path):
+    names = [f"a class with a long name, number {i}" for i in range(8)]
+    plots.confusion_matrix(np.eye(8, dtype=int), names, tmp_path / "m.png")
+    (figure,) = saved()
+    assert len({label.get_text() for label in figure.axes[0].get_xticklabels()}) == 8
+
+
+@pytest.mark.parametrize("name", [r"$\frac{$", "$x^$", "a $ b", r"\$", "50 % _ {} ^"])
+def test_names_are_no_formulas(tmp_path, name):
+    plots.confusion_matrix(np.eye(2, dtype=int), [name, "b"], tmp_path / "m.png", title=name)
+    plots.roc([(name, *CURVE), ("b", *CURVE)], tmp_path / "roc.png", title=name)
+    plots.precision_recall([(name, *CURVE), ("b", *CURVE)], tmp_path / "pr.png", title=name)
+    bins = np.array([0.2, 0.8])
+    edges = np.array([0, 0.5, 1])
+    plots.calibration(
+        edges, bins, bins, (bins, bins), np.array([3, 4]), tmp_path / "cal.png", subject=name
+    )
+    plots.image_grid(np.zeros((1, 9, 9, 1), np.uint8), [name], tmp_path / "g.png", title=name)
+    for path in tmp_path.iterdir():
+        with Image.open(path) as image:
+            assert image.format == "PNG"
+
+
+def test_the_history_says_what_training_is_measured_with(saved, tmp_path):
+    plots.history(history_rows(), tmp_path / "h.png", learned_with=["noise", "dropout", "luck"])
+    plots.history(history_rows(), tmp_path / "h.png")
+    told, plain = (" ".join(t.get_text() for t in f.findobj(Text)).split() for f in saved())
+    assert "noise, dropout and luck; validation has none of it" in " ".join(told)
+    assert "luck;" not in plain
+    assert "training, over the epoch" in " ".join(plain)
+
+
+def test_a_calibration_bin_without_positives_has_an_interval(saved, tmp_path):
+    curve = calibration.reliability_curve(np.array([0] * 20 + [1] * 20), np.repeat([0.1, 0.9], 20))
+    limits = (curve.low, curve.high)
+    plots.calibration(
+        curve.edges, curve.predicted, curve.observed, limits, curve.counts, tmp_path / "c.png"
+    )
+    (figure,) = saved()
+    (bars,) = figure.axes[0].containers[0].lines[2]
+    low, high = (segment[:, 1] for segment in bars.get_segments())
+    assert low == pytest.approx([0, 0.168], abs=1e-3)
+    assert high == pytest.approx([0.832, 1], abs=1e-3)
 
 
 def test_what_is_missing_is_passed_over(tmp_path):

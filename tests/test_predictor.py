@@ -6,6 +6,7 @@ import fake_run
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy import special
 
 from engine import models
 from engine.config import UserError
@@ -109,6 +110,23 @@ def test_the_engines_own_networks_load(tmp_path, head):
     expected = np.asarray(model(images, training=False))[:, -1]
     predictor = Predictor.load(fake_run.make_run(tmp_path, model=model), batch_size=2)
     np.testing.assert_allclose(predictor.predict(images), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("with_logits", [True, False])
+@pytest.mark.parametrize("head", ["sigmoid", "softmax"])
+def test_log_odds_are_those_of_the_probabilities_and_none_for_no_image(tmp_path, head, with_logits):
+    classes = ("dark", "light") if head == "sigmoid" else ("dark", "grey", "light")
+    model = fake_run.brightness_model(len(classes))
+    model.get_layer("logits").name = "logits" if with_logits else "head"
+    predictor = Predictor.load(
+        fake_run.make_run(tmp_path, class_names=classes, model=model), batch_size=2
+    )
+    outputs = predictor.outputs(fake_run.grey_images([20, 120, 220]))
+    np.testing.assert_allclose(
+        outputs.log_odds, special.logit(outputs.probabilities), rtol=1e-3, atol=1e-3
+    )
+    none = predictor.outputs(np.zeros((0, *fake_run.IMAGE_SIZE, 1), np.uint8))
+    assert none.log_odds.shape == none.probabilities.shape == (0, *outputs.log_odds.shape[1:])
 
 
 def test_images_of_another_shape_or_type_are_refused(predictor):

@@ -149,11 +149,21 @@ def test_more_than_two_classes_have_a_row_each(run):
     assert "| b | 0.9200 |" in text
 
 
-def test_an_interval_without_width_is_explained_only_where_there_is_one(run):
-    assert "without width" not in report.render(run)
-    certain = {"value": 1.0, "low": 1.0, "high": 1.0}
-    files.write_json(run.evaluation("test") / "metrics.json", {**METRICS, "recall": certain})
-    assert "without width" in report.render(run)
+def test_the_report_says_what_the_intervals_are(run):
+    text = report.render(run)
+    assert "Clopper-Pearson on the effective number of patients" in text
+    assert "1,000 bootstrap resamples" in text
+
+
+def test_the_lowest_of_each_metric_under_a_shift_is_named(run):
+    shifted = {
+        "none": {"auroc": 0.1, "sensitivity": 0.2, "specificity": None},
+        "low contrast": {"auroc": 0.98, "sensitivity": 0.91, "specificity": None},
+        "crop|ped": {"auroc": 0.99, "sensitivity": 0.7, "specificity": None},
+    }
+    files.write_json(run.evaluation("test") / "shifts.json", shifted)
+    lowest = "AUROC 0.9800 (low contrast), sensitivity 0.7000 (crop\\|ped)"
+    assert f"Lowest under any change: {lowest}." in report.render(run)
 
 
 def test_figures_that_name_no_model_or_another_are_marked(run):

@@ -15,8 +15,8 @@ from engine import (
     batch_order,
     callbacks,
     checkpoints,
+    curves,
     diagnosis,
-    evaluation,
     input_pipeline,
     locks,
     optimization,
@@ -101,7 +101,29 @@ def test_the_model_file_holds_the_best_epochs_weights(striped, tmp_path):
     probabilities = model.predict(manifest_images, verbose=0)[:, 0]
     best = max(row["val_auroc"] for row in result.history)
     assert result.best_value == best
-    assert evaluation.mean_auroc(labels.astype(int), probabilities) == pytest.approx(best, abs=1e-6)
+    assert curves.mean_auroc(labels.astype(int), probabilities) == pytest.approx(best, abs=1e-6)
+
+
+def test_validation_ranks_images_whose_probabilities_are_all_one(striped, tmp_path, monkeypatch):
+    config = with_(epochs=2, deterministic=True)
+    usual = train(striped, tmp_path / "usual", config)
+    predict = TrainingStep.predict
+    monkeypatch.setattr(TrainingStep, "predict", lambda step, images: 40 + predict(step, images))
+    saturated = train(striped, tmp_path / "saturated", config)
+    areas = [[row["val_auroc"] for row in run.history] for run in (usual, saturated)]
+    assert areas[0] != [0.5, 0.5]
+    assert areas[1] == pytest.approx(areas[0], abs=0.02)  # float32 keeps 5 digits of the logit
+
+
+def test_what_training_is_measured_with_is_what_is_switched_on(striped):
+    plain = with_(augment="none", label_smoothing=0, class_weights="none", dropout=0, ema=0)
+    assert trainer._learned_with(plain) == []
+    assert trainer._learned_with(with_(plain, label_smoothing=0.1, class_weights="balanced")) == [
+        "labels smoothed by 0.1",
+        "classes weighted alike",
+    ]
+    drawn = with_(plain, sampling="balanced", class_weights="balanced", rotation=5)
+    assert trainer._learned_with(drawn) == ["augmented images", "classes drawn alike"]
 
 
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(striped, tmp_path):
@@ -405,7 +427,7 @@ def test_chosen_steps_are_traced(striped, tmp_path):
 
 def test_early_stopping_ends_a_run_without_progress(striped, tmp_path, monkeypatch):
     values = itertools.chain([0.9], itertools.repeat(0.5))
-    monkeypatch.setattr(evaluation, "mean_auroc", lambda labels, probabilities: next(values))
+    monkeypatch.setattr(curves, "mean_auroc", lambda labels, probabilities: next(values))
     result = train(striped, tmp_path / "run", with_(epochs=20, early_stopping=2))
     assert len(result.history) == 3
     assert result.best_epoch == 1
@@ -444,7 +466,7 @@ def test_a_run_at_a_smaller_image_size_trains_and_its_model_takes_the_shards_siz
 
 def test_a_plateau_reduces_a_constant_rate(striped, tmp_path, monkeypatch):
     falling = itertools.count(0.9, -0.1)
-    monkeypatch.setattr(evaluation, "mean_auroc", lambda labels, probabilities: next(falling))
+    monkeypatch.setattr(curves, "mean_auroc", lambda labels, probabilities: next(falling))
     config = with_(epochs=3, schedule="constant", plateau_patience=1, plateau_factor=0.5)
     rates = [row["learning_rate"] for row in train(striped, tmp_path / "run", config).history]
     np.testing.assert_allclose(rates, [3e-3, 3e-3, 1.5e-3], rtol=1e-5)
@@ -458,7 +480,7 @@ def test_the_rate_of_an_epoch_is_that_of_its_last_step(striped, tmp_path):
 
 
 def test_of_epochs_that_tie_the_weights_of_the_lowest_loss_are_kept(striped, tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluation, "mean_auroc", lambda labels, probabilities: 1.0)
+    monkeypatch.setattr(curves, "mean_auroc", lambda labels, probabilities: 1.0)
     result = train(striped, tmp_path / "run", with_(epochs=4))
     losses = [row["val_loss"] for row in result.history]
     assert losses[0] > min(losses)
@@ -519,7 +541,7 @@ class FakeTime:
 def falling_auroc(monkeypatch):
     """Every epoch is worse than the first."""
     values = iter(range(0, -10, -1))
-    monkeypatch.setattr(evaluation, "mean_auroc", lambda labels, probabilities: next(values))
+    monkeypatch.setattr(curves, "mean_auroc", lambda labels, probabilities: next(values))
 
 
 def test_the_seconds_of_an_epoch_hold_validation_and_saving(striped, tmp_path, monkeypatch):

@@ -123,7 +123,7 @@ def _held_out(config: SearchConfig, held_out: HeldOut | None) -> list[str]:
     return [
         "## Test split",
         markdown_table(("metric", f"winner (trial {held_out.trial_id})", "default"), rows),
-        f"95 % bootstrap intervals over patients. The default configuration was trained for the same "
+        f"95 % intervals over patients. The default configuration was trained for the same "
         f"{config.epochs} epochs under the same seed. The split was looked at only after the choice.",
     ]
 

@@ -1,0 +1,170 @@
+"""`python -m benchmarks.coverage`: how often the 95 % intervals of `engine.intervals` hold the truth.
+
+Classifiers are simulated whose AUROC, or whose proportion of right answers, is known; each is measured
+again and again on as many new patients, and the share of intervals that hold the known value counted.
+Prints a Markdown table of the least coverage over the true values, and of the median width.
+"""
+
+import argparse
+import dataclasses
+import itertools
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from engine import command_line, files, intervals
+
+PROGRAM = "python -m benchmarks.coverage"
+TRUTHS = (0.85, 0.9, 0.95, 0.986, 0.998, 0.9999)
+PATIENTS = (30, 60, 120, 270, 1000)
+IMAGES = (1, 2, 3)
+CORRELATION = 0.6  # between the images of a patient, on the scale of the scores
+POSITIVE = 0.6  # of the patients
+
+Array = np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """What was simulated, and how the intervals did.
+
+    Attributes:
+        metric: `auroc`, `auroc, wrong labels`, `sensitivity`, `specificity` or `accuracy`.
+        images: of each patient; for proportions the largest number, from 1 on.
+        held: the share of intervals that hold `truth`.
+        low, high: the medians of the limits.
+    """
+
+    metric: str
+    patients: int
+    images: int
+    truth: float
+    held: float
+    low: float
+    high: float
+
+
+def simulate(
+    *,
+    repeats: int,
+    patients: Sequence[int] = PATIENTS,
+    images: Sequence[int] = IMAGES,
+    truths: Sequence[float] = TRUTHS,
+    seed: int = 0,
+) -> Iterator[Cell]:
+    """Every metric on every combination, `repeats` times each."""
+    random = np.random.default_rng(seed)
+    for (metric, draw), count, most, truth in itertools.product(
+        METRICS.items(), patients, images, truths
+    ):
+        low, high = draw(random, repeats, count, most, truth)
+        held = float(((low <= truth) & (truth <= high)).mean())
+        yield Cell(metric, count, most, truth, held, float(np.median(low)), float(np.median(high)))
+
+
+def _of_positives(random: Any, repeats: int, patients: int, images: int, truth: float) -> Any:
+    return _proportions(random, repeats, round(POSITIVE * patients), images, truth)
+
+
+def _of_negatives(random: Any, repeats: int, patients: int, images: int, truth: float) -> Any:
+    return _proportions(random, repeats, patients - round(POSITIVE * patients), images, truth)
+
+
+def _proportions(random: Any, repeats: int, patients: int, images: int, truth: float) -> Any:
+    """Limits [R] of a proportion: an image is right where its score lies below the truth's quantile."""
+    scores = _correlated(random, (repeats, patients, images))
+    counts = random.integers(1, images + 1, (repeats, patients))
+    there = np.arange(images) < counts[..., None]
+    right = (scores < special.ndtri(truth)) & there
+    return intervals.proportion(right.sum(axis=-1), counts.astype(float))
+
+
+def _areas(random: Any, repeats: int, patients: int, images: int, truth: float) -> Any:
+    """Limits [R] of an AUROC, where the scores of both classes are normal."""
+    distance = np.sqrt(2) * special.ndtri(truth)
+    return _areas_of(random, repeats, patients, images, lambda count: np.full(count, distance))
+
+
+def _areas_of_wrong_labels(
+    random: Any, repeats: int, patients: int, images: int, truth: float
+) -> Any:
+    """Limits [R] of an AUROC, where a faultless classifier meets positives that are none."""
+
+    def distances(count: int) -> Array:
+        return np.where(random.random(count) < 2 * (1 - truth), 0.0, 12.0)
+
+    return _areas_of(random, repeats, patients, images, distances)
+
+
+def _areas_of(
+    random: Any, repeats: int, patients: int, images: int, distances: Callable[[int], Array]
+) -> Any:
+    """Limits [R] of an AUROC, by how far each positive patient's scores lie above the negatives'."""
+    positives = round(POSITIVE * patients)
+    groups: Array = np.repeat(np.arange(patients), images)
+    positive = groups < positives
+    limits = []
+    for _ in range(repeats):
+        scores = _correlated(random, (patients, images))
+        scores[:positives] += distances(positives)[:, None]
+        limits.append(intervals.area(positive, scores.reshape(-1), groups))
+    return np.array(limits).T
+
+
+METRICS: dict[str, Callable[..., Any]] = {
+    "auroc": _areas,
+    "auroc, wrong labels": _areas_of_wrong_labels,
+    "sensitivity": _of_positives,
+    "specificity": _of_negatives,
+    "accuracy": _proportions,
+}
+
+
+def _correlated(random: Any, shape: tuple[int, ...]) -> Array:
+    """Standard normal scores [..., patients, images], correlated within patients."""
+    of_patient = random.standard_normal((*shape[:-1], 1))
+    of_image = random.standard_normal(shape)
+    return np.sqrt(CORRELATION) * of_patient + np.sqrt(1 - CORRELATION) * of_image
+
+
+def render(cells: Sequence[Cell]) -> str:
+    """A table: a row for each metric and number of patients, a column for each true value."""
+    truths = sorted({cell.truth for cell in cells})
+    lines = [
+        "| least coverage over 1 to 3 images per patient (median interval) | patients | "
+        + " | ".join(f"{truth:g}" for truth in truths)
+        + " |",
+        "| --- | ---: |" + " ---: |" * len(truths),
+    ]
+    for metric, patients in dict.fromkeys((cell.metric, cell.patients) for cell in cells):
+        row = [cell for cell in cells if (cell.metric, cell.patients) == (metric, patients)]
+        worst = [min((c for c in row if c.truth == t), key=lambda c: c.held) for t in truths]
+        shown = [f"{one.held:.3f} ({one.low:.3f} to {one.high:.3f})" for one in worst]
+        lines.append(f"| {metric} | {patients:,} | " + " | ".join(shown) + " |")
+    return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Simulates, prints the table, and writes every cell as JSON if that is asked for."""
+    parser = argparse.ArgumentParser(prog=PROGRAM, description=__doc__.partition("\n")[0])
+    parser.add_argument("--repeats", type=int, default=2000, help="measurements of each (2000)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure into FILE")
+    arguments = parser.parse_args(argv)
+    return command_line.run(PROGRAM, lambda: _run(arguments.repeats, arguments.json))
+
+
+def _run(repeats: int, path: Path | None) -> int:
+    cells = list(simulate(repeats=repeats))
+    print(render(cells))
+    if path is not None:
+        values = {"repeats": repeats, "cells": [dataclasses.asdict(cell) for cell in cells]}
+        files.write_json(path, values)
+    return command_line.DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+"""95 % intervals over patients, which keep their promise where a metric is at or near 1.
+
+The images of one patient resemble one another, so variances are those between patients. A metric in
+[0, 1] is given the interval of a proportion (Clopper and Pearson, 1934) of its effective number
+
+    n = v (1 - v) / variance(v),
+
+the number of independent examples that would vary as much (Korn and Graubard, Confidence intervals for
+proportions with small expected number of positive counts estimated from survey data, 1998). Near the
+boundary the variance that is seen vanishes, and with it every interval that is built on it alone. So
+it is computed with two imaginary patients more: for a proportion, one who is right and one who is wrong
+in every image; for a ranking, one of each class who cannot be told from the other class. Where nothing
+was wrong, the effective number is then about that of the patients; where much was, they hardly count.
+
+`benchmarks.coverage` simulates how often these intervals hold the truth.
+"""
+
+import numpy as np
+from scipy import special
+
+CONFIDENCE = 0.95
+_TAIL = (1 - CONFIDENCE) / 2
+_NORMAL = float(special.ndtri(1 - _TAIL))
+
+Array = np.ndarray
+Interval = tuple[float, float]
+
+
+def clopper_pearson(value: Array | float, number: Array | float) -> tuple[Array, Array]:
+    """The limits of a proportion `value` of `number` independent examples, which need not be whole."""
+    hits = np.asarray(value * number, np.float64)
+    misses = np.asarray(number - hits, np.float64)
+    with np.errstate(invalid="ignore"):
+        low = np.where(hits <= 0, 0.0, special.betaincinv(hits, misses + 1, _TAIL))
+        high = np.where(misses <= 0, 1.0, special.betaincinv(hits + 1, misses, 1 - _TAIL))
+    return np.fmin(low, value), np.fmax(high, value)
+
+
+def proportion(hits: Array, counts: Array) -> tuple[Array, Array]:
+    """The limits of sum(hits) / sum(counts).
+
+    Args:
+        hits, counts: float[..., G], of each patient: the images that were right, of those that count.
+
+    Returns:
+        float[...], low and high; NaN where nothing counts.
+    """
+    total = counts.sum(axis=-1)
+    patients = (counts > 0).sum(axis=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        value = hits.sum(axis=-1) / total
+        # The imaginary patients' images: of the size at which they leave Kish's effective number.
+        size = (counts**2).sum(axis=-1) / total
+        shrunk = (hits.sum(axis=-1) + size) / (total + 2 * size)
+        residuals = hits - shrunk[..., None] * counts
+        imaginary = size**2 * ((1 - shrunk) ** 2 + shrunk**2)
+        squares = (residuals**2).sum(axis=-1) + imaginary
+        # At least 1: where images of a patient seem to differ more than chance has it, that is noise.
+        design_effect = np.maximum(1, squares / ((total + 2 * size) * shrunk * (1 - shrunk)))
+        number = total / design_effect * (_quantile(total - 1) / _quantile(patients - 1)) ** 2
+    return clopper_pearson(value, number)
+
+
+def area(positive: Array, scores: Array, groups: Array) -> Interval:
+    """The limits of the area under the ROC curve; both classes must be there.
+
+    The variance is DeLong's (1988), from each example's placement among the other class, summed by
+    patient as Obuchowski does (Nonparametric analysis of clustered ROC curve data, 1997).
+
+    Args:
+        positive: bool[N].
+        scores: float[N]; ties count half.
+        groups: int[N], the patient of each example, counted from 0.
+    """
+    above, members = _by_class(positive, scores, groups)
+    size = (members**2).sum(axis=1) / members.sum(axis=1)  # of the imaginary patients
+    total = members.sum(axis=1) + size
+    real = 1 - size / total
+    value = above[0].sum() / members[0].sum()
+    # Pairs with an imaginary patient are right by half.
+    shrunk = value * real.prod() + (1 - real.prod()) / 2
+    placed = real[::-1, None] * above + (1 - real[::-1, None]) / 2 * members
+    influence = ((placed - shrunk * members) / total[:, None]).sum(axis=0)
+    imaginary = (size / total) * (1 / 2 - shrunk)
+    variance = (influence**2).sum() + (imaginary**2).sum()
+    return bounded(value, near=shrunk, variance=variance, patients=int(groups.max()) + 1)
+
+
+def _by_class(positive: Array, scores: Array, groups: Array) -> tuple[Array, Array]:
+    """Of positives, then negatives, by patient: the sum of placements [2, G], and the count [2, G].
+
+    A positive's placement is the part of the negatives that it scores above; a negative's, the part
+    of the positives that score above it.
+    """
+    above, members = [], []
+    for own, sign in ((positive, 1), (~positive, -1)):
+        others, mine = np.sort(sign * scores[~own]), sign * scores[own]
+        below = np.searchsorted(others, mine, "left") + np.searchsorted(others, mine, "right")
+        patients = int(groups.max()) + 1
+        above.append(np.bincount(groups[own], below / (2 * len(others)), patients))
+        members.append(np.bincount(groups[own], minlength=patients))
+    return np.stack(above), np.stack(members).astype(np.float64)
+
+
+def bounded(value: float, *, near: float, variance: float, patients: int) -> Interval:
+    """The limits of a metric in [0, 1], by the effective number that `variance` gives.
+
+    Args:
+        near: the metric with the imaginary patients, of which `variance` is.
+        patients: how many there are; the effective number where the variance vanishes.
+    """
+    number = near * (1 - near) / variance if variance > 0 else float(patients)
+    low, high = clopper_pearson(value, number * (_NORMAL / _quantile(patients - 1)) ** 2)
+    return float(low), float(high)
+
+
+def corrected_percentiles(value: float, resampled: Array, influence: Array) -> Interval:
+    """The BCa limits of a mean, which allow for its skewness (Efron, Better bootstrap intervals, 1987).
+
+    Args:
+        resampled: float[R], the mean in each resample of patients.
+        influence: float[G], what each patient adds to the mean.
+    """
+    below = ((resampled < value).mean() + (resampled <= value).mean()) / 2
+    squares = (influence**2).sum()
+    if not 0 < below < 1 or not squares:
+        low, high = np.quantile(resampled, [_TAIL, 1 - _TAIL])
+        return float(low), float(high)
+    bias = special.ndtri(below)
+    skewness = (influence**3).sum() / (6 * squares**1.5)
+    shifted = bias + np.array([-_NORMAL, _NORMAL])
+    tails = special.ndtr(bias + shifted / (1 - skewness * shifted))
+    low, high = np.quantile(resampled, tails)
+    return min(float(low), value), max(float(high), value)
+
+
+def _quantile(degrees: Array | float) -> Array:
+    """Student's t for the upper limit; of less than one degree, of one."""
+    return special.stdtrit(np.maximum(degrees, 1), 1 - _TAIL)
