@@ -23,6 +23,7 @@ import tensorflow as tf
 
 from engine import augmentation, batch_order, counter_random, service_input, tfrecords
 from engine.config import UserError
+from engine.dataset_options import untuned
 from engine.record_index import RecordIndex, aligned_empty, find_records
 from engine.runtime import WHOLE, Share, free_memory_bytes
 from engine.tfrecords import Manifest
@@ -186,21 +187,8 @@ def make_draws_dataset(
         batches.enumerate(start=start_step * share.count)
         .map(with_draws, num_parallel_calls=1, deterministic=True)
         .prefetch(PREFETCHED_BATCHES)
-        .with_options(_options(rewrite=tier.name != "memory"))
+        .with_options(untuned(rewrite=tier.name != "memory"))
     )
-
-
-def _options(*, rewrite: bool = True) -> tf.data.Options:
-    """Nothing is tuned while it runs: an iterator that goes waits for the tuner to wake, for up to a minute.
-
-    Args:
-        rewrite: whether TensorFlow may rewrite the graph. That copies the tensors in it, so a split
-            in memory would lie there twice.
-    """
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    options.experimental_optimization.apply_default_optimizations = rewrite
-    return options
 
 
 def steps_per_epoch(manifest: Manifest, split: str, global_batch_size: int) -> int:
@@ -318,7 +306,7 @@ def batch_paths(
             start_step=step,
             features=("path",),
         )
-        paths = next(iter(batches))["path"].numpy()
+        paths = next(iter(batches.with_options(untuned())))["path"].numpy()
     return [path.decode("utf-8", "backslashreplace") for path in paths]
 
 
@@ -417,7 +405,7 @@ def _parsed_in_order(
         num_parallel_calls=2,
         deterministic=True,
     )
-    return batches.with_options(_options())
+    return batches.with_options(untuned())
 
 
 def _by_index(manifest: Manifest, tier: Tier) -> bool:

@@ -18,8 +18,10 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from tensorflow.python.data.ops import multi_device_iterator_ops
 
 from engine.config import UserError
+from engine.dataset_options import untuned
 
 _SLURM_PORTS = 20_000  # the first of as many; a job takes those from its number on
 _BATCHES_ON_GPU = 2  # copied ahead to each
@@ -84,16 +86,18 @@ class Runtime:
         )
         if self.num_workers == 1:
             whole = make_dataset(WHOLE)
-            return iter(self.strategy.experimental_distribute_dataset(whole, options))
+            with _untuned_devices():
+                return iter(self.strategy.experimental_distribute_dataset(whole, options))
         local = self.num_replicas // self.num_workers
         share = Share(first=self.worker * local, count=local, of=self.num_replicas)
         # Of a dataset that might end, workers would ask one another before every step.
         endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
-        return iter(
-            self.strategy.distribute_datasets_from_function(
-                lambda context: make_dataset(share).apply(endless), options
+        with _untuned_devices():
+            return iter(
+                self.strategy.distribute_datasets_from_function(
+                    lambda context: make_dataset(share).apply(endless), options
+                )
             )
-        )
 
     def agreed(self, values: Iterable[float]) -> list[float]:
         """The chief's `values`, on every worker: decisions must be the same everywhere."""
@@ -110,6 +114,25 @@ class Runtime:
             return self.strategy.reduce(tf.distribute.ReduceOp.SUM, parts, axis=None)
 
         return [float(v) for v in summed(tf.constant(list(values), tf.float64)).numpy()]
+
+
+@contextlib.contextmanager
+def _untuned_devices() -> Iterator[None]:
+    """Within the block, the iterators that TensorFlow opens on each device have no tuner (`dataset_options`).
+
+    The options of a distributed dataset end on the host: what hands each device its part is a dataset of
+    TensorFlow's own, with default options, and nothing public gives it others.
+    """
+    create = multi_device_iterator_ops._create_device_dataset
+
+    def create_untuned(*arguments: Any) -> tf.data.Dataset:
+        return create(*arguments).with_options(untuned())
+
+    multi_device_iterator_ops._create_device_dataset = create_untuned
+    try:
+        yield
+    finally:
+        multi_device_iterator_ops._create_device_dataset = create
 
 
 def prepare(
