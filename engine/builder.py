@@ -14,7 +14,6 @@ import dataclasses
 import importlib.metadata
 import io
 import math
-import os
 import platform
 import time
 from collections import Counter
@@ -24,7 +23,16 @@ from pathlib import Path
 from typing import Any
 
 import engine
-from engine import build_journal, decode_pool, decoding, files, image_folder, split_plan, tfrecords
+from engine import (
+    build_journal,
+    decode_pool,
+    decoding,
+    files,
+    image_folder,
+    machine,
+    split_plan,
+    tfrecords,
+)
 from engine.build_journal import BuildIdentity, Journal, ShardRecord
 from engine.config import UserError
 from engine.decode_pool import DecodePool, Outcome, RecordFormat, SourceFile
@@ -90,7 +98,7 @@ def run(config: BuildConfig, images: Path | str, shards: Path | str) -> BuildRes
     if config.verify and not config.overwrite and build_journal.is_finished(shards):
         return _verify_only(config, shards)
     folder = image_folder.scan(images)
-    workers = config.workers or min(available_cores(), 1 + len(folder.examples) // FILES_PER_WORKER)
+    workers = config.workers or min(machine.usable_cores(), 1 + len(folder.examples) // FILES_PER_WORKER)
     processes = decode_pool.prefers_processes(_sampled_sizes(folder), workers=workers)
     with DecodePool(images, _record_format(config), workers=workers, processes=processes) as pool:
         contents = image_folder.hash_contents(folder, workers=workers)
@@ -110,13 +118,6 @@ def run(config: BuildConfig, images: Path | str, shards: Path | str) -> BuildRes
         _verified(shards)
     num_decoded = sum(len(one.examples) for one in todo)
     return BuildResult(manifest, plan.notes, num_decoded, time.monotonic() - started)
-
-
-def available_cores() -> int:
-    """Cores this process may run on, which containers and `taskset` make fewer than there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _sampled_sizes(folder: ImageFolder) -> list[int]:

@@ -24,8 +24,9 @@ import tensorflow as tf
 from engine import augmentation, batch_order, counter_random, service_input, tfrecords
 from engine.config import UserError
 from engine.dataset_options import untuned
+from engine.machine import available_memory_bytes
 from engine.record_index import RecordIndex, aligned_empty, find_records
-from engine.runtime import WHOLE, Share, free_memory_bytes
+from engine.runtime import WHOLE, Share
 from engine.tfrecords import Manifest
 
 PREFETCHED_BATCHES = 4  # bounded: AUTOTUNE may take memory without limit
@@ -243,7 +244,7 @@ def choose_tier(
     """Which tier serves a split: `data_service`, `cache` itself, or under `auto` the one that fits.
 
     `auto` takes memory where the decoded split is no larger than `memory_fraction` of the memory
-    that is free to this process (the machine's, or its container's if that is less).
+    that is free to this process (the machine's, or what its control groups leave if that is less).
     """
     if data_service is not None:
         address = data_service.removeprefix("grpc://")
@@ -251,7 +252,7 @@ def choose_tier(
     if cache != "auto":
         return Tier(cache, f"as --cache {cache} asks")
     needed = decoded_bytes(manifest, split)
-    free = free_memory_bytes()
+    free = available_memory_bytes()
     budget = memory_fraction * free
     sizes = (
         f"{needed / 2**30:.2f} GiB decoded, {memory_fraction:.0%} of {free / 2**30:.1f} GiB free "

@@ -20,6 +20,7 @@ import keras
 import tensorflow as tf
 from tensorflow.python.data.ops import multi_device_iterator_ops
 
+from engine import machine
 from engine.config import UserError
 from engine.dataset_options import untuned
 
@@ -321,17 +322,12 @@ def processor_flags() -> frozenset[str]:
     return frozenset(flags.partition(":")[2].split())
 
 
-def free_memory_bytes() -> int:
-    """Memory this process may still take: the machine's, or its container's if that is less."""
-    return min(_machine_free_bytes(), *_container_free_bytes())
-
-
 def describe_machine() -> dict[str, Any]:
     """Hardware and versions, for `environment.json` and reports."""
     return {
         "processor": _processor_name(),
-        "cores": os.cpu_count(),
-        "memory_gib": round(_total_memory_bytes() / 2**30, 1),
+        "cores": machine.usable_cores(),
+        "memory_gib": round(machine.total_memory_bytes() / 2**30, 1),
         "devices": [device.name for device in tf.config.list_logical_devices()],
         "gpus": [
             tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
@@ -415,35 +411,3 @@ def _processor_name() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
-
-
-def _meminfo(key: str) -> int | None:
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith(key + ":"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return None
-
-
-def _total_memory_bytes() -> int:
-    return _meminfo("MemTotal") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def _machine_free_bytes() -> int:
-    return _meminfo("MemAvailable") or _total_memory_bytes() // 2
-
-
-def _container_free_bytes(root: Path = Path("/sys/fs/cgroup")) -> list[int]:
-    """What control groups leave free: version 2's files, then version 1's."""
-    free = []
-    for limit, usage in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    ):
-        try:
-            free.append(int((root / limit).read_text()) - int((root / usage).read_text()))
-        except (OSError, ValueError):  # absent, or "max": no limit
-            continue
-    return [max(0, one) for one in free]

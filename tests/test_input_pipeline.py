@@ -266,7 +266,7 @@ def test_auto_takes_memory_only_where_the_split_fits(numbered, monkeypatch):
     needed = input_pipeline.decoded_bytes(manifest, "train")
     assert needed == 150 * 8 * 6
     for free, expected in ((2 * needed, "memory"), (2 * needed - 2, "streaming")):
-        monkeypatch.setattr(input_pipeline, "free_memory_bytes", lambda free=free: free)
+        monkeypatch.setattr(input_pipeline, "available_memory_bytes", lambda free=free: free)
         tier = input_pipeline.choose_tier(manifest, "train", cache="auto", memory_fraction=0.5)
         assert tier.name == expected
         assert "GiB" in tier.reason

@@ -74,17 +74,6 @@ def test_a_batch_that_does_not_divide_is_refused_with_the_nearest_that_do():
             runtime._check_divides(batch, replicas)
 
 
-def test_free_memory_obeys_the_containers_limit(tmp_path, monkeypatch):
-    (tmp_path / "memory.max").write_text("1000\n")
-    (tmp_path / "memory.current").write_text("400\n")
-    assert runtime._container_free_bytes(tmp_path) == [600]
-    (tmp_path / "memory.max").write_text("max\n")
-    assert runtime._container_free_bytes(tmp_path) == []
-    monkeypatch.setattr(runtime, "_machine_free_bytes", lambda: 5000)
-    monkeypatch.setattr(runtime, "_container_free_bytes", lambda: [600])
-    assert runtime.free_memory_bytes() == 600
-
-
 def test_the_dtype_policy_is_put_back_even_after_an_error():
     before = keras.config.dtype_policy().name
     with pytest.raises(RuntimeError), runtime.dtype_policy("mixed_bfloat16"):
