@@ -17,7 +17,7 @@ import threading
 import time
 from typing import IO
 
-from engine import command_line
+from engine import command_line, machine, orphans
 from engine.config import UserError
 
 PROGRAM = "python -m engine.launch"
@@ -53,6 +53,7 @@ def main(argv: list[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     if arguments.num_workers < 1:
         raise UserError(f"--num-workers: got {arguments.num_workers}, expected 1 or more")
+    machine.check_processes("--num-workers", arguments.num_workers)
     given = arguments.train_arguments
     given = given[1:] if given[:1] == ["--"] else given
     if not given:
@@ -65,7 +66,7 @@ def launch(train_arguments: list[str], *, num_workers: int, grace_seconds: float
     workers = [
         subprocess.Popen(
             [sys.executable, "-m", "engine.train", *train_arguments, "--strategy", "multi_worker"],
-            env={**os.environ, **environment},
+            env={**os.environ, **environment, **orphans.environment(grace_seconds=grace_seconds)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             # Ctrl-C at a terminal would reach them twice.
@@ -95,7 +96,7 @@ def worker_environments(num_workers: int) -> list[dict[str, str]]:
     hosts = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
     for one in sockets:
         one.close()
-    threads = str(max(1, len(os.sched_getaffinity(0)) // num_workers))
+    threads = str(max(1, machine.usable_cores() // num_workers))
     return [
         {
             "TF_CONFIG": json.dumps(

@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from engine.config import UserError
+
 _ROOT = Path("/")
 _VERSION_2 = ""  # what stands for the list of controllers in /proc/self/cgroup
 
@@ -20,6 +22,19 @@ def usable_cores(root: Path = _ROOT) -> int:
     """Cores this process may use: those of its affinity, or its quota of processor time, rounded up."""
     quotas = [math.ceil(quota) for quota in _core_quotas(root)]
     return max(1, min([len(os.sched_getaffinity(0)), *quotas]))
+
+
+def check_processes(flag: str, count: int) -> None:
+    """Raises `UserError` where a flag asks for more processes with a TensorFlow each than this host bears.
+
+    Two are always allowed; beyond, one for each core that may be used.
+    """
+    most = max(2, usable_cores())
+    if count > most:
+        raise UserError(
+            f"{flag} {count}: each is a process with a TensorFlow of its own, and this one may use "
+            f"{usable_cores()} cores; give at most {most}"
+        )
 
 
 def available_memory_bytes(root: Path = _ROOT) -> int:

@@ -6,6 +6,7 @@ import os
 import pytest
 
 from engine import machine
+from engine.config import UserError
 
 GIB = 1 << 30
 V1 = "29 24 0:25 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory"
@@ -152,6 +153,14 @@ def test_version_1_limits_cores_by_the_quota(tmp_path, eight_cores, quota, cores
     )
     (tmp_path / "sys/fs/cgroup/cpu,cpuacct/job/run").mkdir()
     assert machine.usable_cores(tmp_path) == cores
+
+
+def test_more_processes_than_the_host_bears_are_refused_in_one_line(monkeypatch):
+    for cores, most in ((1, 2), (2, 2), (16, 16)):
+        monkeypatch.setattr(machine, "usable_cores", lambda cores=cores: cores)
+        machine.check_processes("--num-workers", most)
+        with pytest.raises(UserError, match=rf"--num-workers {most + 1}: .*give at most {most}$"):
+            machine.check_processes("--num-workers", most + 1)
 
 
 def test_this_machine_answers():

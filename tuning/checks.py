@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from engine import evaluation, input_pipeline, models
+from engine import evaluation, input_pipeline, machine, models
 from engine.config import UserError, flag_name
 from engine.tfrecords import Manifest
 from tuning.search_space import OF_THE_CNN, Choices, Range, SearchSpace
@@ -29,6 +29,7 @@ def check_search(config: SearchConfig, space: SearchSpace, manifest: Manifest) -
         raise UserError(
             "nothing is searched; give a range as --depth 2:5 or choices as --augment A,B"
         )
+    machine.check_processes("--num-workers", config.num_workers)
     _check_has_effect(config, space)
     evaluation.parse_threshold_rule(config.threshold)
     input_pipeline.check_validation(manifest)
