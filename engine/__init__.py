@@ -9,10 +9,10 @@ Layers, each importing only from rows below its own (held by tests/test_layers.p
               optimization training_step step_blocks callbacks resuming runtime
               evaluation bootstrap predictor explanation image_files plots preview report
               phantom_images phantom_folder shifts decode_pool diagnosis environment
-              dataset_options
+              cluster dataset_options
     formats   image_folder split_plan tfrecords record_index build_journal run_directory checkpoints
-    ground    config settings command_line decoding files locks machine orphans
-              progress python_calls
+    ground    config settings command_line decoding files locks loopback machine
+              orphans progress python_calls
 
 Importing the package imports none of them, and no TensorFlow.
 """

@@ -17,8 +17,9 @@ import threading
 import time
 from typing import IO
 
-from engine import command_line, machine, orphans
+from engine import command_line, config, loopback, machine, orphans
 from engine.config import UserError
+from engine.settings import TrainConfig
 
 PROGRAM = "python -m engine.launch"
 GRACE_SECONDS = 60.0  # TensorFlow may wait for a dead peer for ever, and swallows SIGTERM meanwhile
@@ -58,7 +59,18 @@ def _run(arguments: argparse.Namespace) -> int:
     given = given[1:] if given[:1] == ["--"] else given
     if not given:
         raise UserError("no train arguments; give those of engine.train behind --")
+    if not _needs_network(given):
+        # Where that cannot be, each worker binds its server to the loopback as soon as it listens.
+        loopback.isolate()
     return launch(given, num_workers=arguments.num_workers, grace_seconds=arguments.grace_seconds)
+
+
+def _needs_network(train_arguments: list[str]) -> bool:
+    """Whether the workers talk to others than one another."""
+    parser = argparse.ArgumentParser(prog=PROGRAM, add_help=False)
+    config.add_flags(parser, TrainConfig)
+    flags, _ = parser.parse_known_args(train_arguments)
+    return config.from_flags(TrainConfig, flags).data_service is not None
 
 
 def launch(train_arguments: list[str], *, num_workers: int, grace_seconds: float) -> int:

@@ -7,11 +7,7 @@ batch normalization eats the gain; float16 on the CPU takes tens of seconds a st
 
 import contextlib
 import dataclasses
-import json
-import os
 import platform
-import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,11 +16,10 @@ import keras
 import tensorflow as tf
 from tensorflow.python.data.ops import multi_device_iterator_ops
 
-from engine import machine
+from engine import cluster, machine
 from engine.config import UserError
 from engine.dataset_options import untuned
 
-_SLURM_PORTS = 20_000  # the first of as many; a job takes those from its number on
 _BATCHES_ON_GPU = 2  # copied ahead to each
 
 
@@ -154,10 +149,10 @@ def prepare(
     """
     devices = _devices(num_logical_devices)
     on_gpu = bool(tf.config.list_physical_devices("GPU"))
-    if strategy == "auto" and cluster_workers() > 1:
+    if strategy == "auto" and cluster.num_workers() > 1:
         strategy = "multi_worker"
     if strategy == "multi_worker":
-        chosen, worker, num_workers = _multi_worker(on_gpu=on_gpu)
+        chosen, worker, num_workers = cluster.join(on_gpu=on_gpu)
     else:
         chosen, worker, num_workers = _strategy(strategy, devices, on_gpu=on_gpu), 0, 1
     _check_divides(global_batch_size, chosen.num_replicas_in_sync)
@@ -179,81 +174,6 @@ def prepare(
         f"XLA {'on' if jit else 'off'} ({why_jit})"
     )
     return Runtime(chosen, precision, jit, summary, worker, num_workers, on_gpu)
-
-
-def cluster_workers() -> int:
-    """How many workers the environment speaks of: `TF_CONFIG`, or a SLURM step; 1 for none.
-
-    Raises:
-        UserError: `TF_CONFIG` is not what it should be.
-    """
-    if "TF_CONFIG" in os.environ:
-        return len(_cluster()["worker"])
-    return int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
-
-
-def _cluster() -> dict[str, list[str]]:
-    """The chief and the workers of `TF_CONFIG`, as one list of workers."""
-    try:
-        cluster = json.loads(os.environ["TF_CONFIG"])["cluster"]
-        return {"worker": [*cluster.get("chief", []), *cluster.get("worker", [])]}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"TF_CONFIG: got {os.environ['TF_CONFIG']!r}; expected "
-            '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}'
-        ) from error
-
-
-def _multi_worker(*, on_gpu: bool) -> tuple[tf.distribute.Strategy, int, int]:
-    """The strategy over all workers, which this one is, and how many there are."""
-    if "TF_CONFIG" in os.environ:
-        _cluster()
-        resolver: Any = tf.distribute.cluster_resolver.TFConfigClusterResolver()
-    elif "SLURM_STEP_NUM_TASKS" in os.environ:
-        resolver = _slurm_resolver()
-    else:
-        raise UserError(
-            "--strategy multi_worker: neither TF_CONFIG nor a SLURM step names the workers; start "
-            "them with python -m engine.launch, or set TF_CONFIG on each host"
-        )
-    communication = tf.distribute.experimental.CommunicationImplementation
-    options = tf.distribute.experimental.CommunicationOptions(
-        implementation=communication.AUTO if on_gpu else communication.RING
-    )
-    strategy = tf.distribute.MultiWorkerMirroredStrategy(
-        cluster_resolver=resolver, communication_options=options
-    )
-    # TensorFlow's preemption notifier has just put its own handler in place of Python's.
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM) or signal.SIG_DFL)
-    workers = resolver.cluster_spec().as_dict()
-    index = resolver.task_id
-    if resolver.task_type == "worker":
-        index += len(workers.get("chief", []))
-    return strategy, index, sum(len(hosts) for hosts in workers.values())
-
-
-def _slurm_resolver() -> Any:
-    """The workers of a SLURM step; each has the GPUs that SLURM shows it (`--gpus-per-task`).
-
-    TensorFlow's own count of GPUs fails where there is no nvidia-smi, and its ports are the same for all
-    jobs, of which several may share a host.
-
-    Raises:
-        UserError: a variable of SLURM's is missing or not what it should be.
-    """
-    try:
-        return tf.distribute.cluster_resolver.SlurmClusterResolver(
-            port_base=_SLURM_PORTS + int(os.environ.get("SLURM_JOB_ID", "0")) % _SLURM_PORTS,
-            # These count tasks, no more: it gives out none, and has no task where it counts no GPU.
-            gpus_per_node=cluster_workers(),
-            gpus_per_task=1,
-            auto_set_gpu=False,
-        )
-    except (RuntimeError, ValueError, KeyError) as error:
-        raise UserError(
-            f"SLURM's variables do not tell the workers ({error}); start with srun, one task a worker"
-        ) from error
 
 
 def choose_precision(precision: str, normalization: str) -> tuple[str, str]:
