@@ -133,6 +133,8 @@ def train(
         say(run_on.summary)
         if not run_on.is_chief:
             say = _silent
+        if (warning := input_pipeline.validation_warning(manifest)) is not None:
+            say(warning)
         stack.enter_context(resuming.freed_if_never_begun(run))
         files.write_json(run.config, config.to_json())
         files.write_json(run.environment, environment.describe(manifest, shards, run_on))

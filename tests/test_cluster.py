@@ -89,7 +89,7 @@ def test_a_tf_config_that_does_not_say_which_worker_this_is_is_one_line(monkeypa
     monkeypatch.setenv(
         "TF_CONFIG", json.dumps(config if task is None else {**config, "task": task})
     )
-    with pytest.raises(UserError, match="^TF_CONFIG: got ") as refused:
+    with pytest.raises(UserError, match=r"^TF_CONFIG: got ") as refused:
         cluster.join(on_gpu=False)
     assert said in str(refused.value)
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from numbered_shards import SIZE, write_shards
+from scipy import stats
 
 from engine import augmentation, files, input_pipeline, tfrecords
 from engine.config import UserError
@@ -277,6 +278,16 @@ def test_a_split_of_one_shard_is_read_whole(tmp_path, cache):
     write_shards(tmp_path, {"train": 64}, num_shards=1)
     seen = numbers_of(train_dataset(tmp_path, cache=cache), 4)
     assert sorted(seen.ravel()) == list(range(64))
+
+
+def test_validation_too_small_to_choose_by_is_one_line_with_the_interval(tmp_path):
+    few = write_shards(tmp_path / "few", {"train": 40, "validation": 30})
+    line = input_pipeline.validation_warning(few)
+    wilson = stats.binomtest(9, 10).proportion_ci(method="wilson")
+    assert "only 10 images of well" in line and "\n" not in line
+    assert f"known is {wilson.low:.0%} to {wilson.high:.0%} (95%)" in line
+    many = write_shards(tmp_path / "many", {"train": 40, "validation": 150})
+    assert input_pipeline.validation_warning(many) is None
 
 
 def test_a_validation_split_of_one_class_is_refused(tmp_path, numbered):

@@ -89,6 +89,12 @@ def test_a_run_learns_and_leaves_all_its_files(striped, tmp_path):
     assert summary["images_per_second"] > 0
 
 
+def test_a_validation_split_too_small_to_choose_by_is_said_once(striped, tmp_path):
+    said = []
+    trainer.train(with_(epochs=1), striped, tmp_path / "run", say=said.append)
+    assert sum("validation has only 14 images of well" in line for line in said) == 1
+
+
 def test_the_model_file_holds_the_best_epochs_weights(striped, tmp_path):
     result = train(striped, tmp_path / "run", with_(epochs=4))
     model = keras.saving.load_model(RunDirectory(tmp_path / "run").model)
