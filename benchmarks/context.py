@@ -5,12 +5,13 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from benchmarks import harness, peers, process
+from benchmarks import harness, peers
 from benchmarks.harness import Measurement, Side
 from benchmarks.peer_process import PeerError, PeerProcess
 from benchmarks.reports import Report
 from benchmarks.settings import BenchmarkConfig
 from benchmarks.workload import Workload
+from engine import machine
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Context:
             scratch=self.workload.scratch,
             image_shape=options.pop("image_shape", self.workload.manifest.image_shape),
             batch_size=options.pop("batch_size", self.batch_size),
-            workers=process.usable_cores(),
+            workers=machine.usable_cores(),
             num_images=self.workload.num_images,
             **options,
         )

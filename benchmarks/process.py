@@ -39,13 +39,6 @@ def resident_bytes() -> int:
     return _status("VmRSS") or _peak_since_start()
 
 
-def usable_cores() -> int:
-    """Cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 @dataclasses.dataclass
 class Bystanders:
     """Measures how busy other work kept the machine from when it was made until `share` is asked."""

@@ -16,7 +16,6 @@ import dataclasses
 import importlib.metadata
 import io
 import math
-import os
 import platform
 import time
 from collections import Counter
@@ -34,6 +33,7 @@ from engine import (
     files,
     image_folder,
     locks,
+    machine,
     split_plan,
     tfrecords,
 )
@@ -122,7 +122,9 @@ def _held(shards: Path) -> Iterator[None]:
 
 
 def _build(config: BuildConfig, folder: ImageFolder, shards: Path, started: float) -> BuildResult:
-    workers = config.workers or min(available_cores(), 1 + len(folder.examples) // FILES_PER_WORKER)
+    workers = config.workers or min(
+        machine.usable_cores(), 1 + len(folder.examples) // FILES_PER_WORKER
+    )
     processes = decode_pool.prefers_processes(_sampled_sizes(folder), workers=workers)
     record_format = _record_format(config)
     with DecodePool(folder.root, record_format, workers=workers, processes=processes) as pool:
@@ -149,13 +151,6 @@ def _build(config: BuildConfig, folder: ImageFolder, shards: Path, started: floa
         build_checks.verified(shards)
     num_decoded = sum(len(one.examples) for one in todo)
     return BuildResult(manifest, plan.notes, num_decoded, time.monotonic() - started)
-
-
-def available_cores() -> int:
-    """Cores this process may run on, which containers and `taskset` make fewer than there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _sampled_sizes(folder: ImageFolder) -> list[int]:

@@ -18,6 +18,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from engine import orphans
 from engine.config import UserError
 
 DONE, FAILED, WRONG_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
@@ -66,12 +67,13 @@ class StopFlag:
 
 
 def run(program: str, body: Callable[[], int]) -> int:
-    """Runs a command's body and turns what it raises into an exit status.
+    """Runs a command's body and turns what it raises into an exit status; ends with a command that started it.
 
     Args:
         program: the name that error lines begin with, as `python -m engine.train`.
         body: returns an exit status.
     """
+    orphans.end_with_parent()
     quieten_tensorflow()
     with _sigterm_raises():
         return _status_of(program, body)

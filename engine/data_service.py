@@ -7,18 +7,20 @@ One dispatcher hands out the work and any number of workers read shards for the 
     python -m engine.train SHARDS --workdir RUN --data-service grpc://localhost:5050
 
 The dispatcher keeps its state in DIR: ended in any way and started again on the same port and directory,
-it goes on. Workers need the shards at the path that training names. Whoever reaches the ports can have
-datasets computed: keep them on a network that you trust.
+it goes on. Workers need the shards at the path that training names. Only this host may connect, unless
+`--host NAME` says by what name others do; whoever may connect computes, and reads and writes files, as the
+user who started it.
 """
 
 import argparse
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from engine import command_line, config
+from engine import command_line, config, loopback, progress
 from engine.config import UserError
 from engine.flag_parser import FlagParser
 
@@ -37,6 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     dispatcher.add_argument(
         "--work-dir", type=Path, required=True, metavar="DIR", help="keeps what a restart needs"
     )
+    _add_host(dispatcher)
     worker = roles.add_parser("worker", help="reads shards")
     worker.add_argument(
         "--dispatcher", type=_address, required=True, metavar="HOST:PORT", help="whom to work for"
@@ -44,13 +47,18 @@ def build_parser() -> argparse.ArgumentParser:
     worker.add_argument(
         "--port", type=_port, default=0, metavar="P", help="port to listen on (default: any)"
     )
-    worker.add_argument(
+    _add_host(worker)
+    return parser
+
+
+def _add_host(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--host",
         default="localhost",
         metavar="NAME",
-        help="this host, as the training's hosts know it (default: localhost)",
+        help="this host, as other hosts know it, which may then connect (default: localhost, and "
+        "none may)",
     )
-    return parser
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -81,11 +89,10 @@ def _dispatcher(arguments: argparse.Namespace) -> Any:
     _require_free(arguments.port)
     service = _tensorflow_service()
     arguments.work_dir.mkdir(parents=True, exist_ok=True)
-    server = service.DispatchServer(
-        service.DispatcherConfig(
-            port=arguments.port, work_dir=str(arguments.work_dir), fault_tolerant_mode=True
-        )
+    settings = service.DispatcherConfig(
+        port=arguments.port, work_dir=str(arguments.work_dir), fault_tolerant_mode=True
     )
+    server = _started(lambda: service.DispatchServer(settings), arguments.host, arguments.port)
     print(f"dispatcher at {server.target}, state in {arguments.work_dir}", flush=True)
     return server
 
@@ -97,14 +104,26 @@ def _worker(arguments: argparse.Namespace) -> Any:
 
     service_input.require_answer(arguments.dispatcher, CONNECT_SECONDS)
     port = "%port%" if arguments.port == 0 else str(arguments.port)
-    server = service.WorkerServer(
-        service.WorkerConfig(
-            dispatcher_address=arguments.dispatcher,
-            worker_address=f"{arguments.host}:{port}",
-            port=arguments.port,
-        )
+    settings = service.WorkerConfig(
+        dispatcher_address=arguments.dispatcher,
+        worker_address=f"{arguments.host}:{port}",
+        port=arguments.port,
     )
+    server = _started(lambda: service.WorkerServer(settings), arguments.host, arguments.port)
     print(f"worker of {arguments.dispatcher}", flush=True)
+    return server
+
+
+def _started(make: Callable[[], Any], host: str, port: int) -> Any:
+    """A server of TensorFlow's, kept to this host unless others know it by name."""
+    if not loopback.is_local([f"{host}:{port}"]):
+        server = make()
+        progress.say(loopback.warning([int(server._address.rpartition(":")[2])]))
+        return server
+    with loopback.confined() as open_ports:
+        server = make()
+    if open_ports:
+        progress.say(loopback.warning(open_ports))
     return server
 
 

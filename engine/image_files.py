@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from engine import decoding, progress
+from engine import decoding, machine, progress
 from engine.config import UserError
 
 _CLUTTER = frozenset({"thumbs.db", "desktop.ini"})  # what file managers leave in folders
@@ -117,7 +117,7 @@ def decoded_images(
         workers: threads; None for one a core.
     """
     limits: dict[str, Any] = {} if max_pixels is None else {"max_pixels": max_pixels}
-    workers = workers or os.cpu_count() or 1
+    workers = workers or machine.usable_cores()
 
     def decode(path: Path) -> np.ndarray:
         return decoding.decode_file(

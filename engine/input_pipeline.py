@@ -31,9 +31,11 @@ from engine import (
 )
 from engine.config import UserError
 from engine.dataset_checks import split_info, steps_per_epoch
+from engine.dataset_options import untuned
+from engine.machine import available_memory_bytes
 from engine.record_index import RecordIndex, aligned_empty, find_records
 from engine.record_scan import find_damage, scan_split
-from engine.runtime import WHOLE, Share, free_memory_bytes
+from engine.runtime import WHOLE, Share
 from engine.tfrecords import DamagedShardError, Manifest
 
 PREFETCHED_BATCHES = 4  # bounded: AUTOTUNE may take memory without limit
@@ -173,7 +175,7 @@ class TrainingInput:
             .enumerate(start=start_step * share.count)
             .map(with_draws, num_parallel_calls=1, deterministic=True)
             .prefetch(PREFETCHED_BATCHES)
-            .with_options(_options(rewrite=self._tier.name != "memory"))
+            .with_options(untuned(rewrite=self._tier.name != "memory"))
         )
 
     def paths(self, step: int) -> list[str]:
@@ -186,7 +188,8 @@ class TrainingInput:
             order = self._order(stored["label"])(tf.constant(step, tf.int64), places)
             paths = stored["path"][order.numpy()]
         else:
-            paths = next(iter(self._open_windows(step, features=("path",))))["path"].numpy()
+            batches = self._open_windows(step, features=("path",)).with_options(untuned())
+            paths = next(iter(batches))["path"].numpy()
         return [path.decode("utf-8", "backslashreplace") for path in paths]
 
     @functools.cached_property
@@ -251,19 +254,6 @@ class TrainingInput:
         )
 
 
-def _options(*, rewrite: bool = True) -> tf.data.Options:
-    """Nothing is tuned while it runs: an iterator that goes waits for the tuner to wake, for up to a minute.
-
-    Args:
-        rewrite: whether TensorFlow may rewrite the graph. That copies the tensors in it, so a split
-            in memory would lie there twice.
-    """
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    options.experimental_optimization.apply_default_optimizations = rewrite
-    return options
-
-
 def choose_tier(
     manifest: Manifest,
     split: str,
@@ -276,7 +266,7 @@ def choose_tier(
     """Which tier serves a split: `data_service`, `cache` itself, or under `auto` the one that fits.
 
     `auto` takes memory where the decoded split is no larger than `memory_fraction` of the memory
-    that is free to this process (the machine's, or its container's if that is less).
+    that is free to this process (the machine's, or what its control groups leave if that is less).
 
     Args:
         held: splits that will lie decoded in memory besides, in any tier; they count.
@@ -287,7 +277,7 @@ def choose_tier(
     if cache != "auto":
         return Tier(cache, f"as --cache {cache} asks")
     needed = sum(decoded_bytes(manifest, name) for name in (split, *held))
-    free = free_memory_bytes()
+    free = available_memory_bytes()
     budget = memory_fraction * free
     sizes = (
         f"{needed / 2**30:.2f} GiB decoded{_with(held)}, {memory_fraction:.0%} of "
@@ -433,7 +423,7 @@ def _parsed_in_order(
         num_parallel_calls=2,
         deterministic=True,
     )
-    return batches.with_options(_options())
+    return batches.with_options(untuned())
 
 
 def _by_index(manifest: Manifest, tier: Tier) -> bool:

@@ -17,9 +17,10 @@ import threading
 import time
 from typing import IO
 
-from engine import command_line, train_arguments
+from engine import command_line, config, loopback, machine, orphans
 from engine.config import UserError
 from engine.flag_parser import FlagParser
+from engine.settings import TrainConfig
 
 PROGRAM = "python -m engine.launch"
 GRACE_SECONDS = 60.0  # TensorFlow may wait for a dead peer for ever, and swallows SIGTERM meanwhile
@@ -54,16 +55,31 @@ def main(argv: list[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     if arguments.num_workers < 1:
         raise UserError(f"--num-workers: got {arguments.num_workers}, expected 1 or more")
+    machine.check_processes("--num-workers", arguments.num_workers)
     given = arguments.train_arguments
     given = given[1:] if given[:1] == ["--"] else given
     if not given:
         raise UserError("no train arguments; give those of engine.train behind --")
+    if not _needs_network(given):
+        # Where that cannot be, each worker binds its server to the loopback as soon as it listens.
+        loopback.isolate()
     _check(given)
     return launch(given, num_workers=arguments.num_workers, grace_seconds=arguments.grace_seconds)
 
 
+def _needs_network(given: list[str]) -> bool:
+    """Whether the workers talk to others than one another."""
+    parser = argparse.ArgumentParser(prog=PROGRAM, add_help=False)
+    config.add_flags(parser, TrainConfig)
+    flags, _ = parser.parse_known_args(given)
+    return config.from_flags(TrainConfig, flags).data_service is not None
+
+
 def _check(given: list[str]) -> None:
     """Raises `UserError`, or ends with status 2, where every worker would."""
+    # Imports NumPy, whose threads would keep this process in its network.
+    from engine import train_arguments
+
     parser = train_arguments.build_parser(PROGRAM, __doc__.partition("\n")[0])
     train_arguments.checked_settings(parser.parse_args(given), directory_is_ours=True)
 
@@ -73,7 +89,7 @@ def launch(train_arguments: list[str], *, num_workers: int, grace_seconds: float
     workers = [
         subprocess.Popen(
             [sys.executable, "-m", "engine.train", *train_arguments, "--strategy", "multi_worker"],
-            env={**os.environ, **environment},
+            env={**os.environ, **environment, **orphans.environment(grace_seconds=grace_seconds)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             # Ctrl-C at a terminal would reach them twice.
@@ -103,7 +119,7 @@ def worker_environments(num_workers: int) -> list[dict[str, str]]:
     hosts = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
     for one in sockets:
         one.close()
-    threads = str(max(1, len(os.sched_getaffinity(0)) // num_workers))
+    threads = str(max(1, machine.usable_cores() // num_workers))
     return [
         {
             "TF_CONFIG": json.dumps(

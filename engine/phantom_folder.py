@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from engine import files, phantom_images, progress
+from engine import files, machine, phantom_images, progress
 from engine.config import UserError
 from engine.settings import PhantomConfig
 
@@ -150,7 +150,7 @@ def _draw_all(config: PhantomConfig, directory: Path, phantoms: list[Phantom]) -
         folder.mkdir(parents=True, exist_ok=True)
     tasks = [phantoms[i : i + IMAGES_A_TASK] for i in range(0, len(phantoms), IMAGES_A_TASK)]
     # A process takes 0.3 s to start, as long as a few tasks take.
-    workers = min(config.workers or _usable_cores(), max(1, len(tasks) // 4))
+    workers = min(config.workers or machine.usable_cores(), max(1, len(tasks) // 4))
     with progress.ProgressBar("drawing phantoms", total=len(phantoms)) as bar:
         if workers == 1:
             for task in tasks:
@@ -194,13 +194,6 @@ def _draw_task(config: PhantomConfig, directory: Path, task: list[Phantom]) -> i
         path.write_bytes(encode_phantom(config, phantom))
         files.sync_file(path)
     return len(task)
-
-
-def _usable_cores() -> int:
-    """Cores this process may run on (a container or `taskset` may leave it fewer than there are)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 # --- the record of what was made ----------------------------------------------------------------

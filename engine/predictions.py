@@ -9,7 +9,6 @@ patients       str[N], who is in the image; '' where nobody knows (the image the
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import special
 
 from engine.config import UserError
 
@@ -42,6 +41,8 @@ def log_odds(logits: Array) -> Array:
     Returns:
         float64[N] of class 1, or float64[N, K] of each class with more than two.
     """
+    from scipy import special
+
     logits = np.asarray(logits, np.float64)
     if logits.shape[1] == 1:
         return logits[:, 0]

@@ -7,21 +7,19 @@ batch normalization eats the gain; float16 on the CPU takes tens of seconds a st
 
 import contextlib
 import dataclasses
-import json
-import os
 import platform
-import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
+from tensorflow.python.data.ops import multi_device_iterator_ops
 
+from engine import cluster, machine
 from engine.config import UserError
+from engine.dataset_options import untuned
 
-_SLURM_PORTS = 20_000  # the first of as many; a job takes those from its number on
 _BATCHES_ON_GPU = 2  # copied ahead to each
 
 
@@ -84,16 +82,18 @@ class Runtime:
         )
         if self.num_workers == 1:
             whole = make_dataset(WHOLE)
-            return iter(self.strategy.experimental_distribute_dataset(whole, options))
+            with _untuned_devices():
+                return iter(self.strategy.experimental_distribute_dataset(whole, options))
         local = self.num_replicas // self.num_workers
         share = Share(first=self.worker * local, count=local, of=self.num_replicas)
         # Of a dataset that might end, workers would ask one another before every step.
         endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
-        return iter(
-            self.strategy.distribute_datasets_from_function(
-                lambda context: make_dataset(share).apply(endless), options
+        with _untuned_devices():
+            return iter(
+                self.strategy.distribute_datasets_from_function(
+                    lambda context: make_dataset(share).apply(endless), options
+                )
             )
-        )
 
     def agreed(self, values: Iterable[float]) -> list[float]:
         """The chief's `values`, on every worker: decisions must be the same everywhere."""
@@ -110,6 +110,25 @@ class Runtime:
             return self.strategy.reduce(tf.distribute.ReduceOp.SUM, parts, axis=None)
 
         return [float(v) for v in summed(tf.constant(list(values), tf.float64)).numpy()]
+
+
+@contextlib.contextmanager
+def _untuned_devices() -> Iterator[None]:
+    """Within the block, the iterators that TensorFlow opens on each device have no tuner (`dataset_options`).
+
+    The options of a distributed dataset end on the host: what hands each device its part is a dataset of
+    TensorFlow's own, with default options, and nothing public gives it others.
+    """
+    create = multi_device_iterator_ops._create_device_dataset
+
+    def create_untuned(*arguments: Any) -> tf.data.Dataset:
+        return create(*arguments).with_options(untuned())
+
+    multi_device_iterator_ops._create_device_dataset = create_untuned
+    try:
+        yield
+    finally:
+        multi_device_iterator_ops._create_device_dataset = create
 
 
 def prepare(
@@ -130,10 +149,10 @@ def prepare(
     """
     devices = _devices(num_logical_devices)
     on_gpu = bool(tf.config.list_physical_devices("GPU"))
-    if strategy == "auto" and cluster_workers() > 1:
+    if strategy == "auto" and cluster.num_workers() > 1:
         strategy = "multi_worker"
     if strategy == "multi_worker":
-        chosen, worker, num_workers = _multi_worker(on_gpu=on_gpu)
+        chosen, worker, num_workers = cluster.join(on_gpu=on_gpu)
     else:
         chosen, worker, num_workers = _strategy(strategy, devices, on_gpu=on_gpu), 0, 1
     _check_divides(global_batch_size, chosen.num_replicas_in_sync)
@@ -155,81 +174,6 @@ def prepare(
         f"XLA {'on' if jit else 'off'} ({why_jit})"
     )
     return Runtime(chosen, precision, jit, summary, worker, num_workers, on_gpu)
-
-
-def cluster_workers() -> int:
-    """How many workers the environment speaks of: `TF_CONFIG`, or a SLURM step; 1 for none.
-
-    Raises:
-        UserError: `TF_CONFIG` is not what it should be.
-    """
-    if "TF_CONFIG" in os.environ:
-        return len(_cluster()["worker"])
-    return int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
-
-
-def _cluster() -> dict[str, list[str]]:
-    """The chief and the workers of `TF_CONFIG`, as one list of workers."""
-    try:
-        cluster = json.loads(os.environ["TF_CONFIG"])["cluster"]
-        return {"worker": [*cluster.get("chief", []), *cluster.get("worker", [])]}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"TF_CONFIG: got {os.environ['TF_CONFIG']!r}; expected "
-            '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}'
-        ) from error
-
-
-def _multi_worker(*, on_gpu: bool) -> tuple[tf.distribute.Strategy, int, int]:
-    """The strategy over all workers, which this one is, and how many there are."""
-    if "TF_CONFIG" in os.environ:
-        _cluster()
-        resolver: Any = tf.distribute.cluster_resolver.TFConfigClusterResolver()
-    elif "SLURM_STEP_NUM_TASKS" in os.environ:
-        resolver = _slurm_resolver()
-    else:
-        raise UserError(
-            "--strategy multi_worker: neither TF_CONFIG nor a SLURM step names the workers; start "
-            "them with python -m engine.launch, or set TF_CONFIG on each host"
-        )
-    communication = tf.distribute.experimental.CommunicationImplementation
-    options = tf.distribute.experimental.CommunicationOptions(
-        implementation=communication.AUTO if on_gpu else communication.RING
-    )
-    strategy = tf.distribute.MultiWorkerMirroredStrategy(
-        cluster_resolver=resolver, communication_options=options
-    )
-    # TensorFlow's preemption notifier has just put its own handler in place of Python's.
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM) or signal.SIG_DFL)
-    workers = resolver.cluster_spec().as_dict()
-    index = resolver.task_id
-    if resolver.task_type == "worker":
-        index += len(workers.get("chief", []))
-    return strategy, index, sum(len(hosts) for hosts in workers.values())
-
-
-def _slurm_resolver() -> Any:
-    """The workers of a SLURM step; each has the GPUs that SLURM shows it (`--gpus-per-task`).
-
-    TensorFlow's own count of GPUs fails where there is no nvidia-smi, and its ports are the same for all
-    jobs, of which several may share a host.
-
-    Raises:
-        UserError: a variable of SLURM's is missing or not what it should be.
-    """
-    try:
-        return tf.distribute.cluster_resolver.SlurmClusterResolver(
-            port_base=_SLURM_PORTS + int(os.environ.get("SLURM_JOB_ID", "0")) % _SLURM_PORTS,
-            # These count tasks, no more: it gives out none, and has no task where it counts no GPU.
-            gpus_per_node=cluster_workers(),
-            gpus_per_task=1,
-            auto_set_gpu=False,
-        )
-    except (RuntimeError, ValueError, KeyError) as error:
-        raise UserError(
-            f"SLURM's variables do not tell the workers ({error}); start with srun, one task a worker"
-        ) from error
 
 
 def choose_precision(precision: str, normalization: str) -> tuple[str, str]:
@@ -298,17 +242,12 @@ def processor_flags() -> frozenset[str]:
     return frozenset(flags.partition(":")[2].split())
 
 
-def free_memory_bytes() -> int:
-    """Memory this process may still take: the machine's, or its container's if that is less."""
-    return min(_machine_free_bytes(), *_container_free_bytes())
-
-
 def describe_machine() -> dict[str, Any]:
     """Hardware and versions, for `environment.json` and reports."""
     return {
         "processor": _processor_name(),
-        "cores": os.cpu_count(),
-        "memory_gib": round(_total_memory_bytes() / 2**30, 1),
+        "cores": machine.usable_cores(),
+        "memory_gib": round(machine.total_memory_bytes() / 2**30, 1),
         "devices": [device.name for device in tf.config.list_logical_devices()],
         "gpus": [
             tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
@@ -392,35 +331,3 @@ def _processor_name() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
-
-
-def _meminfo(key: str) -> int | None:
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith(key + ":"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return None
-
-
-def _total_memory_bytes() -> int:
-    return _meminfo("MemTotal") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def _machine_free_bytes() -> int:
-    return _meminfo("MemAvailable") or _total_memory_bytes() // 2
-
-
-def _container_free_bytes(root: Path = Path("/sys/fs/cgroup")) -> list[int]:
-    """What control groups leave free: version 2's files, then version 1's."""
-    free = []
-    for limit, usage in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    ):
-        try:
-            free.append(int((root / limit).read_text()) - int((root / usage).read_text()))
-        except (OSError, ValueError):  # absent, or "max": no limit
-            continue
-    return [max(0, one) for one in free]

@@ -21,6 +21,7 @@ import tensorflow as tf
 
 from engine import progress, tfrecords
 from engine.config import UserError
+from engine.dataset_options import untuned
 from engine.python_calls import calls
 from engine.record_index import Places
 from engine.tfrecords import Manifest
@@ -97,6 +98,7 @@ def _from_service(read: _Read, address: str, first: int) -> Iterator[tuple[int, 
     numbered = (
         tf.data.Dataset.range(first, np.iinfo(np.int64).max)
         .map(lambda number: (number, *read(number)), num_parallel_calls=tf.data.AUTOTUNE)
+        .with_options(untuned())  # for the workers
         .apply(
             service.distribute(
                 service.ShardingPolicy.DYNAMIC,
@@ -105,6 +107,7 @@ def _from_service(read: _Read, address: str, first: int) -> Iterator[tuple[int, 
                 compression=None,  # X-rays hardly shrink, and what unpacks them is the training's host
             )
         )
+        .with_options(untuned())
     )
     for number, image, label in numbered:
         yield int(number), (image.numpy(), label.numpy())

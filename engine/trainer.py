@@ -138,6 +138,8 @@ def train(
         say(run_on.summary)
         if not run_on.is_chief:
             say = _silent
+        if (warning := dataset_checks.validation_warning(manifest)) is not None:
+            say(warning)
         stack.enter_context(resuming.freed_if_never_begun(run))
         resuming.record_start(run, config, described)
         if checkpoint is not None and run_on.is_chief:

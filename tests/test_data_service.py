@@ -1,4 +1,5 @@
 import csv
+import os
 import re
 import socket
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 import tensorflow as tf
 from numbered_shards import striped_image, write_shards
 
-from engine import checkpoints, config, data_service, service_input
+from engine import checkpoints, config, data_service, loopback, service_input
 from engine.config import UserError
 from engine.record_index import find_records
 from engine.run_directory import RunDirectory
@@ -159,6 +160,25 @@ def test_a_malformed_address_is_one_line(address):
 def test_images_cannot_be_kept_here_and_brought_from_elsewhere():
     with pytest.raises(UserError, match="give one of them"):
         TrainConfig(cache="memory", data_service="grpc://localhost:5050")
+
+
+@pytest.mark.parametrize(("host", "device"), [("localhost", b"lo\0"), ("10.0.0.1", b"")])
+def test_the_dispatcher_is_this_hosts_alone_unless_others_know_it(tmp_path, capsys, host, device):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    before = loopback._listening()
+    command = ["dispatcher", "--port", str(port), "--work-dir", str(tmp_path), "--host", host]
+    server = data_service._dispatcher(data_service.build_parser().parse_args(command))
+    try:
+        mine = loopback._listening().keys() - before.keys()
+        assert mine
+        for descriptor in mine:
+            with socket.socket(fileno=os.dup(descriptor)) as listener:
+                assert listener.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16) == device
+    finally:
+        server._stop()
+    said = f"warning: port {port} is open on every address of this host"
+    assert (said in capsys.readouterr().err) is (host != "localhost")
 
 
 def test_a_port_that_is_taken_is_one_line(capsys, tmp_path):

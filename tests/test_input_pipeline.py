@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from numbered_shards import SIZE, write_shards
+from scipy import stats
 
 from engine import augmentation, dataset_checks, files, input_pipeline, tfrecords
 from engine.config import UserError
@@ -343,7 +344,7 @@ def test_auto_takes_memory_only_where_the_split_fits(numbered, monkeypatch):
     needed = input_pipeline.decoded_bytes(manifest, "train")
     assert needed == 150 * 8 * 6
     for free, expected in ((2 * needed, "memory"), (2 * needed - 2, "streaming")):
-        monkeypatch.setattr(input_pipeline, "free_memory_bytes", lambda free=free: free)
+        monkeypatch.setattr(input_pipeline, "available_memory_bytes", lambda free=free: free)
         tier = input_pipeline.choose_tier(manifest, "train", cache="auto", memory_fraction=0.5)
         assert tier.name == expected
         assert "GiB" in tier.reason
@@ -353,7 +354,7 @@ def test_auto_counts_what_lies_in_memory_besides(numbered, monkeypatch):
     manifest = tfrecords.read_manifest(numbered)
     both = sum(input_pipeline.decoded_bytes(manifest, name) for name in ("train", "validation"))
     for free, expected in ((2 * both, "memory"), (2 * both - 2, "streaming")):
-        monkeypatch.setattr(input_pipeline, "free_memory_bytes", lambda free=free: free)
+        monkeypatch.setattr(input_pipeline, "available_memory_bytes", lambda free=free: free)
         options = {"cache": "auto", "memory_fraction": 0.5}
         tier = input_pipeline.choose_tier(manifest, "train", held=("validation",), **options)
         assert tier.name == expected
@@ -366,6 +367,16 @@ def test_a_split_of_one_shard_is_read_whole(tmp_path, cache):
     write_shards(tmp_path, {"train": 64}, num_shards=1)
     seen = numbers_of(train_dataset(tmp_path, cache=cache), 4)
     assert sorted(seen.ravel()) == list(range(64))
+
+
+def test_validation_too_small_to_choose_by_is_one_line_with_the_interval(tmp_path):
+    few = write_shards(tmp_path / "few", {"train": 40, "validation": 30})
+    line = dataset_checks.validation_warning(few)
+    wilson = stats.binomtest(9, 10).proportion_ci(method="wilson")
+    assert "only 10 images of well" in line and "\n" not in line
+    assert f"known is {wilson.low:.0%} to {wilson.high:.0%} (95%)" in line
+    many = write_shards(tmp_path / "many", {"train": 40, "validation": 150})
+    assert dataset_checks.validation_warning(many) is None
 
 
 def test_a_validation_split_of_one_class_is_refused(tmp_path, numbered):

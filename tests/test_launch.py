@@ -148,6 +148,14 @@ def test_the_tasks_of_a_slurm_step_train_as_one_process_does(striped, alone, tmp
     np.testing.assert_allclose(history(tmp_path / "run"), alone, rtol=1e-5)
 
 
+def test_workers_stay_on_a_network_of_their_own_unless_their_input_comes_from_elsewhere(tmp_path):
+    (tmp_path / "fed.json").write_text('{"data_service": "grpc://localhost:5050"}')
+    plain = ["shards", "--workdir", "run", "--resume", "--epochs", "3"]
+    assert not launch._needs_network(plain)
+    assert launch._needs_network([*plain, "--data-service", "grpc://localhost:5050"])
+    assert launch._needs_network([*plain, "--config", str(tmp_path / "fed.json")])
+
+
 def test_workers_get_ports_and_numbers_of_their_own():
     environments = launch.worker_environments(3)
     configs = [environment["TF_CONFIG"] for environment in environments]
@@ -156,7 +164,12 @@ def test_workers_get_ports_and_numbers_of_their_own():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"), [([], "no train arguments"), (["--num-workers", "0", "--", "x"], "1 or")]
+    ("arguments", "said"),
+    [
+        ([], "no train arguments"),
+        (["--num-workers", "0", "--", "x"], "1 or"),
+        (["--num-workers", "99999", "--", "x"], "--num-workers 99999: each is a process"),
+    ],
 )
 def test_wrong_arguments_get_one_line_and_status_two(capsys, arguments, said):
     assert launch.main(arguments) == 2

@@ -1,3 +1,4 @@
+import dataclasses
 import io
 
 import pytest
@@ -70,11 +71,24 @@ def test_the_summary_tells_how_far_what_was_saved_and_what_is_left():
 
 
 def test_the_time_left_is_trials_to_do_by_their_mean_time_over_workers():
-    whole = live_table.seconds_left(TRIALS[:2], num_workers=1, planned=6)
+    whole = live_table.seconds_left(TRIALS[:2], CONFIG, planned=6)
     assert whole == pytest.approx(40)
-    assert live_table.seconds_left(TRIALS[:2], num_workers=2, planned=6) == pytest.approx(20)
-    assert live_table.seconds_left([], num_workers=1, planned=6) is None
-    assert live_table.seconds_left(TRIALS[:2], num_workers=1, planned=None) is None
+    two = dataclasses.replace(CONFIG, num_workers=2)
+    assert live_table.seconds_left(TRIALS[:2], two, planned=6) == pytest.approx(20)
+    assert live_table.seconds_left([], CONFIG, planned=6) is None
+    assert live_table.seconds_left(TRIALS[:2], CONFIG, planned=None) is None
+
+
+def test_the_time_left_holds_what_is_trained_after_the_trials():
+    """The last minute of a search, in which the default configuration trains, is not "0 s left"."""
+    ended = TRIALS[:2]
+    assert live_table.seconds_left(ended, CONFIG, planned=2) == 0
+    assert " left" not in live_table.summary(ended, CONFIG, planned=2)
+    compared = dataclasses.replace(CONFIG, compare_default=True)
+    assert live_table.seconds_left(ended, compared, planned=2) == pytest.approx(10)
+    assert "about 10 s left" in live_table.summary(ended, compared, planned=2)
+    repeated = dataclasses.replace(CONFIG, seeds=3, top=2, num_workers=2)
+    assert live_table.seconds_left(ended, repeated, planned=2) == pytest.approx(20)
 
 
 def test_a_trial_is_one_line_where_there_is_no_terminal():

@@ -74,17 +74,6 @@ def test_a_batch_that_does_not_divide_is_refused_with_the_nearest_that_do():
             runtime._check_divides(batch, replicas)
 
 
-def test_free_memory_obeys_the_containers_limit(tmp_path, monkeypatch):
-    (tmp_path / "memory.max").write_text("1000\n")
-    (tmp_path / "memory.current").write_text("400\n")
-    assert runtime._container_free_bytes(tmp_path) == [600]
-    (tmp_path / "memory.max").write_text("max\n")
-    assert runtime._container_free_bytes(tmp_path) == []
-    monkeypatch.setattr(runtime, "_machine_free_bytes", lambda: 5000)
-    monkeypatch.setattr(runtime, "_container_free_bytes", lambda: [600])
-    assert runtime.free_memory_bytes() == 600
-
-
 def test_the_dtype_policy_is_put_back_even_after_an_error():
     before = keras.config.dtype_policy().name
     with pytest.raises(RuntimeError), runtime.dtype_policy("mixed_bfloat16"):
@@ -149,58 +138,3 @@ def test_two_and_four_devices_train_as_one(tmp_path):
         losses.append([float(loss) for loss in done.stdout.split()])
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
     assert losses[0] == pytest.approx(losses[2], rel=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("config", "workers"),
-    [
-        ('{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}', 2),
-        ('{"cluster": {"chief": ["c:1"], "worker": ["a:1"]}, "task": {}}', 2),
-        ('{"cluster": {"worker": ["a:1"]}}', 1),
-    ],
-)
-def test_workers_are_counted_from_tf_config(monkeypatch, config, workers):
-    monkeypatch.setenv("TF_CONFIG", config)
-    assert runtime.cluster_workers() == workers
-
-
-@pytest.mark.parametrize("config", ["", "x", "[]", "{}", '{"cluster": 3}'])
-def test_a_tf_config_that_is_none_is_shown(monkeypatch, config):
-    monkeypatch.setenv("TF_CONFIG", config)
-    with pytest.raises(UserError, match="TF_CONFIG: got"):
-        runtime.cluster_workers()
-
-
-def test_workers_without_a_cluster_are_refused(monkeypatch):
-    monkeypatch.delenv("TF_CONFIG", raising=False)
-    with pytest.raises(UserError, match=r"engine\.launch"):
-        prepare(strategy="multi_worker")
-
-
-def test_workers_are_counted_from_a_slurm_step(monkeypatch):
-    monkeypatch.delenv("TF_CONFIG", raising=False)
-    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "3")
-    assert runtime.cluster_workers() == 3
-
-
-def test_a_slurm_step_without_its_hosts_is_one_line(monkeypatch):
-    for name in ("SLURM_STEP_NODELIST", "SLURM_STEP_TASKS_PER_NODE", "SLURM_PROCID"):
-        monkeypatch.delenv(name, raising=False)
-    with pytest.raises(UserError, match="start with srun"):
-        runtime._slurm_resolver()
-
-
-def test_workers_of_a_slurm_step_are_its_tasks_on_ports_of_the_job(monkeypatch):
-    step = {
-        "SLURM_JOB_ID": "20017",
-        "SLURM_PROCID": "2",
-        "SLURM_STEP_NUM_TASKS": "3",
-        "SLURM_STEP_NODELIST": "node[1-2]",
-        "SLURM_STEP_TASKS_PER_NODE": "2,1",
-    }
-    for name, value in step.items():
-        monkeypatch.setenv(name, value)
-    resolver = runtime._slurm_resolver()
-    hosts = resolver.cluster_spec().as_dict()["worker"]
-    assert hosts == ["node1:20017", "node1:20018", "node2:20017"]
-    assert resolver.task_id == 2

@@ -79,6 +79,8 @@ def test_a_killed_search_goes_on_with_the_trial_it_was_at_and_its_best_trains(
     assert "1. trial 0  val_auroc" in printed.out
     assert "test AUROC, winner:" in printed.out and "test AUROC, default:" in printed.out
     assert "trial 0 (1/1) completed 2/2 epochs" in printed.err
+    best = f"--config {workdir / 'best.json'} --workdir {tmp_path / 'short-best'}"
+    assert f"python -m engine.train {striped} {best}" in printed.out
     left = SearchDirectory(workdir)
     assert TrialSpec.read(left.trial("0").spec).values == values  # of the seed, not of the epochs
     metrics = json.loads(left.held_out.read_text())

@@ -93,6 +93,12 @@ def test_a_run_learns_and_leaves_all_its_files(striped, tmp_path):
     assert summary["images_per_second"] > 0
 
 
+def test_a_validation_split_too_small_to_choose_by_is_said_once(striped, tmp_path):
+    said = []
+    trainer.train(with_(epochs=1), striped, tmp_path / "run", say=said.append)
+    assert sum("validation has only 14 images of well" in line for line in said) == 1
+
+
 def test_the_model_file_holds_the_best_epochs_weights(striped, tmp_path):
     result = train(striped, tmp_path / "run", with_(epochs=4))
     model = keras.saving.load_model(RunDirectory(tmp_path / "run").model)
@@ -377,7 +383,7 @@ def test_training_images_are_decoded_once_for_rewinds_and_diagnosis(striped, tmp
 def test_auto_counts_the_validation_split_that_training_holds(striped, tmp_path, monkeypatch):
     """140 images: with the 40 to validate on, more than half of what is free."""
     lines = []
-    monkeypatch.setattr(input_pipeline, "free_memory_bytes", lambda: 2 * 139 * 16 * 16)
+    monkeypatch.setattr(input_pipeline, "available_memory_bytes", lambda: 2 * 139 * 16 * 16)
     trainer.train(with_(epochs=1, cache="auto"), striped, tmp_path / "run", say=lines.append)
     assert [line for line in lines if line.startswith("input: streaming tier")]
 

@@ -17,7 +17,7 @@ from numbered_shards import striped_image, write_shards
 from engine import locks
 from engine.config import UserError
 from engine.settings import TrainConfig
-from tuning import figures, session
+from tuning import figures, held_out, session
 from tuning.search_directory import SearchDirectory
 from tuning.search_space import Choices, Range, SearchSpace
 from tuning.settings import SearchConfig
@@ -337,3 +337,29 @@ def test_a_search_killed_twice_finishes_the_same_trials_as_an_undisturbed_one(st
     search(striped, tmp_path / "whole", max_trials=12)
     assert outcomes(tmp_path / "s") == outcomes(tmp_path / "whole")
     assert len(outcomes(tmp_path / "s")) == 12
+
+
+def test_a_winner_worse_than_the_default_is_said_and_what_it_takes_announced(
+    striped, tmp_path, monkeypatch, capsys
+):
+    """The stub's default is as good as can be: no trial of other depths and rates reaches it."""
+    estimates = {"auroc": {"value": 0.9, "low": 0.8, "high": 1.0}}
+    found = held_out.HeldOut("0", estimates, estimates)
+    monkeypatch.setattr(held_out, "compare", lambda *arguments: found)
+    result = search(striped, tmp_path / "s", compare_default=True)
+    assert result.remark.startswith(
+        "The default configuration did better on validation: val_auroc 0.97"
+    )
+    assert result.remark in SearchDirectory(tmp_path / "s").report.read_text()
+    said = capsys.readouterr().err
+    assert "training the default configuration, to compare with, about 10 s" in said
+    assert said.count("validation has only 14 images of well") == 1
+    again = search(striped, tmp_path / "s", compare_default=True)
+    assert again.remark == result.remark
+    assert "training the default configuration" not in capsys.readouterr().err
+
+
+def test_more_workers_than_the_host_bears_are_refused_before_any_starts(striped, tmp_path):
+    with pytest.raises(UserError, match=r"--num-workers 200: .*give at most \d+$"):
+        search(striped, tmp_path / "s", num_workers=200)
+    assert not (tmp_path / "s").exists()

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from engine import dataset_checks, thresholds
+from engine import dataset_checks, machine, thresholds
 from engine.config import UserError, flag_name
 from engine.tfrecords import Manifest
 from tuning.search_space import OF_THE_CNN, Choices, Range, SearchSpace
@@ -37,6 +37,7 @@ def check_data(config: SearchConfig, space: SearchSpace, manifest: Manifest) -> 
         raise UserError(
             "nothing is searched; give a range as --depth 2:5 or choices as --augment A,B"
         )
+    machine.check_processes("--num-workers", config.num_workers)
     _check_has_effect(config, space)
     thresholds.parse_threshold_rule(config.threshold)
     dataset_checks.check_validation(manifest)

@@ -19,14 +19,13 @@ import grpc
 from keras_tuner.src import protos
 from keras_tuner.src.distribute.oracle_chief import OracleServicer
 
-from engine import command_line, progress
+from engine import command_line, orphans, progress
 from engine.config import UserError
 from tuning import device_shares
 from tuning.device_shares import Share
 from tuning.oracles import Durable
 from tuning.search_directory import SearchDirectory
 from tuning.trial_process import GRACE_SECONDS, Stopped
-from tuning.worker import LOCAL
 
 MAX_RESTARTS = 3  # of one worker
 SILENCE_SECONDS = 60.0  # after which a worker on another host counts as dead
@@ -128,7 +127,8 @@ class _Worker:
             "KERASTUNER_TUNER_ID": tuner_id,
             "KERASTUNER_ORACLE_IP": "127.0.0.1",
             "KERASTUNER_ORACLE_PORT": str(port),
-            LOCAL: "1",
+            # It has nothing to save, and its trial hears of its end.
+            **orphans.environment(grace_seconds=0),
         }
         self.restarts = 0
         self.process = self._start()

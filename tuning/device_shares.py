@@ -1,8 +1,11 @@
 """A host's cores and GPUs, divided among trials that run at the same time."""
 
 import dataclasses
+import math
 import os
 from collections.abc import Sequence
+
+from engine import machine
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +21,9 @@ class Share:
     environment: dict[str, str]
 
 
-def divide(count: int, *, cores: Sequence[int], gpus: Sequence[str]) -> list[Share]:
+def divide(
+    count: int, *, cores: Sequence[int], gpus: Sequence[str], threads: int | None = None
+) -> list[Share]:
     """One share for each of `count` trials.
 
     Cores stand together, as they share caches; where there are fewer than trials, trials share them.
@@ -27,12 +32,15 @@ def divide(count: int, *, cores: Sequence[int], gpus: Sequence[str]) -> list[Sha
     Args:
         cores: those this process may use.
         gpus: as CUDA_VISIBLE_DEVICES would name them; none keeps TensorFlow as it is.
+        threads: what all trials together may keep busy, where a quota makes that fewer than cores.
     """
     shares = []
     for place in range(count):
         own = tuple(cores[place * len(cores) // count : (place + 1) * len(cores) // count])
         own = own or (cores[place % len(cores)],)
-        environment = {"OMP_NUM_THREADS": str(len(own)), "TF_NUM_INTRAOP_THREADS": str(len(own))}
+        allowed = len(own) if threads is None else math.ceil(threads * len(own) / len(cores))
+        number = str(min(len(own), allowed))
+        environment = {"OMP_NUM_THREADS": number, "TF_NUM_INTRAOP_THREADS": number}
         if gpus:
             dealt = gpus[place::count] or [gpus[place % len(gpus)]]
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(dealt)
@@ -47,4 +55,5 @@ def divide_host(count: int, *, num_gpus: int) -> list[Share]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     named = [name.strip() for name in visible.split(",") if name.strip()]
     gpus = (named or [str(number) for number in range(num_gpus)])[:num_gpus]
-    return divide(count, cores=sorted(os.sched_getaffinity(0)), gpus=gpus)
+    cores = sorted(os.sched_getaffinity(0))
+    return divide(count, cores=cores, gpus=gpus, threads=machine.usable_cores())

@@ -1,13 +1,14 @@
 """The winner on the test split, beside the default configuration: looked at once, after the choice."""
 
 import dataclasses
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from engine import files, progress
+from engine import files, orphans, progress
 from engine.run_directory import RunDirectory
 
 SPLIT = "test"
@@ -54,7 +55,13 @@ def _measure(run: RunDirectory, shards: Path) -> dict[str, dict[str, Any]]:
         "--split",
         SPLIT,
     ]
-    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        command,
+        env={**os.environ, **orphans.environment(grace_seconds=0)},
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed: {done.stderr.strip()[-2000:]}")
     metrics = files.read_json(run.evaluation(SPLIT) / "metrics.json")

@@ -134,21 +134,35 @@ def summary(trials: Sequence[Trial], config: SearchConfig, *, planned: int | Non
     if pruned:
         saved = pruning.seconds_saved(outcomes, epochs=config.epochs)
         parts.append(f"{pruned} pruned, about {format_duration(saved)} saved")
-    left = seconds_left(trials, num_workers=config.num_workers, planned=planned)
-    if left is not None:
+    left = seconds_left(trials, config, planned=planned)
+    if left:
         parts.append(f"about {format_duration(left)} left")
     return "; ".join(parts)
 
 
-def seconds_left(trials: Sequence[Trial], *, num_workers: int, planned: int | None) -> float | None:
-    """An estimate by the mean time of a trial; None while there is nothing to go by."""
-    times = [t.outcome.seconds for t in trials if t.outcome is not None and not t.outcome.failed]
-    if planned is None or not times:
+def seconds_left(
+    trials: Sequence[Trial], config: SearchConfig, *, planned: int | None
+) -> float | None:
+    """An estimate by the mean time of a trial; None while there is nothing to go by.
+
+    What comes after the trials counts: the top ones under more seeds, and the default configuration.
+    """
+    mean = trial_seconds(trials)
+    if planned is None or mean is None:
         return None
     ended = sum(trial.outcome is not None for trial in trials)
     running = [trial for trial in trials if trial.outcome is None]
     begun = sum(len(trial.history) / max(1, trial.spec.last_epoch) for trial in running)
-    return max(0.0, planned - ended - begun) * sum(times) / len(times) / num_workers
+    again = config.top * (config.seeds - 1)
+    alone = int(config.compare_default)
+    at_a_time = (max(0.0, planned - ended - begun) + again) / config.num_workers
+    return (at_a_time + alone) * mean
+
+
+def trial_seconds(trials: Sequence[Trial]) -> float | None:
+    """The mean time of the trials that have ended with a value; None before the first."""
+    times = [t.outcome.seconds for t in trials if t.outcome is not None and not t.outcome.failed]
+    return sum(times) / len(times) if times else None
 
 
 def line(
@@ -166,7 +180,7 @@ def line(
         text += f"  {config.objective} {number(trial.best)}"
         if best is not None:
             text += f" (best {number(best.best)}, trial {best.trial_id})"
-    left = seconds_left(trials, num_workers=config.num_workers, planned=planned)
+    left = seconds_left(trials, config, planned=planned)
     text += f"  {values_text(trial.values)}  {format_duration(trial.outcome.seconds)}"
     return text + (f", {format_duration(left)} left" if left else "")
 

@@ -35,6 +35,7 @@ def write_report(
     winner: Trial | None,
     repeats: Sequence[Repeats] = (),
     held_out: HeldOut | None = None,
+    remark: str | None = None,
 ) -> Path:
     """Writes the report from what is known so far; returns its path."""
     name = markdown_text(directory.path.resolve().name)
@@ -42,6 +43,7 @@ def write_report(
         f"# Search: {name}",
         _about(config, trials),
         *_winner(config, space, winner, repeats),
+        f"**{remark}**" if remark else "",
         *_held_out(config, held_out),
         *_repeats(config, repeats),
         *_leaderboard(config, space, trials),

@@ -6,6 +6,7 @@ command goes on.
 
 import argparse
 import os
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -90,7 +91,7 @@ def _run(namespace: argparse.Namespace) -> int:
         progress.say("stopped and saved; the same command goes on")
         interrupted = stop.signal_number == signal.SIGINT
         return command_line.INTERRUPTED if interrupted else command_line.TERMINATED
-    return _print_result(result, asked.config, namespace.workdir)
+    return _print_result(result, asked.config, namespace.shards, namespace.workdir)
 
 
 def _hide_gpus() -> None:
@@ -100,7 +101,9 @@ def _hide_gpus() -> None:
     tf.config.set_visible_devices([], "GPU")
 
 
-def _print_result(result: "SearchResult", settings: SearchConfig, workdir: Path) -> int:
+def _print_result(
+    result: "SearchResult", settings: SearchConfig, shards: Path, workdir: Path
+) -> int:
     from tuning import leaderboard
     from tuning.live_table import number, values_text
     from tuning.report import pruning_text
@@ -130,9 +133,11 @@ def _print_result(result: "SearchResult", settings: SearchConfig, workdir: Path)
         progress.say(f"{PROGRAM}: no trial ended with a value; see {workdir / 'report.md'}")
         return command_line.FAILED
     best = workdir / "best.json"
-    print(
-        f"best: {best} (trial {result.winner.trial_id}); python -m engine.train SHARDS --config {best}"
-    )
+    command = [*("python", "-m", "engine.train", shards), *("--config", best)]
+    command += ["--workdir", workdir.with_name(f"{workdir.absolute().name}-best")]
+    print(f"best: {best} (trial {result.winner.trial_id}); {shlex.join(map(str, command))}")
+    if result.remark is not None:
+        print(result.remark)
     return command_line.DONE
 
 

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine import data_identity, files, locks, progress, tfrecords
+from engine import data_identity, dataset_checks, files, locks, progress, tfrecords
+from engine.progress import format_duration
 from engine.tfrecords import Manifest
 from tuning import (
     checks,
@@ -32,6 +33,7 @@ from tuning.repeats import Repeats
 from tuning.search_directory import SearchDirectory
 from tuning.search_space import SearchSpace
 from tuning.settings import SearchConfig
+from tuning.trial_files import is_minimized
 from tuning.trial_process import TRIAL_COMMAND, Stopped
 from tuning.tuner import ProcessTuner, TrialRunner
 
@@ -45,6 +47,7 @@ class SearchResult:
         winner: the trial whose configuration `best.json` holds; None if all failed.
         repeats: the top trials under more seeds, the best mean first.
         held_out: the winner on the test split; None unless it was asked for.
+        remark: a sentence for the user where the default configuration did better on validation.
         stopped: whether it was told to stop; the same call goes on.
         gave_up: whether it ended because too many trials in a row failed.
     """
@@ -53,6 +56,7 @@ class SearchResult:
     winner: Trial | None = None
     repeats: tuple[Repeats, ...] = ()
     held_out: HeldOut | None = None
+    remark: str | None = None
     stopped: bool = False
     gave_up: bool = False
 
@@ -89,6 +93,8 @@ def run_search(
         session = _Session(
             config, space, shards, directory, role, stop, trial_command, cache=asked.cache
         )
+        if (warning := dataset_checks.validation_warning(manifest)) is not None:
+            progress.say(warning)
         if going_on:
             progress.say(f"going on with {session.oracle.finished_trials} finished trials")
         return session.run()
@@ -188,11 +194,15 @@ class _Session:
         if not config.compare_default or result.winner is None:
             return result
         trainer = self._trainer()
+        default = self._directory.default
+        if not default.outcome.is_file():
+            seconds = live_table.trial_seconds(result.trials)
+            about = f", about {format_duration(seconds)}" if seconds else ""
+            progress.say(f"training the default configuration, to compare with{about}")
         where, outcome = trainer.train_seed(result.winner, config.seed)
         if outcome.failed:
             progress.say(f"the winner is not measured: {outcome.failure}, {outcome.reason}")
             return result
-        default = self._directory.default
         ended = trainer.train(default, config.train_config(), "the default configuration")
         compared = held_out.compare(
             result.winner.trial_id,
@@ -201,7 +211,24 @@ class _Session:
             self._shards,
             self._directory.held_out,
         )
-        return dataclasses.replace(result, held_out=compared)
+        remark = None if ended.failed else self._remark(result, ended.value)
+        return dataclasses.replace(result, held_out=compared, remark=remark)
+
+    def _remark(self, result: SearchResult, default: float | None) -> str | None:
+        """What to say where the default configuration did better on validation than the winner."""
+        objective = self._config.objective
+        repeated = next((one.mean for one in result.repeats), None)
+        first = None if result.winner is None else result.winner.best
+        best = first if repeated is None else repeated
+        if default is None or best is None:
+            return None
+        better = default < best if is_minimized(objective) else default > best
+        if not better:
+            return None
+        return (
+            f"The default configuration did better on validation: {objective} {default:.4f} against the "
+            f"winner's {best:.4f}. Train with the default settings, or search longer."
+        )
 
     def _trainer(self) -> repeats.Trainer:
         count = self._config.num_workers
@@ -228,6 +255,7 @@ class _Session:
             winner=result.winner,
             repeats=result.repeats,
             held_out=result.held_out,
+            remark=result.remark,
         )
 
 

@@ -5,7 +5,6 @@ at the epoch the spec names, or where it falls behind the bars in it, and writes
 """
 
 import argparse
-import os
 import shutil
 import signal
 import statistics
@@ -45,21 +44,21 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
-    started, parent = time.monotonic(), os.getppid()
+    started = time.monotonic()
     arguments = build_parser().parse_args(argv)
     trial = TrialDirectory(arguments.trial)
 
     def body() -> int:
-        # The process of a search that was killed may not have noticed yet: two must not write.
+        # The process of a search that was killed may still be saving: two must not write.
         with locks.held(trial.path, purpose="a trial", wait=True):
             if trial.outcome.is_file():
                 return command_line.DONE
-            return _run(trial, arguments.shards, started, parent)
+            return _run(trial, arguments.shards, started)
 
     return command_line.run(PROGRAM, body)
 
 
-def _run(trial: TrialDirectory, shards: Path, started: float, parent: int) -> int:
+def _run(trial: TrialDirectory, shards: Path, started: float) -> int:
     with command_line.quiet_imports():
         import tensorflow as tf
 
@@ -75,7 +74,7 @@ def _run(trial: TrialDirectory, shards: Path, started: float, parent: int) -> in
                 shards,
                 trial.run.path,
                 resume=True,
-                should_stop=lambda: stop() or _is_orphan(parent),
+                should_stop=stop,
                 ends_early=judge,
             )
         except trainer.DivergenceError as error:
@@ -165,11 +164,6 @@ def _copy_run(earlier: RunDirectory, run: RunDirectory) -> None:
         shutil.copy2(path, aside / path.name)
     shutil.copytree(earlier.checkpoints, aside / earlier.checkpoints.name)
     aside.rename(run.path)
-
-
-def _is_orphan(parent: int) -> bool:
-    """Whether the search is gone; another may be about to go on with this trial."""
-    return os.getppid() != parent
 
 
 def _fail(trial: TrialDirectory, failure: str, reason: str, started: float) -> int:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from engine import command_line
+from engine import command_line, orphans
 from engine.config import UserError
 from tuning.search_directory import TrialDirectory
 from tuning.trial_files import CRASHED, FAILED, OUT_OF_MEMORY, Outcome, TrialSpec
@@ -88,7 +88,11 @@ def _run(
     with open(trial.stderr, "ab") as log:
         process = subprocess.Popen(
             command,
-            env={**inherited, **(environment or {})},
+            env={
+                **inherited,
+                **(environment or {}),
+                **orphans.environment(grace_seconds=GRACE_SECONDS),
+            },
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import simplejpeg
 
-from benchmarks import harness, process
+from benchmarks import harness
 from benchmarks.context import Context
 from benchmarks.harness import Side
 from benchmarks.reports import Report
-from engine import builder
+from engine import builder, machine
 from engine.settings import BuildConfig
 
 BUILD, DECODE = "engine.build_tfrecords", "decoding alone, libjpeg-turbo, all cores"
@@ -39,7 +39,7 @@ def run(context: Context) -> Report:
     report.measurements += context.measure(sides)
     report.ratios.append(harness.compare(*report.measurements, required=0.85))
     if not context.config.quick:
-        counts = sorted({1, 2, process.usable_cores()})
+        counts = sorted({1, 2, machine.usable_cores()})
         report.measurements += context.measure(
             [Side(f"{n} workers", _build(context, folder, workers=n), "workers") for n in counts]
         )
@@ -64,7 +64,7 @@ def decode_all(paths: list[Path]) -> Callable[[int], int]:
         simplejpeg.decode_jpeg(path.read_bytes(), colorspace="GRAY")
 
     def run(passes: int) -> int:
-        with ThreadPoolExecutor(process.usable_cores()) as pool:
+        with ThreadPoolExecutor(machine.usable_cores()) as pool:
             for _ in range(passes):
                 list(pool.map(decode, paths))
         return passes * len(paths)

@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from benchmarks import consuming, harness, peers, process
+from benchmarks import consuming, harness, peers
 from benchmarks.context import Context
 from benchmarks.harness import Side
 from benchmarks.reports import Report
 from benchmarks.suites import scaling as generated
 from benchmarks.workload import SPLIT
-from engine import input_pipeline, tfrecords, windowed_streaming
+from engine import input_pipeline, machine, tfrecords, windowed_streaming
 
 MEMORY, SHARDS = "from memory, shuffled", "from shards in the page cache"
 TIER, STREAM = "engine, memory tier", "engine, streaming tier"
@@ -110,7 +110,7 @@ def _sweep(context: Context, report: Report) -> None:
         ]
         report.measurements += context.measure(sides)
     for tier in ("memory", "streaming"):
-        threads = sorted({1, 2, 4, process.usable_cores()})
+        threads = sorted({1, 2, 4, machine.usable_cores()})
         sides = [
             Side(
                 f"{count} {'thread' if count == 1 else 'threads'}",
