@@ -20,7 +20,7 @@ def least_coverage(**grid):
     ("patients", "truths"), [([270], [0.9999, 0.998, 0.989]), ([60], [0.986])], ids=["270", "60"]
 )
 def test_near_one_the_truth_is_held(patients, truths):
-    # Percentiles of a bootstrap held it in .36 to .80 of these.
+    # Percentiles of a bootstrap hold it in .01 to .91 of these.
     worst, _ = least_coverage(repeats=300, patients=patients, images=[2], truths=truths)
     assert worst.held >= LEAST, worst
 

@@ -111,14 +111,14 @@ def test_the_model_file_holds_the_best_epochs_weights(striped, tmp_path):
 
 
 def test_validation_ranks_images_whose_probabilities_are_all_one(striped, tmp_path, monkeypatch):
-    config = with_(epochs=2, deterministic=True)
+    config = with_(epochs=1, deterministic=True)
     usual = train(striped, tmp_path / "usual", config)
     predict = TrainingStep.predict
     monkeypatch.setattr(TrainingStep, "predict", lambda step, images: 40 + predict(step, images))
     saturated = train(striped, tmp_path / "saturated", config)
-    areas = [[row["val_auroc"] for row in run.history] for run in (usual, saturated)]
-    assert areas[0] != [0.5, 0.5]
-    assert areas[1] == pytest.approx(areas[0], abs=0.02)  # float32 keeps 5 digits of the logit
+    area = usual.history[0]["val_auroc"]
+    assert area > 0.6  # of tied images it is 0.5
+    assert saturated.history[0]["val_auroc"] == pytest.approx(area, abs=0.01)
 
 
 def test_what_training_is_measured_with_is_what_is_switched_on(striped):
