@@ -59,6 +59,35 @@ def train(shards, workdir, config=TINY, **options):
     return trainer.train(config, shards, workdir, say=lambda line: None, **options)
 
 
+@pytest.fixture(scope="module")
+def undisturbed(striped, tmp_path_factory):
+    """The run of a configuration, trained once for all tests that compare with it: (result, run). Read only.
+
+    A training costs 2 s of tracing, whatever its length.
+    """
+    trained = {}
+
+    def run_of(config):
+        if config not in trained:
+            run = RunDirectory(tmp_path_factory.mktemp("undisturbed") / "run")
+            trained[config] = train(striped, run.path, config), run
+        return trained[config]
+
+    return run_of
+
+
+@pytest.fixture
+def copy_of(undisturbed, tmp_path):
+    """As `undisturbed`, but the run is a copy in `tmp_path / "run"`, to be changed."""
+
+    def copy(config):
+        result, run = undisturbed(config)
+        shutil.copytree(run.path, tmp_path / "run")
+        return result, RunDirectory(tmp_path / "run")
+
+    return copy
+
+
 def stop_after(steps):
     calls = itertools.count(1)
     return lambda: next(calls) >= steps
@@ -132,9 +161,9 @@ def test_what_training_is_measured_with_is_what_is_switched_on(striped):
     assert trainer._learned_with(drawn) == ["augmented images", "classes drawn alike"]
 
 
-def test_the_same_seed_gives_the_same_run_and_another_seed_another(striped, tmp_path):
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(striped, undisturbed, tmp_path):
     config = with_(epochs=1, deterministic=True)
-    one = train(striped, tmp_path / "one", config)
+    one, _ = undisturbed(config)
     same = train(striped, tmp_path / "same", config)
     other = train(striped, tmp_path / "other", with_(config, seed=1))
     assert comparable(one.history) == comparable(same.history)
@@ -142,10 +171,12 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(striped, tmp_
 
 
 @pytest.mark.parametrize("change", ["seed", "order", "draws"])
-def test_losses_tell_another_seed_order_or_draw(striped, tmp_path, monkeypatch, change):
+def test_losses_tell_another_seed_order_or_draw(
+    striped, undisturbed, tmp_path, monkeypatch, change
+):
     """What equal losses show: no more than this would move them past what is taken for equal."""
     config = with_(epochs=1, deterministic=True)
-    one = train(striped, tmp_path / "one", config)
+    one, _ = undisturbed(config)
     shuffled, draw = batch_order.shuffled, augmentation.draw
     if change == "seed":
         config = with_(config, seed=1)
@@ -166,40 +197,44 @@ def test_losses_tell_another_seed_order_or_draw(striped, tmp_path, monkeypatch, 
 
 @pytest.mark.parametrize("cache", ["memory", "streaming"])
 @pytest.mark.parametrize("stop", [2, STEPS, STEPS + 3])
-def test_a_stopped_and_resumed_run_equals_the_undisturbed_one(striped, tmp_path, cache, stop):
+def test_a_stopped_and_resumed_run_equals_the_undisturbed_one(
+    striped, undisturbed, tmp_path, cache, stop
+):
     config = with_(cache=cache, deterministic=True, dropout=0.5)
-    whole = train(striped, tmp_path / "whole", config)
+    whole, run = undisturbed(config)
     stopped = train(striped, tmp_path / "parts", config, should_stop=stop_after(stop))
     assert stopped.stopped
     resumed = train(striped, tmp_path / "parts", config, resume=True)
     assert comparable(resumed.history) == comparable(whole.history)
     assert resumed.threshold == whole.threshold
-    one, other = (model_weights(RunDirectory(tmp_path / name)) for name in ("whole", "parts"))
+    one, other = model_weights(run), model_weights(RunDirectory(tmp_path / "parts"))
     for a, b in zip(one, other, strict=True):
         np.testing.assert_array_equal(a, b)
 
 
-def test_resuming_a_finished_run_changes_nothing(striped, tmp_path):
-    first = train(striped, tmp_path / "run")
-    again = train(striped, tmp_path / "run", resume=True)
+def test_resuming_a_finished_run_changes_nothing(striped, copy_of):
+    first, run = copy_of(with_(deterministic=True))
+    again = train(striped, run.path, with_(deterministic=True), resume=True)
     assert comparable(again.history) == comparable(first.history)
     assert again.threshold == first.threshold
 
 
-def test_a_run_is_not_resumed_with_other_settings_and_the_message_names_them(striped, tmp_path):
-    train(striped, tmp_path / "run", with_(epochs=1))
+def test_a_run_is_not_resumed_with_other_settings_and_the_message_names_them(striped, copy_of):
+    config = with_(epochs=1, deterministic=True)
+    _, run = copy_of(config)
     with pytest.raises(UserError, match=r"--learning-rate was 0\.003, now 0\.1"):
-        train(striped, tmp_path / "run", with_(epochs=1, learning_rate=0.1), resume=True)
+        train(striped, run.path, with_(config, learning_rate=0.1), resume=True)
 
 
-def test_a_run_is_not_resumed_on_other_images(striped, tmp_path):
-    train(striped, tmp_path / "run", with_(epochs=1))
-    environment = RunDirectory(tmp_path / "run").environment
+def test_a_run_is_not_resumed_on_other_images(striped, copy_of):
+    config = with_(epochs=1, deterministic=True)
+    _, run = copy_of(config)
+    environment = run.environment
     environment.write_text(
         environment.read_text().replace('"fingerprint": "f"', '"fingerprint": "g"')
     )
     with pytest.raises(UserError, match="other images"):
-        train(striped, tmp_path / "run", with_(epochs=1), resume=True)
+        train(striped, run.path, config, resume=True)
 
 
 def test_a_run_is_not_resumed_on_another_split_or_pixel_size_and_its_record_stays(
@@ -256,9 +291,9 @@ def test_a_resume_keeps_the_order_that_the_run_began_in(tmp_path, encoding):
             train(tmp_path / "s", tmp_path / "run", **resume)
 
 
-def test_an_earlier_run_is_kept_unless_told_otherwise(striped, tmp_path):
-    config = with_(epochs=1)
-    train(striped, tmp_path / "run", config)
+def test_an_earlier_run_is_kept_unless_told_otherwise(striped, copy_of, tmp_path):
+    config = with_(epochs=1, deterministic=True)
+    copy_of(config)
     with pytest.raises(UserError, match="--resume"):
         train(striped, tmp_path / "run", config)
     (tmp_path / "run" / "notes.txt").write_text("mine")
@@ -275,13 +310,13 @@ def test_a_directory_with_other_files_is_refused(striped, tmp_path):
     assert (tmp_path / "thesis.txt").read_text() == "mine"
 
 
-def test_a_damaged_checkpoint_is_passed_over(striped, tmp_path):
+def test_a_damaged_checkpoint_is_passed_over(striped, copy_of):
     config = with_(deterministic=True)
-    whole = train(striped, tmp_path / "run", config)
-    newest = checkpoints.paths(RunDirectory(tmp_path / "run").checkpoints)[-1]
+    whole, run = copy_of(config)
+    newest = checkpoints.paths(run.checkpoints)[-1]
     newest.write_bytes(newest.read_bytes()[:1000])
     lines = []
-    resumed = trainer.train(config, striped, tmp_path / "run", resume=True, say=lines.append)
+    resumed = trainer.train(config, striped, run.path, resume=True, say=lines.append)
     assert any(newest.name in line for line in lines)
     assert comparable(resumed.history) == comparable(whole.history)
 
@@ -303,9 +338,11 @@ def killed_at(step):
 
 @pytest.mark.parametrize("cache", ["memory", "streaming"])
 @pytest.mark.parametrize("step", [1, 5, 9])
-def test_a_run_killed_inside_an_epoch_ends_as_the_undisturbed_one(striped, tmp_path, cache, step):
+def test_a_run_killed_inside_an_epoch_ends_as_the_undisturbed_one(
+    striped, undisturbed, tmp_path, cache, step
+):
     config = with_(deterministic=True, checkpoint_every="2", cache=cache)
-    whole = train(striped, tmp_path / "whole", config)
+    whole, whole_run = undisturbed(config)
     with pytest.raises(Killed):
         train(striped, tmp_path / "run", config, should_stop=killed_at(step))
     saved = [path.name for path in checkpoints.paths(RunDirectory(tmp_path / "run").checkpoints)]
@@ -315,7 +352,7 @@ def test_a_run_killed_inside_an_epoch_ends_as_the_undisturbed_one(striped, tmp_p
     assert comparable(resumed.history) == comparable(whole.history)
     for ours, theirs in zip(
         model_weights(RunDirectory(tmp_path / "run")),
-        model_weights(RunDirectory(tmp_path / "whole")),
+        model_weights(whole_run),
         strict=True,
     ):
         np.testing.assert_array_equal(ours, theirs)
@@ -402,12 +439,12 @@ def test_rewinding_ends_after_the_times_that_were_given(striped, tmp_path, monke
 
 
 @pytest.mark.parametrize("steps", ["2", "4", "100"])
-def test_steps_run_together_give_the_run_of_single_ones(striped, tmp_path, steps):
+def test_steps_run_together_give_the_run_of_single_ones(striped, undisturbed, tmp_path, steps):
     config = with_(deterministic=True, checkpoint_every="5", profile="3:4")
-    single = train(striped, tmp_path / "single", config)
+    single, one = undisturbed(config)
     together = train(striped, tmp_path / "together", with_(config, steps_per_execution=steps))
     assert comparable(together.history) == comparable(single.history)
-    one, other = (RunDirectory(tmp_path / name) for name in ("single", "together"))
+    other = RunDirectory(tmp_path / "together")
     for a, b in zip(model_weights(one), model_weights(other), strict=True):
         np.testing.assert_array_equal(a, b)
     names = [[p.name for p in checkpoints.paths(run.checkpoints)] for run in (one, other)]
