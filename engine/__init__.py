@@ -10,7 +10,7 @@ Layers, each importing only from rows below its own (held by tests/test_layers.p
               evaluation bootstrap predictor explanation image_files plots preview report
               phantom_images phantom_folder shifts decode_pool diagnosis environment
     formats   image_folder split_plan tfrecords record_index build_journal run_directory checkpoints
-    ground    config settings command_line decoding files locks progress python_calls
+    ground    config settings command_line decoding bit_depth files locks progress python_calls
 
 Importing the package imports none of them, and no TensorFlow.
 """

@@ -23,11 +23,13 @@ _OWN_FILES = (tfrecords.MANIFEST, tfrecords.REJECTED, *tfrecords.TFDS_FILES, tfr
 
 @dataclasses.dataclass(frozen=True)
 class ShardRecord:
-    """One finished shard; `rejected` is (path, reason) of each file it left out."""
+    """One finished shard; `rejected` is (path, reason) of each file it left out, `doubts` (path, doubt)
+    of each that was decoded, but may have been misread."""
 
     info: ShardInfo
     class_counts: dict[str, int]
     rejected: tuple[tuple[str, str], ...]
+    doubts: tuple[tuple[str, str], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The record as JSON values."""
@@ -40,6 +42,7 @@ class ShardRecord:
             ShardInfo(**values["info"]),
             dict(values["class_counts"]),
             tuple((path, reason) for path, reason in values["rejected"]),
+            tuple((path, doubt) for path, doubt in values.get("doubts", ())),
         )
 
 

@@ -1,6 +1,6 @@
 """From an image folder to a shards directory: the orchestration.
 
-    scan, hash -> plan -> worker processes: read, decode, resize, frame -> shards, one at a time
+    scan, hash -> plan -> range of 16-bit files -> worker processes: read, decode, resize, frame -> shards, one at a time
        -> rejected.csv, TFDS metadata -> manifest.json, last
 
 Crash-safe by two rules. A shard takes its name only when it is whole and synced, and is then noted
@@ -9,7 +9,7 @@ out bad only shortens its shard. So a build that was killed goes on at the first
 missing and ends with the bytes of an undisturbed one, and a damaged shard can be rebuilt alone.
 """
 
-import csv
+import contextlib
 import dataclasses
 import importlib.metadata
 import io
@@ -24,10 +24,19 @@ from pathlib import Path
 from typing import Any
 
 import engine
-from engine import build_journal, decode_pool, decoding, files, image_folder, split_plan, tfrecords
+from engine import (
+    bit_depth,
+    build_journal,
+    decode_pool,
+    decoding,
+    files,
+    image_folder,
+    split_plan,
+    tfrecords,
+)
 from engine.build_journal import BuildIdentity, Journal, ShardRecord
 from engine.config import UserError
-from engine.decode_pool import DecodePool, Outcome, RecordFormat, SourceFile
+from engine.decode_pool import DecodePool, Outcome, Record, RecordFormat, SourceFile
 from engine.image_folder import Contents, Example, ImageFolder
 from engine.progress import ProgressBar, say
 from engine.settings import BuildConfig
@@ -104,12 +113,14 @@ def run(config: BuildConfig, images: Path | str, shards: Path | str) -> BuildRes
             return BuildResult(manifest, plan.notes, 0, time.monotonic() - started)
         (shards / tfrecords.MANIFEST).unlink(missing_ok=True)
         todo = [one for one in shard_plans if one.file in missing]
-        _write_shards(config, shards, journal, shard_plans, todo, folder.class_names, pool)
-    manifest = _finish(config, shards, journal, shard_plans, plan, folder.class_names)
+        bits, notes = _bits(config, contents, pool)
+        _write_shards(config, shards, journal, shard_plans, todo, folder.class_names, pool, bits)
+    manifest = _finish(config, shards, journal, shard_plans, plan, folder, bits)
     if config.verify or config.repair:
         _verified(shards)
     num_decoded = sum(len(one.examples) for one in todo)
-    return BuildResult(manifest, plan.notes, num_decoded, time.monotonic() - started)
+    notes = (*plan.notes, *notes)
+    return BuildResult(manifest, notes, num_decoded, time.monotonic() - started)
 
 
 def available_cores() -> int:
@@ -122,8 +133,11 @@ def available_cores() -> int:
 def _sampled_sizes(folder: ImageFolder) -> list[int]:
     """Sizes in bytes of some files, spread over the folder."""
     step = 1 + len(folder.examples) // SAMPLED_FILES
-    paths = [folder.root / one.path for one in folder.examples[::step]]
-    return [path.stat().st_size for path in paths if path.is_file()]
+    sizes = []
+    for example in folder.examples[::step]:
+        with contextlib.suppress(decoding.DecodeError):
+            sizes.append(decoding.file_size(folder.root / example.path))
+    return sizes
 
 
 # ---------------------------------------------------------------------------- what is built
@@ -160,6 +174,31 @@ def _record_format(config: BuildConfig) -> RecordFormat:
         max_pixels=config.max_pixels,
         encoding=config.encoding,
         jpeg_quality=config.jpeg_quality,
+    )
+
+
+def _bits(config: BuildConfig, contents: Contents, pool: DecodePool) -> tuple[int, tuple[str, ...]]:
+    """How many bits the values of 16-bit files are taken to have, and a note that says so.
+
+    One range for all images, found from the largest value of all: the same for any number of workers,
+    and again when a build goes on, since the files are the same.
+    """
+    if config.bits != "auto":
+        return int(config.bits), ()
+    if not contents.deep:
+        return bit_depth.DEFAULT, ()
+    with ProgressBar("range of 16-bit files", total=len(contents.deep)) as progress:
+        found = []
+        for value in pool.largest_values(contents.deep):
+            found.append(value)
+            progress.advance()
+    values = [value for value in found if value is not None]
+    if not values:
+        return bit_depth.DEFAULT, ()
+    bits = bit_depth.assumed(max(values))
+    return bits, (
+        f"{image_folder.counted(len(values), 'image')} with more than 8 bits, the largest value "
+        f"{max(values):,}: read as {bits}-bit, 0 to {2**bits - 1:,} (--bits)",
     )
 
 
@@ -215,14 +254,16 @@ def _write_shards(
     todo: Sequence[ShardPlan],
     class_names: Sequence[str],
     pool: DecodePool,
+    bits: int,
 ) -> None:
     """Writes the shards in `todo`, in order, noting each in the journal."""
     labels = {name: index for index, name in enumerate(class_names)}
-    outcomes = pool.outcomes(
+    sources = (
         SourceFile(example.path, labels[example.class_name], example.patient)
         for one in todo
         for example in one.examples
     )
+    outcomes = pool.outcomes(sources, bits=bits)
     for split in dict.fromkeys(one.split for one in todo):
         mine = [one for one in todo if one.split == split]
         total = sum(len(one.examples) for one in shard_plans if one.split == split)
@@ -241,20 +282,21 @@ def _write_shard(
 ) -> ShardRecord:
     """Takes the outcomes of one shard's examples and writes it, whole or not at all."""
     counts: Counter[str] = Counter()
-    rejected = []
+    rejected, doubts = [], []
     with (
         files.written_aside(shards / one.file) as aside,
         tfrecords.ShardWriter(aside, name=one.file) as writer,
     ):
         for example in one.examples:
             outcome = next(outcomes)
-            if isinstance(outcome, bytes):
-                writer.write(outcome)
+            if isinstance(outcome, Record):
+                writer.write(outcome.framed)
                 counts[example.class_name] += 1
+                doubts += [(example.path, doubt) for doubt in outcome.doubts]
             else:
                 rejected.append((example.path, _rejection(config, example, outcome)))
             progress.advance()
-    return ShardRecord(writer.info(), dict(sorted(counts.items())), tuple(rejected))
+    return ShardRecord(writer.info(), dict(sorted(counts.items())), tuple(rejected), tuple(doubts))
 
 
 def _rejection(config: BuildConfig, example: Example, reason: str) -> str:
@@ -275,12 +317,15 @@ def _finish(
     journal: Journal,
     shard_plans: Sequence[ShardPlan],
     plan: Plan,
-    class_names: tuple[str, ...],
+    folder: ImageFolder,
+    bits: int,
 ) -> Manifest:
     """Writes everything but the shards, the manifest last."""
+    class_names = folder.class_names
     order = [one.file for one in shard_plans]
     bad = [row for name in order for row in journal.records[name].rejected]
-    rejected = sorted([*bad, *plan.dropped.items()])
+    doubts = sorted(row for name in order for row in journal.records[name].doubts)
+    rejected = sorted([*bad, *plan.dropped.items(), *folder.unreadable.items()])
     splits = {
         split: _split_info(
             class_names, [journal.records[one.file] for one in shard_plans if one.split == split]
@@ -301,7 +346,8 @@ def _finish(
         splits={split: info for split, info in splits.items() if info.num_examples},
         rejected=len(rejected),
         audit=plan.audit,
-        warnings=(*plan.warnings, *_emptied(plan, splits)),
+        bits=bits,
+        warnings=(*plan.warnings, *_emptied(plan, splits), *image_folder.by_reason(doubts)),
         arguments=journal.identity.arguments,
         versions=_versions(),
     )
@@ -372,9 +418,8 @@ def _emptied(plan: Plan, splits: dict[str, SplitInfo]) -> list[str]:
 def _csv_text(rows: Sequence[tuple[str, str]]) -> str:
     """`rejected.csv`: `path,reason`."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("path", "reason"))
-    writer.writerows(rows)
+    for row in (("path", "reason"), *rows):
+        files.write_csv_row(text, row)
     return text.getvalue()
 
 

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -73,6 +74,7 @@ def run(program: str, body: Callable[[], int]) -> int:
         body: returns an exit status.
     """
     quieten_tensorflow()
+    drop_pillow_warnings()
     with _sigterm_raises():
         return _status_of(program, body)
 
@@ -125,6 +127,15 @@ def _reader_went_away() -> bool:
     poll = select.poll()
     poll.register(1, 0)
     return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def drop_pillow_warnings() -> None:
+    """Keeps what Pillow says of odd metadata off standard error; for the start of a process.
+
+    Once for all threads: `warnings.catch_warnings` within them changes the filters of the others, and
+    of whatever comes later.
+    """
+    warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def quieten_tensorflow() -> None:

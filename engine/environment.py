@@ -21,6 +21,7 @@ def describe(manifest: Manifest, shards: Path, run_on: runtime.Runtime) -> dict[
             "image_size": list(manifest.image_size),
             "channels": manifest.channels,
             "keep_aspect_ratio": manifest.keep_aspect_ratio,
+            "bits": manifest.bits,
             "resize_method": manifest.resize_method,
             "group_by": manifest.group_by,
             "seed": manifest.seed,

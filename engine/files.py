@@ -4,12 +4,13 @@ POSIX promises that `rename` within one directory is atomic; syncing the file be
 directory after it makes the promise hold through a power cut as well.
 """
 
+import csv
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 ASIDE_SUFFIX = ".partial"
 
@@ -63,6 +64,14 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Writes `value` as indented JSON with a final newline, whole or not at all."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_csv_row(file: IO[str], row: Sequence[Any]) -> None:
+    """Writes one row of CSV (RFC 4180, but for the line ends) that `csv.reader` reads back as it was."""
+    # Python's own writer leaves a carriage return unquoted, before 3.13, and readers split the row.
+    odd = any("\r" in str(field) for field in row)
+    quoting = csv.QUOTE_ALL if odd else csv.QUOTE_MINIMAL
+    csv.writer(file, lineterminator="\n", quoting=quoting).writerow(row)
 
 
 def read_json(path: Path) -> Any:

@@ -6,7 +6,6 @@ cannot be read are named on standard error and passed over. Not for diagnosis.
 """
 
 import argparse
-import csv
 import json
 import sys
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from engine import command_line, config, progress
+from engine import command_line, config, files, image_files, progress
 from engine.settings import PredictConfig
 
 PROGRAM = "python -m engine.predict"
@@ -47,8 +46,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     settings = config.from_flags(PredictConfig, arguments)
+    image_files.check_paths(arguments.paths)
     with command_line.quiet_imports():
-        from engine import image_files
         from engine.predictor import Predictor
 
     predictor = Predictor.load(arguments.run, batch_size=settings.batch_size)
@@ -60,6 +59,7 @@ def _run(arguments: argparse.Namespace) -> int:
         image_size=predictor.data.image_size,
         channels=predictor.data.channels,
         keep_aspect_ratio=predictor.data.keep_aspect_ratio,
+        bits=predictor.data.bits,
         max_pixels=settings.max_pixels,
         workers=settings.workers,
     )
@@ -72,6 +72,7 @@ def _run(arguments: argparse.Namespace) -> int:
                 writer.write(path, probability, int(label))
                 predicted += 1
             sys.stdout.flush()
+    failures.say_doubts()
     if failures.count:
         progress.say(f"{failures.count} not read, {predicted} predicted")
     if not predicted:
@@ -94,24 +95,23 @@ class TextWriter:
     def write(self, path: Path, probability: np.ndarray, label: int) -> None:
         """Writes one image: `probability` is a scalar of two classes, or float[K]."""
         shown = _shown_probability(probability)
-        print(f"{_printable(path)}\t{shown:.4f}\t{self._names[label]}", file=self._file)
+        print(f"{image_files.one_line(path)}\t{shown:.4f}\t{self._names[label]}", file=self._file)
 
 
 class CsvWriter(TextWriter):
     """`path,probability,label`; with more than two classes, a column for each follows."""
 
     def __enter__(self) -> "CsvWriter":
-        self._csv = csv.writer(self._file, lineterminator="\n")
         many = len(self._names) > 2
         columns = [f"probability_{name}" for name in self._names] if many else []
-        self._csv.writerow(["path", "probability", "label", *columns])
+        files.write_csv_row(self._file, ["path", "probability", "label", *columns])
         return self
 
     def write(self, path: Path, probability: np.ndarray, label: int) -> None:
         """As `TextWriter.write`."""
         each = [f"{value:.6f}" for value in probability] if np.ndim(probability) else []
         shown = f"{_shown_probability(probability):.6f}"
-        self._csv.writerow([_printable(path), shown, self._names[label], *each])
+        files.write_csv_row(self._file, [_printable(path), shown, self._names[label], *each])
 
 
 class JsonWriter(TextWriter):

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from engine import command_line, evaluation
+from engine import bit_depth, command_line, evaluation
 from engine.config import UserError
 from engine.run_directory import RunDirectory
 
@@ -25,6 +25,7 @@ class DataSettings:
 
     Attributes:
         image_size: (height, width) in pixels.
+        bits: how many the values of 16-bit files are taken to have; see `engine.bit_depth`.
         fingerprint: of the image folder that the run was trained on; '' where it is not known.
         splits: split -> class -> number of images; empty where it is not known.
         seed: what the splits were drawn with; None where it is not known.
@@ -37,6 +38,7 @@ class DataSettings:
     fingerprint: str
     splits: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
     seed: int | None = None
+    bits: int = bit_depth.DEFAULT
 
     @classmethod
     def of_run(cls, run: RunDirectory) -> "DataSettings":
@@ -60,6 +62,7 @@ class DataSettings:
                     for name, split in data.get("splits", {}).items()
                 },
                 seed=data.get("seed"),
+                bits=int(data.get("bits", bit_depth.DEFAULT)),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(

@@ -77,6 +77,8 @@ class Manifest:
         channels: 1 (grey) or 3 (RGB).
         encoding: `raw`, `png` or `jpeg`.
         resize_method: how pixels were resampled, in words.
+        bits: 8, 12 or 16; the values of 16-bit PNG and TIFF were taken to run from 0 to 2**bits - 1
+            (16 where there were none).
         group_by: `patient`, `none` or the regular expression that found the groups.
         source: `name` of the image folder, `num_files`, `fingerprint` over paths and contents.
         splits: those that hold examples, among `train`, `validation` and `test`.
@@ -97,6 +99,7 @@ class Manifest:
     seed: int
     source: dict[str, Any]
     splits: dict[str, SplitInfo]
+    bits: int = 16
     rejected: int = 0
     audit: dict[str, Any] = dataclasses.field(default_factory=dict)
     warnings: tuple[str, ...] = ()

@@ -73,12 +73,6 @@ def test_cmyk_jpeg(picture):
     assert difference(decode(data), picture) < 4
 
 
-def test_16_bit_png_is_scaled_not_clipped():
-    ramp = np.linspace(0, 65535, SIZE[0] * SIZE[1]).astype(np.uint16).reshape(SIZE)
-    data = encoded(Image.fromarray(ramp), "PNG")
-    np.testing.assert_array_equal(decode(data, channels=1)[..., 0], ramp >> 8)
-
-
 def test_alpha_is_laid_over_black(picture):
     image = picture.convert("RGBA")
     image.putalpha(Image.new("L", image.size, 0))
