@@ -80,7 +80,7 @@ class Journal:
     def note(self, record: ShardRecord) -> None:
         """Adds a finished shard, durably; a line that a crash tears is not read back."""
         self.records[record.info.file] = record
-        with open(self._path, "ab") as file:
+        with files.errors_named(self._path), open(self._path, "ab") as file:
             file.write(_line(record.to_json()))
             file.flush()
             os.fsync(file.fileno())

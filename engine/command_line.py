@@ -1,13 +1,16 @@
 """What every command shares: exit statuses, one-line errors, and how a run is told to stop.
 
 0    done
-1    anything else went wrong (a traceback says what)
-2    the user's input is wrong (one line says what arrived, what was expected, how to mend it)
+1    anything else went wrong (a traceback says what, or one line where the disk is full or there are too
+     few file descriptors)
+2    the user's input is wrong (one line says what arrived, what was expected, how to mend it), or leads
+     where this user must not read or write
 130  stopped by Ctrl-C after saving
 143  stopped by SIGTERM after saving
 """
 
 import contextlib
+import errno
 import os
 import select
 import signal
@@ -17,11 +20,25 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+from engine import files
 from engine.config import UserError
 
 DONE, FAILED, WRONG_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+
+# What the system refuses for no fault of the program: exit status, and how to fix it.
+_REFUSALS = {
+    errno.ENOSPC: (FAILED, "free some space, or give another directory"),
+    errno.EDQUOT: (FAILED, "free some space, or give another directory"),
+    errno.EMFILE: (FAILED, "allow more with ulimit -n, such as ulimit -n 1024"),
+    errno.ENFILE: (FAILED, "close other programs"),
+    errno.EROFS: (WRONG_INPUT, "give a directory that can be written to"),
+    errno.EACCES: (WRONG_INPUT, "allow it, or give another path"),
+    errno.EPERM: (WRONG_INPUT, "allow it, or give another path"),
+    errno.ENAMETOOLONG: (WRONG_INPUT, "give a shorter path"),
+}
 
 
 class StopRequested(BaseException):
@@ -96,7 +113,8 @@ def _sigterm_raises() -> Iterator[None]:
 def _status_of(program: str, body: Callable[[], int]) -> int:
     try:
         status = body()
-        sys.stdout.flush()
+        with files.errors_named(Path("standard output")):
+            sys.stdout.flush()
         return status
     except UserError as error:
         print(f"{program}: error: {error}", file=sys.stderr)
@@ -111,6 +129,8 @@ def _status_of(program: str, body: Callable[[], int]) -> int:
         os.dup2(nothing, 1)
         os.close(nothing)
         return DONE
+    except OSError as error:
+        return _status_of_refusal(program, error)
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -120,6 +140,17 @@ def _status_of(program: str, body: Callable[[], int]) -> int:
     except Exception:
         traceback.print_exc()
         return FAILED
+
+
+def _status_of_refusal(program: str, error: OSError) -> int:
+    """One line where the system refuses a path or a resource; a traceback for any other error."""
+    if error.errno not in _REFUSALS:
+        traceback.print_exc()
+        return FAILED
+    status, cure = _REFUSALS[error.errno]
+    where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+    print(f"{program}: error: {where}{error.strerror}; {cure}", file=sys.stderr)
+    return status
 
 
 def _reader_went_away() -> bool:

@@ -46,13 +46,25 @@ def written_aside(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f"{path.stem}{ASIDE_SUFFIX}{path.suffix}")
     try:
-        yield aside
-        sync_file(aside)
-        aside.replace(path)
+        with errors_named(path):
+            yield aside
+            sync_file(aside)
+            aside.replace(path)
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+@contextmanager
+def errors_named(path: Path) -> Iterator[None]:
+    """Gives the errors of the system their file: it names one where it opens, but not where it writes."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def write_text(path: Path, text: str) -> None:
@@ -69,9 +81,10 @@ def write_json(path: Path, value: Any) -> None:
 def write_csv_row(file: IO[str], row: Sequence[Any]) -> None:
     """Writes one row of CSV (RFC 4180, but for the line ends) that `csv.reader` reads back as it was."""
     # Python's own writer leaves a carriage return unquoted, before 3.13, and readers split the row.
-    odd = any("\r" in str(field) for field in row)
-    quoting = csv.QUOTE_ALL if odd else csv.QUOTE_MINIMAL
-    csv.writer(file, lineterminator="\n", quoting=quoting).writerow(row)
+    if any("\r" in str(field) for field in row):
+        csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL).writerow(row)
+    else:
+        csv.writer(file, lineterminator="\n").writerow(row)
 
 
 def read_json(path: Path) -> Any:

@@ -71,7 +71,8 @@ def _run(arguments: argparse.Namespace) -> int:
             for path, probability, label in zip(batch["path"], probabilities, labels, strict=True):
                 writer.write(path, probability, int(label))
                 predicted += 1
-            sys.stdout.flush()
+            with files.errors_named(Path("standard output")):
+                sys.stdout.flush()
     failures.say_doubts()
     if failures.count:
         progress.say(f"{failures.count} not read, {predicted} predicted")

@@ -133,3 +133,20 @@ def test_deep_files_are_read_as_in_training(tmp_path, capsys):
     assert captured.err.splitlines() == [
         f"warning: 1 image with values above 4,095, clipped to white: read as 12-bit ({paths[2]})"
     ]
+
+
+@pytest.mark.parametrize("flags", [[""], [".", ""], [".", "--batch-size", "1000000000"]])
+def test_wrong_input_is_one_line(run, flags, capsys):
+    assert predict.main([str(run), *flags]) == 2
+    captured = capsys.readouterr()
+    assert not captured.out and len(captured.err.splitlines()) == 1
+
+
+def test_names_with_line_ends_are_one_row(run, images, capsys):
+    (images / "0.png").rename(images / "a\rb\nc.png")
+    assert predict.main([str(run), str(images), "--csv"]) == 0
+    rows = list(csv.reader(io.StringIO(capsys.readouterr().out, newline="")))
+    assert len(rows) == 6 and {len(row) for row in rows} == {3}
+    assert str(images / "a\rb\nc.png") in [row[0] for row in rows]
+    assert predict.main([str(run), str(images)]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 5
