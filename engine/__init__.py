@@ -13,8 +13,8 @@ Layers, each importing only from rows below its own (held by tests/test_layers.p
               dataset_checks train_arguments cluster dataset_options
     formats   image_folder split_plan manifest tfrecords record_scan record_index build_journal
               build_checks run_directory checkpoints data_identity
-    ground    config settings flag_parser command_line decoding files locks loopback machine
-              orphans progress python_calls schema csv_rows
+    ground    config settings flag_parser command_line decoding bit_depth files locks loopback
+              machine orphans progress python_calls schema csv_rows
 
 Importing the package imports none of them, and no TensorFlow.
 """

@@ -25,11 +25,13 @@ _OWN_FILES = (tfrecords.MANIFEST, tfrecords.REJECTED, *tfrecords.TFDS_FILES, tfr
 
 @dataclasses.dataclass(frozen=True)
 class ShardRecord:
-    """One finished shard; `rejected` is (path, reason) of each file it left out."""
+    """One finished shard; `rejected` is (path, reason) of each file it left out, `doubts` (path, doubt)
+    of each that was decoded, but may have been misread."""
 
     info: ShardInfo
     class_counts: dict[str, int]
     rejected: tuple[tuple[str, str], ...]
+    doubts: tuple[tuple[str, str], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The record as JSON values."""
@@ -47,7 +49,8 @@ class ShardRecord:
         if sum(values["class_counts"].values()) != info.num_examples:
             raise SchemaError(f"class_counts: do not make the {info.num_examples} examples")
         rejected = tuple((path, reason) for path, reason in values["rejected"])
-        return cls(info, values["class_counts"], rejected)
+        doubts = tuple((path, doubt) for path, doubt in values["doubts"])
+        return cls(info, values["class_counts"], rejected, doubts)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +85,7 @@ def _are_counts(value: Any) -> bool:
     return isinstance(value, dict) and all(map(schema.is_count, value.values()))
 
 
-def _are_rejected(value: Any) -> bool:
+def _are_reasons(value: Any) -> bool:
     return isinstance(value, list) and all(
         isinstance(row, list) and len(row) == 2 and all(map(schema.is_text, row)) for row in value
     )
@@ -91,7 +94,8 @@ def _are_rejected(value: Any) -> bool:
 _RECORD = {
     "info": schema.OBJECT,
     "class_counts": Rule("an object of counts", _are_counts),
-    "rejected": Rule("a list of paths and reasons", _are_rejected),
+    "rejected": Rule("a list of paths and reasons", _are_reasons),
+    "doubts": Rule("a list of paths and reasons", _are_reasons),
 }
 _IDENTITY = {
     "format_version": schema.one_of(manifest.FORMAT_VERSION),

@@ -1,6 +1,6 @@
 """From an image folder to a shards directory: the orchestration.
 
-    scan, hash -> plan -> worker processes: read, decode, resize, frame -> shards, one at a time
+    scan, hash -> plan -> range of 16-bit files -> worker processes: read, decode, resize, frame -> shards, one at a time
        -> rejected.csv, TFDS metadata -> manifest.json, last
 
 Crash-safe by two rules. A shard takes its name only when it is whole and synced, and is then noted
@@ -26,6 +26,7 @@ from typing import Any
 
 import engine
 from engine import (
+    bit_depth,
     build_checks,
     build_journal,
     decode_pool,
@@ -40,7 +41,7 @@ from engine import (
 from engine.build_journal import BuildIdentity, Journal, ShardRecord
 from engine.config import UserError, free_settings
 from engine.csv_rows import CsvRows
-from engine.decode_pool import DecodePool, Outcome, RecordFormat, SourceFile
+from engine.decode_pool import DecodePool, Outcome, Record, RecordFormat, SourceFile
 from engine.image_folder import Contents, Example, ImageFolder
 from engine.progress import ProgressBar
 from engine.settings import BuildConfig
@@ -137,27 +138,34 @@ def _build(config: BuildConfig, folder: ImageFolder, shards: Path, started: floa
             config, shards, journal, [one.file for one in shard_plans], folder.class_names
         )
         todo = [one for one in shard_plans if one.file in missing]
+        bits, notes = _bits(config, contents, pool)
         manifest = None
         if build_journal.is_finished(shards) and not todo:
-            described = _describe(config, journal, shard_plans, plan, folder.class_names)
+            described = _describe(config, journal, shard_plans, plan, folder, bits)
             manifest = build_checks.intact(shards, *described)
         if manifest is None:
             (shards / tfrecords.MANIFEST).unlink(missing_ok=True)
-            _write_shards(config, shards, journal, shard_plans, todo, folder.class_names, pool)
+            _write_shards(
+                config, shards, journal, shard_plans, todo, folder.class_names, pool, bits
+            )
     if manifest is None:
-        manifest, beside = _describe(config, journal, shard_plans, plan, folder.class_names)
+        manifest, beside = _describe(config, journal, shard_plans, plan, folder, bits)
         _finish(shards, journal, shard_plans, manifest, beside)
     if config.verify or config.repair:
         build_checks.verified(shards)
     num_decoded = sum(len(one.examples) for one in todo)
-    return BuildResult(manifest, plan.notes, num_decoded, time.monotonic() - started)
+    notes = (*plan.notes, *notes)
+    return BuildResult(manifest, notes, num_decoded, time.monotonic() - started)
 
 
 def _sampled_sizes(folder: ImageFolder) -> list[int]:
     """Sizes in bytes of some files, spread over the folder."""
     step = 1 + len(folder.examples) // SAMPLED_FILES
-    paths = [folder.root / one.path for one in folder.examples[::step]]
-    return [path.stat().st_size for path in paths if path.is_file()]
+    sizes = []
+    for example in folder.examples[::step]:
+        with contextlib.suppress(decoding.DecodeError):
+            sizes.append(decoding.file_size(folder.root / example.path))
+    return sizes
 
 
 # ---------------------------------------------------------------------------- what is built
@@ -198,6 +206,31 @@ def _record_format(config: BuildConfig) -> RecordFormat:
     )
 
 
+def _bits(config: BuildConfig, contents: Contents, pool: DecodePool) -> tuple[int, tuple[str, ...]]:
+    """How many bits the values of 16-bit files are taken to have, and a note that says so.
+
+    One range for all images, found from the largest value of all: the same for any number of workers,
+    and again when a build goes on, since the files are the same.
+    """
+    if config.bits != "auto":
+        return int(config.bits), ()
+    if not contents.deep:
+        return bit_depth.DEFAULT, ()
+    with ProgressBar("range of 16-bit files", total=len(contents.deep)) as progress:
+        found = []
+        for value in pool.largest_values(contents.deep):
+            found.append(value)
+            progress.advance()
+    values = [value for value in found if value is not None]
+    if not values:
+        return bit_depth.DEFAULT, ()
+    bits = bit_depth.assumed(max(values))
+    return bits, (
+        f"{image_folder.counted(len(values), 'image')} with more than 8 bits, the largest value "
+        f"{max(values):,}: read as {bits}-bit, 0 to {2**bits - 1:,} (--bits)",
+    )
+
+
 def plan_shards(config: BuildConfig, plan: Plan) -> list[ShardPlan]:
     """Cuts each split into shards of about `--shard-size-mb`, equal to within one example."""
     height, width = config.image_size
@@ -224,14 +257,16 @@ def _write_shards(
     todo: Sequence[ShardPlan],
     class_names: Sequence[str],
     pool: DecodePool,
+    bits: int,
 ) -> None:
     """Writes the shards in `todo`, in order, noting each in the journal."""
     labels = {name: index for index, name in enumerate(class_names)}
-    outcomes = pool.outcomes(
+    sources = (
         SourceFile(example.path, labels[example.class_name], example.patient)
         for one in todo
         for example in one.examples
     )
+    outcomes = pool.outcomes(sources, bits=bits)
     for split in dict.fromkeys(one.split for one in todo):
         mine = [one for one in todo if one.split == split]
         total = sum(len(one.examples) for one in shard_plans if one.split == split)
@@ -250,20 +285,21 @@ def _write_shard(
 ) -> ShardRecord:
     """Takes the outcomes of one shard's examples and writes it, whole or not at all."""
     counts: Counter[str] = Counter()
-    rejected = []
+    rejected, doubts = [], []
     with (
         files.written_aside(shards / one.file) as aside,
         tfrecords.ShardWriter(aside, name=one.file) as writer,
     ):
         for example in one.examples:
             outcome = next(outcomes)
-            if isinstance(outcome, bytes):
-                writer.write(outcome)
+            if isinstance(outcome, Record):
+                writer.write(outcome.framed)
                 counts[example.class_name] += 1
+                doubts += [(example.path, doubt) for doubt in outcome.doubts]
             else:
                 rejected.append((example.path, _rejection(config, example, outcome)))
             progress.advance()
-    return ShardRecord(writer.info(), dict(sorted(counts.items())), tuple(rejected))
+    return ShardRecord(writer.info(), dict(sorted(counts.items())), tuple(rejected), tuple(doubts))
 
 
 def _rejection(config: BuildConfig, example: Example, reason: str) -> str:
@@ -283,11 +319,15 @@ def _describe(
     journal: Journal,
     shard_plans: Sequence[ShardPlan],
     plan: Plan,
-    class_names: tuple[str, ...],
+    folder: ImageFolder,
+    bits: int,
 ) -> tuple[Manifest, dict[str, bytes]]:
     """The manifest of a build whose shards are all there, and what the files beside it hold."""
-    bad = [row for one in shard_plans for row in journal.records[one.file].rejected]
-    rejected = sorted([*bad, *plan.dropped.items()])
+    records = [journal.records[one.file] for one in shard_plans]
+    bad = [row for record in records for row in record.rejected]
+    doubts = sorted(row for record in records for row in record.doubts)
+    rejected = sorted([*bad, *plan.dropped.items(), *folder.unreadable.items()])
+    class_names = folder.class_names
     splits = {
         split: _split_info(
             class_names, [journal.records[one.file] for one in shard_plans if one.split == split]
@@ -308,7 +348,8 @@ def _describe(
         splits={split: info for split, info in splits.items() if info.num_examples},
         rejected=len(rejected),
         audit=plan.audit,
-        warnings=(*plan.warnings, *_emptied(plan, splits)),
+        bits=bits,
+        warnings=(*plan.warnings, *_emptied(plan, splits), *image_folder.by_reason(doubts)),
         arguments=journal.identity.arguments,
         versions=_versions(),
     )

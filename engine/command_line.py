@@ -1,13 +1,16 @@
 """What every command shares: exit statuses, one-line errors, and how a run is told to stop.
 
 0    done
-1    anything else went wrong (a traceback says what)
-2    the user's input is wrong (one line says what arrived, what was expected, how to mend it)
+1    anything else went wrong (a traceback says what, or one line where the disk is full or there are too
+     few file descriptors)
+2    the user's input is wrong (one line says what arrived, what was expected, how to mend it), or leads
+     where this user must not read or write
 130  stopped by Ctrl-C after saving
 143  stopped by SIGTERM after saving
 """
 
 import contextlib
+import errno
 import os
 import select
 import signal
@@ -15,13 +18,27 @@ import sys
 import tempfile
 import threading
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
-from engine import orphans
+from engine import files, orphans
 from engine.config import UserError
 
 DONE, FAILED, WRONG_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+
+# What the system refuses for no fault of the program: exit status, and how to fix it.
+_REFUSALS = {
+    errno.ENOSPC: (FAILED, "free some space, or give another directory"),
+    errno.EDQUOT: (FAILED, "free some space, or give another directory"),
+    errno.EMFILE: (FAILED, "allow more with ulimit -n, such as ulimit -n 1024"),
+    errno.ENFILE: (FAILED, "close other programs"),
+    errno.EROFS: (WRONG_INPUT, "give a directory that can be written to"),
+    errno.EACCES: (WRONG_INPUT, "allow it, or give another path"),
+    errno.EPERM: (WRONG_INPUT, "allow it, or give another path"),
+    errno.ENAMETOOLONG: (WRONG_INPUT, "give a shorter path"),
+}
 
 
 class StopRequested(BaseException):
@@ -75,6 +92,7 @@ def run(program: str, body: Callable[[], int]) -> int:
     """
     orphans.end_with_parent()
     quieten_tensorflow()
+    drop_pillow_warnings()
     with _sigterm_raises():
         return _status_of(program, body)
 
@@ -96,7 +114,8 @@ def _sigterm_raises() -> Iterator[None]:
 def _status_of(program: str, body: Callable[[], int]) -> int:
     try:
         status = body()
-        sys.stdout.flush()
+        with files.errors_named(Path("standard output")):
+            sys.stdout.flush()
         return status
     except UserError as error:
         print(f"{program}: error: {error}", file=sys.stderr)
@@ -111,6 +130,8 @@ def _status_of(program: str, body: Callable[[], int]) -> int:
         os.dup2(nothing, 1)
         os.close(nothing)
         return DONE
+    except OSError as error:
+        return _status_of_refusal(program, error)
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -122,11 +143,31 @@ def _status_of(program: str, body: Callable[[], int]) -> int:
         return FAILED
 
 
+def _status_of_refusal(program: str, error: OSError) -> int:
+    """One line where the system refuses a path or a resource; a traceback for any other error."""
+    if error.errno not in _REFUSALS:
+        traceback.print_exc()
+        return FAILED
+    status, cure = _REFUSALS[error.errno]
+    where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+    print(f"{program}: error: {where}{error.strerror}; {cure}", file=sys.stderr)
+    return status
+
+
 def _reader_went_away() -> bool:
     """Whether standard output is a pipe that nobody reads any more."""
     poll = select.poll()
     poll.register(1, 0)
     return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def drop_pillow_warnings() -> None:
+    """Keeps what Pillow says of odd metadata off standard error; for the start of a process.
+
+    Once for all threads: `warnings.catch_warnings` within them changes the filters of the others, and
+    of whatever comes later.
+    """
+    warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def quieten_tensorflow() -> None:

@@ -16,13 +16,13 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from engine import decoding, tfrecords
+from engine import bit_depth, command_line, decoding, tfrecords
 from engine.config import UserError
 
 TASKS_PER_WORKER = 3  # in flight: enough that no worker waits while the caller writes
@@ -32,7 +32,18 @@ THREAD_TASK_FILES = 4  # nothing is sent to threads, and small tasks leave none 
 LARGE_FILE_BYTES = 100_000
 MOST_THREADS = 4  # what holds the lock takes 0.1 ms an image; beyond, threads wait for one another
 
-Outcome = bytes | str  # a framed record, or the reason why there is none
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Record:
+    """An image that became a framed record; `doubts` are what `decoding.decode_bytes` warned of."""
+
+    framed: bytes
+    doubts: tuple[str, ...] = ()
+
+
+Outcome = Record | str  # or the reason why there is no record
+Task = TypeVar("Task")
+Result = TypeVar("Result")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +56,7 @@ class RecordFormat:
     max_pixels: int
     encoding: str
     jpeg_quality: int
+    bits: int = bit_depth.DEFAULT
 
     @property
     def files_per_task(self) -> int:
@@ -102,26 +114,51 @@ class DecodePool:
         if self._executor is not None:
             self._executor.shutdown(wait=True, cancel_futures=True)
 
-    def outcomes(self, sources: Iterable[SourceFile]) -> Iterator[Outcome]:
+    def outcomes(
+        self, sources: Iterable[SourceFile], *, bits: int = bit_depth.DEFAULT
+    ) -> Iterator[Outcome]:
         """One outcome for each source, in their order; reads ahead by a few tasks a worker.
+
+        Args:
+            bits: how 16-bit files are read; known later than the rest of the format.
 
         Raises:
             UserError: a worker was killed, most likely for want of memory.
         """
-        size = self._format.files_per_task
+        record_format = dataclasses.replace(self._format, bits=bits)
+        size = record_format.files_per_task
         tasks = _batches(sources, size if self._processes else min(size, THREAD_TASK_FILES))
+        for done in self._in_order(decode_files, tasks, record_format):
+            yield from done
+
+    def largest_values(self, paths: Iterable[str]) -> Iterator[int | None]:
+        """For each path: the largest value of a file of more than 8 bits; None of any other file.
+
+        Raises:
+            UserError: as `outcomes`.
+        """
+        for done in self._in_order(largest_values, _batches(paths, TASK_FILES), self._format):
+            yield from done
+
+    def _in_order(
+        self,
+        function: Callable[[str, Task, RecordFormat], Result],
+        tasks: Iterable[Task],
+        record_format: RecordFormat,
+    ) -> Iterator[Result]:
+        """`function(root, task, record_format)` for each task, a bounded number ahead."""
         if self._executor is None:
             for task in tasks:
-                yield from decode_files(self._root, task, self._format)
+                yield function(self._root, task, record_format)
             return
-        pending: collections.deque[Future[list[Outcome]]] = collections.deque()
+        pending: collections.deque[Future[Result]] = collections.deque()
         try:
             for task in tasks:
-                pending.append(self._executor.submit(decode_files, self._root, task, self._format))
+                pending.append(self._executor.submit(function, self._root, task, record_format))
                 if len(pending) >= self._workers * TASKS_PER_WORKER:
-                    yield from pending.popleft().result()
+                    yield pending.popleft().result()
             while pending:
-                yield from pending.popleft().result()
+                yield pending.popleft().result()
         except BrokenProcessPool:
             raise UserError(
                 "a decoding process was killed, most likely for want of memory; run the same "
@@ -142,7 +179,23 @@ def decode_files(
     return [_decode_file(root, source, record_format) for source in sources]
 
 
+def largest_values(
+    root: str, paths: Iterable[str], record_format: RecordFormat
+) -> list[int | None]:
+    """The largest value of each file, here and now; see `DecodePool.largest_values`."""
+    return [_largest_value(Path(root, path), record_format.max_pixels) for path in paths]
+
+
+def _largest_value(path: Path, max_pixels: int) -> int | None:
+    try:
+        data = decoding.read_file(path)
+    except decoding.DecodeError:
+        return None  # it is named when it is decoded
+    return decoding.largest_deep_value(data, max_pixels=max_pixels)
+
+
 def _decode_file(root: str, source: SourceFile, record_format: RecordFormat) -> Outcome:
+    doubts: list[str] = []
     try:
         pixels = decoding.decode_file(
             Path(root, source.path),
@@ -150,19 +203,20 @@ def _decode_file(root: str, source: SourceFile, record_format: RecordFormat) -> 
             channels=record_format.channels,
             keep_aspect_ratio=record_format.keep_aspect_ratio,
             max_pixels=record_format.max_pixels,
+            bits=record_format.bits,
+            warn=doubts.append,
         )
     except decoding.DecodeError as error:
         return error.reason
     image = decoding.encode(pixels, record_format.encoding, jpeg_quality=record_format.jpeg_quality)
-    return tfrecords.frame_record(
-        tfrecords.serialize_example(
-            image=image, label=source.label, path=source.path, patient=source.patient
-        )
+    example = tfrecords.serialize_example(
+        image=image, label=source.label, path=source.path, patient=source.patient
     )
+    return Record(tfrecords.frame_record(example), tuple(doubts))
 
 
-def _batches(sources: Iterable[SourceFile], size: int) -> Iterator[tuple[SourceFile, ...]]:
-    iterator = iter(sources)
+def _batches(items: Iterable[Task], size: int) -> Iterator[tuple[Task, ...]]:
+    iterator = iter(items)
     while batch := tuple(itertools.islice(iterator, size)):
         yield batch
 
@@ -182,6 +236,7 @@ def _start_worker() -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    command_line.drop_pillow_warnings()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -11,28 +11,38 @@ overwritten inside, every one was refused, with 64 bytes overwritten 19 of 20, w
 
 What comes out:
     grey        the luminance (JPEG's own Y channel; else ITU-R 601 weights)
-    16-bit      the high byte, as TensorFlow does it (Pillow's own conversion clips to white)
+    16-bit      scaled from the range that is asked for, see `engine.bit_depth` (Pillow's own
+                conversion clips to white)
     alpha       laid over black, so that what is transparent looks like padding
     EXIF        orientation applied
     animations  the first frame
+
+Pillow's warnings (of odd metadata, which does no harm, and of size, which is checked here) are left to
+the process's filters, which are not for a library's threads to change; `command_line.run` drops them.
 """
 
 import contextlib
+import errno
 import io
+import os
 import stat
 import threading
-import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
+from engine import bit_depth
+
 DEFAULT_MAX_PIXELS = 80_000_000
 RESIZE_METHOD = "antialiased bilinear (Pillow), after scaled DCT decoding of large JPEG"
 FORMATS = ("PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # besides JPEG
 MAX_FILE_BYTES = 1 << 30
+NARROW_SPAN = 32  # grey levels, an eighth of the 256
+# These are the process's trouble, not the file's: no file may be left out for them.
+_PROCESS_ERRORS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 # Large JPEG are decoded at 1/2, 1/4 or 1/8 of their size while at least this many times the target
 # is left for the antialiased resize. Measured on 250 chest X-rays of 1.3 megapixels, to 224 x 224,
@@ -76,6 +86,8 @@ def decode_file(
     channels: int = 1,
     keep_aspect_ratio: bool = False,
     max_pixels: int = DEFAULT_MAX_PIXELS,
+    bits: int = bit_depth.DEFAULT,
+    warn: Callable[[str], None] | None = None,
 ) -> np.ndarray:
     """Reads an image file as uint8[H, W, C] of exactly `image_size`; see `decode_bytes`.
 
@@ -88,6 +100,8 @@ def decode_file(
         channels=channels,
         keep_aspect_ratio=keep_aspect_ratio,
         max_pixels=max_pixels,
+        bits=bits,
+        warn=warn,
     )
 
 
@@ -96,16 +110,41 @@ def read_file(path: Path | str) -> bytes:
 
     Raises:
         DecodeError: it cannot be read, is no regular file (a pipe would block for ever), or is huge.
+        OSError: the process is out of file descriptors or memory.
     """
-    try:
-        status = Path(path).stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise DecodeError("is no regular file")
-        if status.st_size > MAX_FILE_BYTES:
-            raise DecodeError(f"{status.st_size:,} bytes, more than any image that is read")
+    with file_errors():
+        if not file_size(path):
+            return b""
         with open(path, "rb") as file:
-            return file.read()
+            return file.read(MAX_FILE_BYTES)
+
+
+def file_size(path: Path | str) -> int:
+    """The size in bytes of a file, or of what a link leads to, that may be read.
+
+    It is 0 also for the files that a kernel makes up while they are read, some of which
+    (/proc/kmsg) block: nothing of size 0 needs to be opened.
+
+    Raises:
+        DecodeError, OSError: as `read_file`.
+    """
+    with file_errors():
+        status = os.stat(path)  # noqa: PTH116 (pathlib takes 5 times as long)
+    if not stat.S_ISREG(status.st_mode):
+        raise DecodeError("is no regular file")
+    if status.st_size > MAX_FILE_BYTES:
+        raise DecodeError(f"{status.st_size:,} bytes, more than any image that is read")
+    return status.st_size
+
+
+@contextlib.contextmanager
+def file_errors() -> Iterator[None]:
+    """Errors of the system as `DecodeError`, but for those that are the process's own trouble."""
+    try:
+        yield
     except OSError as error:
+        if error.errno in _PROCESS_ERRORS:
+            raise
         raise DecodeError(f"cannot be read ({error.strerror or error})") from error
 
 
@@ -116,6 +155,8 @@ def decode_bytes(
     channels: int = 1,
     keep_aspect_ratio: bool = False,
     max_pixels: int = DEFAULT_MAX_PIXELS,
+    bits: int = bit_depth.DEFAULT,
+    warn: Callable[[str], None] | None = None,
 ) -> np.ndarray:
     """Decodes and resizes one image.
 
@@ -125,6 +166,9 @@ def decode_bytes(
         channels: 1 (grey) or 3 (RGB).
         keep_aspect_ratio: fit the image inside, centred, and pad with black; else stretch it.
         max_pixels: larger images are refused by their header, before anything is decoded.
+        bits: values of 16-bit PNG and TIFF run from 0 to 2**bits - 1; larger ones become white.
+        warn: told, in words that complete "an image ...", of what makes its brightness doubtful:
+            values clipped, or less than an eighth of the grey levels in use.
 
     Returns:
         uint8[H, W, C].
@@ -137,11 +181,23 @@ def decode_bytes(
         raise ValueError(f"channels: got {channels!r}, expected 1 or 3")
     if not data:
         raise DecodeError("empty file")
+    warn = warn or _ignore
     if data.startswith(b"\xff\xd8\xff"):
         image = _decode_jpeg(data, image_size, channels, keep_aspect_ratio, max_pixels)
     else:
-        image = _decode_with_pillow(data, channels, max_pixels)
-    return _fit(image, image_size, channels, keep_aspect_ratio)
+        image = _decode_with_pillow(data, channels, max_pixels, bits, warn)
+    return _fit(image, image_size, channels, keep_aspect_ratio, warn)
+
+
+def largest_deep_value(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> int | None:
+    """The largest value of an image file with more than 8 bits; None of any other file."""
+    if not bit_depth.may_be_deep(data[:26]):
+        return None
+    try:
+        with _opened(data, max_pixels) as image:
+            return bit_depth.largest_value(image)
+    except DecodeError:
+        return None
 
 
 def encode(pixels: np.ndarray, encoding: str, *, jpeg_quality: int = 95) -> bytes:
@@ -236,7 +292,7 @@ def _jpeg_orientation(data: bytes) -> int:
     if not _has_exif(data):
         return 1
     try:
-        with _pillow_warnings_off(), Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
+        with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
             return _known_orientation(image)
     except (
         Exception
@@ -269,19 +325,33 @@ def _jpeg_reason(error: str) -> str:
 # ---------------------------------------------------------------------------- everything else
 
 
-def _decode_with_pillow(data: bytes, channels: int, max_pixels: int) -> Image.Image:
+def _decode_with_pillow(
+    data: bytes, channels: int, max_pixels: int, bits: int, warn: Callable[[str], None]
+) -> Image.Image:
     """A grey or RGB image, upright, at its own size."""
+    with _opened(data, max_pixels) as image:
+        if bits < 16 and bit_depth.is_deep_colour(image):
+            raise DecodeError(
+                f"16-bit colour, of which the upper 8 bits alone can be read, not {bits}-bit values; "
+                "save it as 16-bit grey or as 8-bit colour"
+            )
+        return _upright(_eight_bit(image, channels, bits, warn), _known_orientation(image))
+
+
+@contextlib.contextmanager
+def _opened(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
+    """An image whose header was read and is within bounds; whatever is wrong with it later on is
+    raised as `DecodeError` too."""
     _lift_pillow_limit(max_pixels)
     try:
-        with _pillow_warnings_off(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_pixels(image.height, image.width, max_pixels)
-            image.load()
-            return _upright(_eight_bit(image, channels), _known_orientation(image))
+            yield image
     except DecodeError:
         raise
     except UnidentifiedImageError:
         raise DecodeError(_unknown_format(data)) from None
-    except Image.DecompressionBombError:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise DecodeError(f"larger than --max-pixels {max_pixels:,}") from None
     except MemoryError:
         raise DecodeError("too large for the memory at hand; lower --max-pixels") from None
@@ -290,13 +360,21 @@ def _decode_with_pillow(data: bytes, channels: int, max_pixels: int) -> Image.Im
         raise DecodeError(f"{kind} image: {error or type(error).__name__}") from error
 
 
-def _eight_bit(image: Image.Image, channels: int) -> Image.Image:
+def _eight_bit(
+    image: Image.Image, channels: int, bits: int, warn: Callable[[str], None]
+) -> Image.Image:
     """Any mode to `L`, or to `RGB` where the image has colour and `channels` asks for it."""
+    image.load()
     mode = image.mode
-    if mode.startswith("I;16") or (mode == "I" and image.format in ("PNG", "PPM")):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if bit_depth.is_deep_grey(image):
+        bits = bit_depth.stated_bits(image) or bits
+        pixels, clipped = bit_depth.to_eight_bits(image, bits)
+        if clipped:
+            warn(f"with values above {2**bits - 1:,}, clipped to white: read as {bits}-bit")
+        return Image.fromarray(pixels)
     if mode in ("I", "F"):
-        raise DecodeError(f"32-bit {image.format} pixels; save the image with 8 or 16 bits")
+        kind = "floating-point" if mode == "F" else "signed or 32-bit"
+        raise DecodeError(f"{kind} {image.format} pixels; save the image with 8 or 16 bits")
     if image.has_transparency_data:
         black = Image.new("RGBA", image.size, (0, 0, 0, 255))
         image = Image.alpha_composite(black, image.convert("RGBA"))
@@ -316,14 +394,6 @@ def _lift_pillow_limit(max_pixels: int) -> None:
     """Pillow refuses images over twice its own limit whatever ours is. Only ever raises that limit."""
     if Image.MAX_IMAGE_PIXELS is not None and max_pixels > Image.MAX_IMAGE_PIXELS:
         Image.MAX_IMAGE_PIXELS = max_pixels
-
-
-@contextlib.contextmanager
-def _pillow_warnings_off() -> Iterator[None]:
-    """Pillow warns of odd metadata and of size; the first does no harm, the second is checked."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 # ---------------------------------------------------------------------------- shared
@@ -357,7 +427,11 @@ def _inner_size(
 
 
 def _fit(
-    image: Image.Image, image_size: tuple[int, int], channels: int, keep_aspect_ratio: bool
+    image: Image.Image,
+    image_size: tuple[int, int],
+    channels: int,
+    keep_aspect_ratio: bool,
+    warn: Callable[[str], None],
 ) -> np.ndarray:
     """A grey or RGB image of any size to uint8[H, W, C]."""
     if channels == 1 and image.mode != "L":
@@ -365,15 +439,21 @@ def _fit(
     inner = _inner_size((image.height, image.width), image_size, keep_aspect_ratio)
     if (image.height, image.width) != inner:
         image = image.resize(inner[::-1], Image.Resampling.BILINEAR)
-    if inner != image_size:
-        image = _padded(image, image_size)
     pixels = np.array(image if channels == 1 else image.convert("RGB"))
+    if int(pixels.max()) - int(pixels.min()) < NARROW_SPAN:
+        warn("with less than an eighth of the grey levels in use")
+    if inner != image_size:
+        pixels = _padded(pixels, image_size)
     return pixels.reshape(*image_size, channels)
 
 
-def _padded(image: Image.Image, image_size: tuple[int, int]) -> Image.Image:
-    """`image` centred on black."""
-    height, width = image_size
-    canvas = Image.new(image.mode, (width, height))
-    canvas.paste(image, ((width - image.width) // 2, (height - image.height) // 2))
+def _padded(pixels: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+    """uint8[h, w, ...] centred on black, to uint8[H, W, ...]."""
+    canvas = np.zeros((*image_size, *pixels.shape[2:]), np.uint8)
+    top, left = ((size - inner) // 2 for size, inner in zip(image_size, pixels.shape, strict=False))
+    canvas[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
     return canvas
+
+
+def _ignore(warning: str) -> None:
+    """Where nobody asked to be warned."""

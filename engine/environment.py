@@ -24,6 +24,7 @@ def describe(
         "data": {
             "shards": str(shards),
             **data_identity.describe(manifest),
+            "bits": manifest.bits,
             "resize_method": manifest.resize_method,
             "warnings": list(manifest.warnings),
         },

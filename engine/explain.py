@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engine import command_line, config, progress
+from engine import command_line, config, image_files, progress
 from engine.flag_parser import FlagParser
 from engine.run_directory import RunDirectory
 from engine.settings import ExplainConfig
@@ -45,8 +45,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     settings = config.from_flags(ExplainConfig, arguments)
+    image_files.check_paths(arguments.paths)
     with command_line.quiet_imports():
-        from engine import explanation, image_files
+        from engine import explanation
         from engine.predictor import DataSettings, Predictor
 
     run = RunDirectory(arguments.run)
@@ -65,6 +66,7 @@ def _run(arguments: argparse.Namespace) -> int:
         image_size=predictor.data.image_size,
         channels=predictor.data.channels,
         keep_aspect_ratio=predictor.data.keep_aspect_ratio,
+        bits=predictor.data.bits,
         max_pixels=settings.max_pixels,
         workers=settings.workers,
     )
@@ -83,7 +85,8 @@ def _run(arguments: argparse.Namespace) -> int:
                 caption=_caption(names, probabilities[place], int(predicted[place])),
                 subject=names[shown[place]],
             )
-            print(f"{path}\t{picture}", flush=True)
+            print(f"{image_files.one_line(path)}\t{image_files.one_line(picture)}", flush=True)
+    failures.say_doubts()
     if failures.count:
         progress.say(f"{failures.count} not read, {len(taken)} explained")
     if not taken:

@@ -55,13 +55,25 @@ def written_aside(path: Path) -> Iterator[Path]:
     aside.unlink(missing_ok=True)
     os.close(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
     try:
-        yield aside
-        sync_file(aside)
-        aside.replace(path)
+        with errors_named(path):
+            yield aside
+            sync_file(aside)
+            aside.replace(path)
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+@contextmanager
+def errors_named(path: Path) -> Iterator[None]:
+    """Gives the errors of the system their file: it names one where it opens, but not where it writes."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def append(path: Path, data: bytes) -> None:
@@ -71,7 +83,7 @@ def append(path: Path, data: bytes) -> None:
         OSError: as `open` does, and where `path` is a link, which is not followed.
     """
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    with open(os.open(path, flags, 0o666), "ab") as file:
+    with errors_named(path), open(os.open(path, flags, 0o666), "ab") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

@@ -4,18 +4,19 @@
 image: what is no image is found out later, by its content. No TensorFlow.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import os
 import re
-import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import google_crc32c
 
+from engine import bit_depth, decoding
 from engine.config import UserError
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
@@ -67,12 +68,17 @@ class Example:
 
 @dataclasses.dataclass(frozen=True)
 class ImageFolder:
-    """A tree as it was found: every file below the class folders, sorted by path."""
+    """A tree as it was found: every file below the class folders, sorted by path.
+
+    Attributes:
+        unreadable: path, relative to the root, -> why that folder could not be searched.
+    """
 
     root: Path
     examples: tuple[Example, ...]
     class_names: tuple[str, ...]
     warnings: tuple[str, ...]
+    unreadable: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def own_splits(self) -> tuple[str, ...]:
@@ -89,11 +95,13 @@ class Contents:
         keys: by path; equal for files of equal contents alone ('' where empty or unreadable).
         empty: the paths of those that are empty or unreadable.
         fingerprint: a SHA-256 (hex) over all paths, sizes and CRC-32C.
+        deep: the paths of those that may have more than 8 bits a pixel, in order.
     """
 
     keys: dict[str, str]
     empty: frozenset[str]
     fingerprint: str
+    deep: tuple[str, ...] = ()
 
 
 # ---------------------------------------------------------------------------- reading names
@@ -108,13 +116,16 @@ def scan(images: Path | str) -> ImageFolder:
     operating systems leave lying about are passed over, and so are links to folders inside a class
     (they can form loops, or pull one class into another).
 
+    A folder below a class folder that cannot be searched is warned of, and the others are read.
+
     Raises:
-        UserError: there is no such folder, it has no class folders, only one class, or a class
-            folder without a file.
+        UserError: there is no such folder, it or a split folder cannot be read, it has no class
+            folders, only one class, or a class folder without a file.
     """
     root = Path(images)
     require_folder(root)
     top, warnings = root, []
+    unreadable: dict[str, str] = {}
     if inner := _lone_wrapper(root):
         top = inner
         warnings.append(f"the images lie in the only folder, {inner.name}; reading that")
@@ -129,13 +140,18 @@ def scan(images: Path | str) -> ImageFolder:
     examples = []
     for split, folder in class_folders:
         name = names[folder.name.casefold()]
-        for path in _files_below(folder, warnings):
+        for path in _files_below(folder, root, unreadable, warnings):
             examples.append(Example(path.relative_to(root).as_posix(), name, split))
     examples.sort(key=lambda example: example.path)
     class_names = tuple(sorted(set(names.values())))
-    _require_classes(root, class_names, examples)
+    _require_classes(root, class_names, examples, unreadable)
     warnings += spelling_warnings + _absent_classes(class_names, examples)
-    return ImageFolder(root, tuple(examples), class_names, tuple(warnings))
+    if unreadable:
+        warnings.append(
+            f"{counted(len(unreadable), 'folder')} cannot be read, and what they hold is left out "
+            f"({some_of(unreadable)}); rejected.csv says why"
+        )
+    return ImageFolder(root, tuple(examples), class_names, tuple(warnings), unreadable)
 
 
 def require_folder(root: Path) -> None:
@@ -144,25 +160,36 @@ def require_folder(root: Path) -> None:
         raise UserError(f"{root}: no such folder; expected a folder of images")
     if not root.is_dir():
         raise UserError(f"{root}: is a file; expected a folder with one folder of images per class")
-    try:
-        if any(_visible(entry.name) for entry in os.scandir(root)):
-            return
-    except OSError as error:
-        raise UserError(f"{root}: cannot be read ({error.strerror})") from error
-    raise UserError(f"{root}: is empty; expected a folder with one folder of images per class")
+    if not _entries(root):
+        raise UserError(f"{root}: is empty; expected a folder with one folder of images per class")
 
 
-def _visible(name: str) -> bool:
+def is_visible(name: str) -> bool:
+    """Whether a file or folder of that name is looked at: not hidden, and no operating system's clutter."""
     return not name.startswith(".") and name.lower() not in PASSED_OVER
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a path leads to a folder; not, where it leads to what must not be looked at."""
+    return os.path.isdir(path)  # noqa: PTH112 (pathlib raises there, before Python 3.14)
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What is visible in a folder, sorted."""
+    try:
+        return sorted(entry for entry in folder.iterdir() if is_visible(entry.name))
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be read ({error.strerror})") from error
 
 
 def _folders(folder: Path) -> list[Path]:
     """The folders in a folder, links included, sorted."""
-    return sorted(entry for entry in folder.iterdir() if _visible(entry.name) and entry.is_dir())
+    return [entry for entry in _entries(folder) if is_folder(entry)]
 
 
 def _loose_files(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if _visible(entry.name) and entry.is_file())
+    """What is no folder: files, and links that lead nowhere."""
+    return [entry for entry in _entries(folder) if not is_folder(entry)]
 
 
 def _is_split_folder(folder: Path) -> bool:
@@ -231,21 +258,22 @@ def _one_spelling(
     return names, warnings
 
 
-def _files_below(folder: Path, warnings: list[str]) -> Iterator[Path]:
+def _files_below(
+    folder: Path, root: Path, unreadable: dict[str, str], warnings: list[str]
+) -> Iterator[Path]:
     """Every visible file in a folder and the folders in it; links to folders are not followed."""
     links = []
 
     def note(error: OSError) -> None:
-        warnings.append(
-            f"folder {Path(error.filename).name} cannot be read ({error.strerror}); passed over"
-        )
+        path = Path(error.filename).relative_to(root).as_posix()
+        unreadable[path] = f"folder cannot be read ({error.strerror})"
 
     for where, folders, names in os.walk(folder, onerror=note):
         here = Path(where)
-        folders[:] = sorted(name for name in folders if _visible(name))
-        links += [here / name for name in folders if (here / name).is_symlink()]
+        folders[:] = sorted(name for name in folders if is_visible(name))
+        links += [here / name for name in folders if os.path.islink(here / name)]  # noqa: PTH114 (as above)
         for name in names:
-            if _visible(name):
+            if is_visible(name):
                 yield here / name
     if links:
         warnings.append(
@@ -254,9 +282,19 @@ def _files_below(folder: Path, warnings: list[str]) -> Iterator[Path]:
         )
 
 
-def _require_classes(root: Path, class_names: Sequence[str], examples: Sequence[Example]) -> None:
+def _require_classes(
+    root: Path,
+    class_names: Sequence[str],
+    examples: Sequence[Example],
+    unreadable: Mapping[str, str],
+) -> None:
     counts = Counter(example.class_name for example in examples)
     for name in class_names:
+        if not counts[name] and unreadable:
+            raise UserError(
+                f"{root}: no file of class {name!r} can be read ({some_of(unreadable)}: "
+                f"{next(iter(unreadable.values()))}); allow reading, or remove the folder"
+            )
         if not counts[name]:
             raise UserError(
                 f"{root}: class folder {name!r} holds no files; add images or remove the folder"
@@ -293,8 +331,9 @@ def hash_contents(folder: ImageFolder, *, workers: int) -> Contents:
     with ThreadPoolExecutor(workers) as pool:
         # By the batch: a task for each file costs as much as reading a small one.
         batches = [paths[start : start + 64] for start in range(0, len(paths), 64)]
-        read = pool.map(lambda batch: [_checksum(f"{root}/{path}") for path in batch], batches)
-        checksums = dict(zip(paths, (one for batch in read for one in batch), strict=True))
+        read = pool.map(lambda batch: [_look_at(f"{root}/{path}") for path in batch], batches)
+        looks = dict(zip(paths, (one for batch in read for one in batch), strict=True))
+        checksums = {path: checksum for path, (checksum, _) in looks.items()}
         counts = Counter(checksums.values())
         alike = [path for path in paths if checksums[path] and counts[checksums[path]] > 1]
         hashes = dict(
@@ -307,16 +346,19 @@ def hash_contents(folder: ImageFolder, *, workers: int) -> Contents:
         keys={path: hashes.get(path, checksum) for path, checksum in checksums.items()},
         empty=frozenset(path for path, checksum in checksums.items() if not checksum),
         fingerprint=overall.hexdigest(),
+        deep=tuple(path for path, (_, deep) in looks.items() if deep),
     )
 
 
-def _checksum(path: str) -> str:
-    """Size and CRC-32C; empty if the file is, cannot be read, or is no regular file."""
-    crc, size = 0, 0
+def _look_at(path: str) -> tuple[str, bool]:
+    """Size and CRC-32C, empty if the file is, cannot be read, or is no regular file; and whether it
+    may have more than 8 bits a pixel."""
+    crc, size, deep = 0, 0, False
     for block in _blocks(path):
+        deep = deep or (not size and bit_depth.may_be_deep(block[:26]))
         crc = google_crc32c.extend(crc, block)
         size += len(block)
-    return f"{size}-{crc:08x}" if size else ""
+    return (f"{size}-{crc:08x}" if size else ""), deep
 
 
 def _sha256(path: str) -> str:
@@ -327,15 +369,13 @@ def _sha256(path: str) -> str:
 
 
 def _blocks(path: str) -> Iterator[bytes]:
-    """The contents of a regular file; nothing, from where it cannot be read on."""
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 (pathlib takes 5 times as long)
+    """The contents of a file that may be read; nothing of others, and from where it cannot be read on."""
+    with contextlib.suppress(decoding.DecodeError), decoding.file_errors():
+        if not decoding.file_size(path):
             return
         with open(path, "rb", buffering=0) as file:
             while block := file.read(1 << 20):
                 yield block
-    except OSError:
-        return
 
 
 # ---------------------------------------------------------------------------- patients
@@ -423,3 +463,15 @@ def some_of(names: Iterable[str]) -> str:
     """The first three names."""
     names = list(names)
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def by_reason(rows: Iterable[tuple[str, str]]) -> list[str]:
+    """(path, what is said of it) -> `2 images with values above 4,095 (a.png, b.png)`, a line for each
+    different thing that is said."""
+    paths: dict[str, list[str]] = {}
+    for path, reason in rows:
+        paths.setdefault(reason, []).append(path)
+    return [
+        f"{counted(len(names), 'image')} {reason} ({some_of(names)})"
+        for reason, names in paths.items()
+    ]

@@ -76,7 +76,8 @@ class Manifest:
         channels: 1 (grey) or 3 (RGB).
         encoding: `raw`, `png` or `jpeg`.
         resize_method: how pixels were resampled, in words.
-        bits: the depth, 8, 12 or 16, that sources of 16 bits were taken to have; None: unknown.
+        bits: 8, 12 or 16; the values of 16-bit PNG and TIFF were taken to run from 0 to 2**bits - 1
+            (16 where there were none).
         group_by: `patient`, `none` or the regular expression that found the groups.
         source: `name` of the image folder, `num_files`, `fingerprint` over paths and contents.
         splits: those that hold examples, among `train`, `validation` and `test`.
@@ -93,7 +94,7 @@ class Manifest:
     encoding: str
     keep_aspect_ratio: bool
     resize_method: str
-    bits: int | None = None
+    bits: int = 16
     group_by: str
     seed: int
     source: dict[str, Any]
@@ -231,7 +232,7 @@ _MANIFEST = {
     "encoding": schema.one_of("raw", "png", "jpeg"),
     "keep_aspect_ratio": schema.BOOLEAN,
     "resize_method": schema.TEXT,
-    "bits": schema.one_of(8, 12, 16, None),
+    "bits": schema.one_of(8, 12, 16),
     "group_by": schema.TEXT,
     "seed": schema.COUNT,
     "source": schema.OBJECT,

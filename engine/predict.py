@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from engine import command_line, config, progress
+from engine import command_line, config, files, image_files, progress
 from engine.csv_rows import CsvRows
 from engine.flag_parser import FlagParser
 from engine.run_directory import RunDirectory
@@ -49,8 +49,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     settings = config.from_flags(PredictConfig, arguments)
+    image_files.check_paths(arguments.paths)
     with command_line.quiet_imports():
-        from engine import image_files
         from engine.predictor import DataSettings, Predictor
 
     run = RunDirectory(arguments.run)
@@ -67,6 +67,7 @@ def _run(arguments: argparse.Namespace) -> int:
         image_size=predictor.data.image_size,
         channels=predictor.data.channels,
         keep_aspect_ratio=predictor.data.keep_aspect_ratio,
+        bits=predictor.data.bits,
         max_pixels=settings.max_pixels,
         workers=settings.workers,
     )
@@ -78,7 +79,9 @@ def _run(arguments: argparse.Namespace) -> int:
             for path, probability, label in zip(batch["path"], probabilities, labels, strict=True):
                 writer.write(path, probability, int(label))
                 predicted += 1
-            sys.stdout.flush()
+            with files.errors_named(Path("standard output")):
+                sys.stdout.flush()
+    failures.say_doubts()
     if failures.count:
         progress.say(f"{failures.count} not read, {predicted} predicted")
     if not predicted:
@@ -101,7 +104,7 @@ class TextWriter:
     def write(self, path: Path, probability: np.ndarray, label: int) -> None:
         """Writes one image: `probability` is a scalar of two classes, or float[K]."""
         shown = _shown_probability(probability)
-        print(f"{_printable(path)}\t{shown:.4f}\t{self._names[label]}", file=self._file)
+        print(f"{image_files.one_line(path)}\t{shown:.4f}\t{self._names[label]}", file=self._file)
 
 
 class CsvWriter(TextWriter):

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from engine import command_line, predictions, progress
+from engine import bit_depth, command_line, predictions, progress
 from engine.config import UserError
 from engine.run_directory import RunDirectory
 
@@ -26,12 +26,14 @@ class DataSettings:
 
     Attributes:
         image_size: (height, width) in pixels.
+        bits: how many the values of 16-bit files are taken to have; see `engine.bit_depth`.
     """
 
     class_names: tuple[str, ...]
     image_size: tuple[int, int]
     channels: int
     keep_aspect_ratio: bool
+    bits: int = bit_depth.DEFAULT
 
     @classmethod
     def of_run(cls, run: RunDirectory) -> "DataSettings":
@@ -49,6 +51,7 @@ class DataSettings:
                 image_size=(height, width),
                 channels=int(data["channels"]),
                 keep_aspect_ratio=bool(data.get("keep_aspect_ratio", False)),
+                bits=int(data.get("bits", bit_depth.DEFAULT)),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(

@@ -19,6 +19,8 @@ from engine.config import (
     setting,
 )
 
+# Each batch is padded to its size: at 224 x 224 the default network takes 10 GB for so many images.
+MAX_BATCH_SIZE = 4096
 AUGMENTATION_PRESETS = ("none", "light", "standard", "strong", "tutorial")
 
 
@@ -281,7 +283,9 @@ class EvaluateConfig(Config):
 class PredictConfig(Config):
     """How files are read and predicted."""
 
-    batch_size: int = setting(32, minimum=1, help="images a step of the model")
+    batch_size: int = setting(
+        32, minimum=1, maximum=MAX_BATCH_SIZE, help="images a step of the model"
+    )
     workers: int | None = setting(
         None, minimum=1, maximum=256, help="threads that decode; none: one a core"
     )
@@ -352,6 +356,13 @@ class BuildConfig(Config):
     channels: int = setting(1, choices=(1, 3), help="1 grey, 3 colour")
     keep_aspect_ratio: bool = setting(
         False, help="fit images inside and pad with black instead of stretching them"
+    )
+    bits: str = setting(
+        "auto",
+        parse=str,
+        choices=("auto", "8", "12", "16"),
+        help="bits in use of 16-bit PNG and TIFF, the same for all images; auto: the fewest that hold "
+        "the largest value in IMAGES",
     )
     encoding: str = setting(
         "raw",

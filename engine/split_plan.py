@@ -64,8 +64,8 @@ def plan_splits(
     tree's validation folder back into the pool it is drawn from.
 
     Raises:
-        UserError: a fraction is asked for that cannot be drawn, or `on_leak` is `fail` and a group
-            stands in two splits.
+        UserError: a fraction is asked for that cannot be drawn, `on_leak` is `fail` and a group
+            stands in two splits, or train would lack a class that another split has.
     """
     examples, warnings = with_patients(folder.examples, group_by)
     warnings = [*folder.warnings, *warnings]
@@ -89,6 +89,7 @@ def plan_splits(
         for split in (TRAIN, VALIDATION, TEST)
     }
     splits = {split: members for split, members in splits.items() if members}
+    _require_trainable(splits, folder.class_names)
     warnings += _small_validation(splits, folder.class_names, fractions)
     if TRAIN in splits and TEST not in splits:
         notes.append("no test split: --test-fraction 0.1 would hold a tenth of train back")
@@ -324,6 +325,21 @@ def _by_group(examples: Sequence[Example], groups: Mapping[str, str]) -> dict[st
     for example in examples:
         members[groups[example.path]].append(example)
     return members
+
+
+def _require_trainable(splits: Mapping[str, Sequence[Example]], class_names: Sequence[str]) -> None:
+    if TRAIN not in splits:
+        return
+    trained = {one.class_name for one in splits[TRAIN]}
+    for name in class_names:
+        held = [
+            split for split, many in splits.items() if any(one.class_name == name for one in many)
+        ]
+        if name not in trained and held:
+            raise UserError(
+                f"class {name!r} has images in {' and '.join(held)} but none in train, so that it "
+                f"cannot be learnt; add images of it to train, or remove it from {' and '.join(held)}"
+            )
 
 
 def _small_validation(

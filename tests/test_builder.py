@@ -1,6 +1,7 @@
 """Building: the same bytes whatever happens on the way, and nothing bad in a shard."""
 
 import csv
+import dataclasses
 import io
 import os
 import re
@@ -428,8 +429,29 @@ def test_rejected_csv_survives_odd_names(tmp_path):
         save(tmp_path / "images" / "b" / f"{index}.png", index + 9, "PNG")
     odd = os.fsdecode(b'b/q"uo,te \r\xff.png')
     (tmp_path / "images" / odd).write_bytes(b"")
+    (tmp_path / "images" / "b" / "a\rb\nc.png").write_bytes(b"")
+    (tmp_path / "images" / "b" / "kmsg.png").symlink_to("/proc/kmsg")
+    os.mkfifo(tmp_path / "images" / "b" / "pipe.png")
     manifest = build(tmp_path / "images", tmp_path / "shards", group_by="none").manifest
-    assert manifest.rejected == 1
+    assert manifest.rejected == 4
     data = (tmp_path / "shards" / tfrecords.REJECTED).read_bytes()
     rows = list(csv.reader(io.StringIO(os.fsdecode(data), newline="")))
-    assert rows[1:] == [[odd, "empty file"]]
+    assert rows[1:] == [
+        ["b/a\rb\nc.png", "empty file"],
+        ["b/kmsg.png", "empty file"],
+        ["b/pipe.png", "is no regular file"],
+        [odd, "empty file"],
+    ]
+
+
+def test_folders_that_cannot_be_searched_are_listed_as_rejected(source, tmp_path, monkeypatch):
+    scan = image_folder.scan
+
+    def refused(images):
+        unreadable = {"NORMAL/closed": "folder cannot be read (Permission denied)"}
+        return dataclasses.replace(scan(images), unreadable=unreadable)
+
+    monkeypatch.setattr(image_folder, "scan", refused)
+    assert build(source, tmp_path / "shards").manifest.rejected == 3
+    rejected = (tmp_path / "shards" / tfrecords.REJECTED).read_text()
+    assert "NORMAL/closed,folder cannot be read (Permission denied)" in rejected

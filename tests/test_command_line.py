@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import subprocess
@@ -44,6 +45,45 @@ def test_any_other_error_is_a_traceback_and_status_1(capsys) -> None:
 def test_a_broken_pipe_to_a_worker_is_an_error_not_a_reader_gone(capsys) -> None:
     assert run(raising(BrokenPipeError("worker"))) == 1
     assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [("ENOSPC", 1), ("EDQUOT", 1), ("EMFILE", 1), ("EROFS", 2), ("EACCES", 2), ("ENAMETOOLONG", 2)],
+)
+def test_what_the_system_refuses_is_one_line_with_the_path(number, status, capsys) -> None:
+    code = getattr(errno, number)
+    assert run(raising(OSError(code, os.strerror(code), "run/model.keras"))) == status
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith(
+        f"python -m engine.sample: error: run/model.keras: {os.strerror(code)}; "
+    )
+
+
+def test_a_full_disk_is_one_line_and_other_errors_of_the_system_are_tracebacks(capsys) -> None:
+    assert run(raising(OSError(errno.ENOSPC, "No space left on device"))) == 1
+    assert "Traceback" not in capsys.readouterr().err
+    assert run(raising(FileNotFoundError(errno.ENOENT, "No such file", "x"))) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_standard_output_that_is_full_is_one_line() -> None:
+    program = (
+        "import sys\nfrom engine import command_line\n"
+        "sys.exit(command_line.run('sample', lambda: print('x') or 0))\n"
+    )
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("sample: error: standard output: No space left on device; ")
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_ctrl_c_is_status_130() -> None:

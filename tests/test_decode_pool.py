@@ -38,7 +38,7 @@ def test_outcomes_come_in_the_order_of_the_sources(sources, tmp_path, workers, p
     assert len(outcomes) == 100
     for index, outcome in enumerate(outcomes):
         if index % 10:
-            assert bytes([index]) * 64 in outcome
+            assert bytes([index]) * 64 in outcome.framed
         else:
             assert "cannot be read" in outcome
 

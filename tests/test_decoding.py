@@ -73,12 +73,6 @@ def test_cmyk_jpeg(picture):
     assert difference(decode(data), picture) < 4
 
 
-def test_16_bit_png_is_scaled_not_clipped():
-    ramp = np.linspace(0, 65535, SIZE[0] * SIZE[1]).astype(np.uint16).reshape(SIZE)
-    data = encoded(Image.fromarray(ramp), "PNG")
-    np.testing.assert_array_equal(decode(data, channels=1)[..., 0], ramp >> 8)
-
-
 def test_alpha_is_laid_over_black(picture):
     image = picture.convert("RGBA")
     image.putalpha(Image.new("L", image.size, 0))
@@ -268,3 +262,32 @@ def test_threads_do_not_disturb_one_another(picture, noise):
         found = list(pool.map(lambda data: decode(data, image_size=(32, 32)), files))
     for pixels, data in zip(found, files, strict=True):
         np.testing.assert_array_equal(pixels, decode(data, image_size=(32, 32)))
+
+
+def test_warning_filters_are_left_alone(picture, monkeypatch):
+    """They are the process's: what a pool's thread changes, all others see (and may never be undone)."""
+    import warnings
+
+    data = encoded(picture, "JPEG", exif=b"Exif\x00\x00II*\x00\xff\xff\x00\x00") + bytes(9)
+    before = list(warnings.filters)
+    seen = []
+    opened = Image.open
+    monkeypatch.setattr(
+        Image, "open", lambda *a, **o: seen.append(list(warnings.filters)) or opened(*a, **o)
+    )
+    for image in (data, encoded(picture, "PNG"), encoded(picture, "TIFF")):
+        decode(image)
+    assert len(seen) == 3 and all(one == before for one in seen)
+
+
+def test_pillows_warnings_are_dropped_at_the_start_of_a_process(picture):
+    import subprocess
+    import sys
+
+    program = (
+        "import warnings\nfrom engine import command_line\n"
+        "command_line.run('sample', lambda: exec(\"warnings.warn_explicit('odd', UserWarning, "
+        "'x.py', 1, module='PIL.TiffImagePlugin')\") or 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert not done.stderr

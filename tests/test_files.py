@@ -1,4 +1,6 @@
+import errno
 import json
+from pathlib import Path
 
 import pytest
 
@@ -94,3 +96,18 @@ def test_reading_raises_what_open_and_json_raise(tmp_path) -> None:
 def test_syncing_a_directory_that_cannot_be_opened_is_no_error(tmp_path) -> None:
     files.sync_directory(tmp_path)
     files.sync_directory(tmp_path / "absent")
+
+
+def test_errors_of_writing_name_the_file(tmp_path):
+    """`write` names none: the kernel knows a descriptor, not a path."""
+
+    def full():
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "model.keras"
+    with pytest.raises(OSError, match="No space left") as caught, files.written_aside(path):
+        full()
+    assert caught.value.filename == str(path)
+    with pytest.raises(OSError, match="No space left") as caught, files.errors_named(path):
+        Path("/dev/full").write_text("a line\n")
+    assert caught.value.filename == str(path)

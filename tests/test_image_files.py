@@ -1,10 +1,14 @@
 """Paths stand for the files a user means, and one bad file costs only itself."""
 
+import os
+
 import numpy as np
+import other_user
 import pytest
 from PIL import Image
 
 from engine import image_files
+from engine.config import UserError
 
 SIZE = {"image_size": (12, 16), "channels": 1, "keep_aspect_ratio": False}
 
@@ -23,8 +27,7 @@ def folder(tmp_path, monkeypatch):
 
 def found(*paths):
     failures = image_files.Failures()
-    files = [path.as_posix() for path in image_files.find_files(paths, failures)]
-    return files, failures.count
+    return [path.as_posix() for path in image_files.find_files(paths, failures)], failures.count
 
 
 def test_a_folder_is_searched_through_without_hidden_files_and_clutter(folder):
@@ -55,9 +58,9 @@ def test_globs_find_what_they_say(folder, pattern, expected):
 
 def test_a_recursive_glob_finds_each_file_once(folder):
     for pattern in ("images/**", "images/**/*"):
-        files, _ = found(pattern)
-        assert set(files) - {"images/Thumbs.db"} == set(found("images")[0])
-        assert len(files) == len(set(files))
+        matches, _ = found(pattern)
+        assert set(matches) == set(found("images")[0])
+        assert len(matches) == len(set(matches))
 
 
 def test_absolute_globs_work(folder):
@@ -74,8 +77,8 @@ def test_what_exists_is_taken_literally(folder):
 
 def test_what_matches_nothing_is_named(folder, capsys):
     (folder / "empty").mkdir()
-    files, failures = found("absent.png", "images/*.gif", "images/empty", "images/a.png")
-    assert files == ["images/a.png"]
+    matches, failures = found("absent.png", "images/*.gif", "images/empty", "images/a.png")
+    assert matches == ["images/a.png"]
     assert failures == 3
     errors = capsys.readouterr().err.splitlines()
     assert [line.split(":")[0] for line in errors] == ["absent.png", "images/*.gif", "images/empty"]
@@ -128,3 +131,77 @@ def test_batches_hold_everything_once_and_only_the_last_is_smaller():
     batches = list(image_files.batched(iter(images), 4))
     assert [len(batch["path"]) for batch in batches] == [4, 4, 2]
     assert np.concatenate([b["image"] for b in batches])[:, 0, 0, 0].tolist() == list(range(10))
+
+
+@pytest.mark.parametrize("clutter", ["Thumbs.db", "ehthumbs.db", "desktop.ini", "@eaDir/x.png"])
+def test_what_the_builder_passes_over_is_passed_over_here(folder, clutter):
+    before = found("images")[0]
+    (folder / clutter).parent.mkdir(exist_ok=True)
+    (folder / clutter).write_bytes(b"x")
+    for pattern in ("images", "images/*", "images/**"):
+        assert set(found(pattern)[0]) == set(before)
+    assert found(f"images/{clutter}")[0] == [f"images/{clutter}"]
+
+
+def test_an_empty_path_is_refused():
+    image_files.check_paths(["."])
+    with pytest.raises(UserError, match="empty"):
+        image_files.check_paths(["a.png", ""])
+
+
+@pytest.mark.parametrize("pattern", ["images", "images/**", "images/*/*.png", "images/s*"])
+def test_folders_that_cannot_be_searched_are_named(folder, capsys, monkeypatch, pattern):
+    """As `test_another_user_is_told_of_what_it_may_not_read`, for those who are not root."""
+    refused = [f"images/{name}" for name in ("sub", "sub [1]")]
+
+    def refusing(function):
+        def instead(path="."):
+            if os.fspath(path) == refused[0]:
+                raise PermissionError(13, "Permission denied", os.fspath(path))
+            return function(path)
+
+        return instead
+
+    monkeypatch.setattr(os, "scandir", refusing(os.scandir))
+    monkeypatch.setattr(os, "listdir", refusing(os.listdir))
+    matches, failures = found(pattern)
+    assert failures == 1
+    assert capsys.readouterr().err == "images/sub: cannot be read (Permission denied)\n"
+    assert "images/sub [1]/e.png" in matches
+
+
+def test_another_user_is_told_of_what_it_may_not_read(folder, tmp_path):
+    (folder / "sub").chmod(0o700)
+    (folder / "a.png").chmod(0o600)
+    (folder / "sub [1]").chmod(0o744)  # its names can be listed, its files not reached
+    over_long = "x" * 300
+    done = other_user.run(
+        "from engine import image_files\n"
+        "failures = image_files.Failures()\n"
+        f"paths = ['images', 'images/sub/c.png', {over_long!r}, 'images/sub/*', 'images/b.png']\n"
+        "found = image_files.find_files(paths, failures)\n"
+        "options = dict(image_size=(8, 8), channels=1, keep_aspect_ratio=False)\n"
+        "for path, _ in image_files.decoded_images(found, failures, **options):\n"
+        "    print(path)\n",
+        tmp_path,
+    )
+    assert done.stdout.splitlines() == ["images/b.png", "images/b.png"]
+    denied = "cannot be read (Permission denied)"
+    assert sorted(done.stderr.splitlines()) == sorted(
+        [
+            f"images/sub: {denied}",
+            f"images/a.png: {denied}",
+            f"images/sub [1]/e.png: {denied}",
+            "images/notes.txt: text, not an image",
+            f"images/sub/c.png: {denied}",
+            f"{over_long}: cannot be read (File name too long)",
+            f"images/sub: {denied}",
+        ]
+    )
+
+
+def test_names_with_line_ends_take_one_line(folder, capsys):
+    odd = "a\nb\r\x1b[2Jc\udcff.png"
+    assert image_files.one_line(odd) == r"a\nb\r\x1b[2Jc\xff.png"
+    assert found(odd) == ([], 1)
+    assert len(capsys.readouterr().err.splitlines()) == 1

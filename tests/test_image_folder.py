@@ -1,12 +1,15 @@
 """Layouts, patients and contents. Files hold a few bytes; nothing is decoded here."""
 
+import errno
+import os
 from collections import Counter
 from pathlib import Path
 
 import google_crc32c
+import other_user
 import pytest
 
-from engine import image_folder
+from engine import decoding, image_folder
 from engine.config import UserError
 from engine.image_folder import Example
 
@@ -227,3 +230,99 @@ def with_the_same_crc(content):
     assert bytes(changed) != content
     assert google_crc32c.value(bytes(changed)) == google_crc32c.value(content)
     return bytes(changed)
+
+
+# ---------------------------------------------------------------------------- what cannot be read
+
+
+def test_a_folder_that_cannot_be_searched_costs_only_itself(tmp_path, monkeypatch):
+    make(tmp_path, "a/1.png", "a/closed/2.png", "b/3.png")
+    closed = tmp_path / "a" / "closed"
+    scandir = os.scandir
+
+    def refusing(path="."):
+        if Path(os.fsdecode(path)) == closed:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    scanned = image_folder.scan(tmp_path)
+    assert [one.path for one in scanned.examples] == ["a/1.png", "b/3.png"]
+    assert scanned.unreadable == {"a/closed": "folder cannot be read (Permission denied)"}
+    assert scanned.warnings[-1].startswith("1 folder cannot be read")
+    (tmp_path / "a" / "1.png").unlink()
+    with pytest.raises(UserError, match=r"no file of class 'a' can be read \(a/closed: .*denied"):
+        image_folder.scan(tmp_path)
+
+
+def test_another_user_builds_from_what_it_may_read(tmp_path):
+    """Closed folders, folders that can be listed only, and links into them, in every place."""
+    make(tmp_path / "images", "a/1.png", "a/closed/2.png", "b/3.png", "b/listed/4.png")
+    make(tmp_path / "elsewhere", "c/5.png")
+    (tmp_path / "images" / "c").symlink_to(tmp_path / "elsewhere" / "c")
+    for name, mode in (
+        ("images/a/closed", 0o700),
+        ("images/b/listed", 0o744),
+        ("elsewhere", 0o700),
+    ):
+        (tmp_path / name).chmod(mode)
+    (tmp_path / "images" / "b" / "link.png").symlink_to(tmp_path / "elsewhere" / "c" / "5.png")
+    done = other_user.run(
+        "from engine import image_folder\n"
+        "folder = image_folder.scan('images')\n"
+        "contents = image_folder.hash_contents(folder, workers=1)\n"
+        "print([one.path for one in folder.examples], sorted(contents.empty), sep='\\n')\n"
+        "print(*folder.unreadable, *folder.warnings, sep='\\n')\n",
+        tmp_path,
+    )
+    assert not done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[:2] == [
+        "['a/1.png', 'b/3.png', 'b/link.png', 'b/listed/4.png']",
+        "['b/link.png', 'b/listed/4.png']",
+    ]
+    assert lines[2] == "a/closed"
+    assert "1 file in folder images outside the class folders passed over (c)" in lines[3]
+    assert "1 folder cannot be read" in lines[-1]
+
+
+def test_a_split_folder_that_cannot_be_read_is_an_error(tmp_path):
+    make(tmp_path / "images", "train/a/1", "train/b/2", "test/a/3", "test/b/4")
+    (tmp_path / "images" / "test").chmod(0o700)
+    done = other_user.run("from engine import image_folder\nimage_folder.scan('images')", tmp_path)
+    assert "UserError: images/test: cannot be read (Permission denied)" in done.stderr
+
+
+def test_files_that_the_kernel_makes_up_are_not_opened(tmp_path, monkeypatch):
+    """/proc/kmsg is a regular file of size 0 that blocks whoever reads it."""
+    make(tmp_path, "a/1.png", "b/2.png")
+    (tmp_path / "a" / "link.png").symlink_to("/proc/self/status")
+    (tmp_path / "a" / "device.png").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "a" / "pipe.png")
+    opened = []
+    monkeypatch.setattr(
+        "builtins.open",
+        lambda path, *_, real=open, **options: (
+            opened.append(Path(path).name) or real(path, *_, **options)
+        ),
+    )
+    contents = image_folder.hash_contents(image_folder.scan(tmp_path), workers=1)
+    assert contents.empty == {"a/link.png", "a/device.png", "a/pipe.png"}
+    assert sorted(opened) == ["1.png", "2.png"]
+    assert decoding.read_file("/proc/self/status") == b""
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+def test_too_few_file_descriptors_leave_no_file_out(tmp_path, monkeypatch, number):
+    """Else a build would go on, with every image rejected."""
+    make(tmp_path, "a/1.png", "b/2.png")
+    folder = image_folder.scan(tmp_path)
+
+    def refusing(*arguments, **options):
+        raise OSError(number, os.strerror(number), "1.png")
+
+    monkeypatch.setattr("builtins.open", refusing)
+    with pytest.raises(OSError, match="Too many open files"):
+        image_folder.hash_contents(folder, workers=1)
+    with pytest.raises(OSError, match="Too many open files"):
+        decoding.read_file(tmp_path / "a" / "1.png")

@@ -116,3 +116,37 @@ def test_help_does_not_import_tensorflow():
         "assert 'tensorflow' not in sys.modules and 'matplotlib' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+
+
+def test_deep_files_are_read_as_in_training(tmp_path, capsys):
+    """A 12-bit image and its 8-bit twin give one probability; one beyond the range is clipped, and said."""
+    run = fake_run.make_run(tmp_path / "run", bits=12)
+    levels = np.random.default_rng(0).integers(0, 256, (30, 40))
+    Image.fromarray(levels.astype(np.uint8)).save(tmp_path / "8.png")
+    Image.fromarray(np.round(levels * (4095 / 255)).astype(np.uint16)).save(tmp_path / "12.png")
+    Image.fromarray((levels * 257).astype(np.uint16)).save(tmp_path / "16.png")
+    paths = [str(tmp_path / f"{bits}.png") for bits in (8, 12, 16)]
+    assert predict.main([str(run), *paths]) == 0
+    captured = capsys.readouterr()
+    shown = [line.split("\t")[1] for line in captured.out.splitlines()]
+    assert shown[0] == shown[1] != shown[2]
+    assert captured.err.splitlines() == [
+        f"warning: 1 image with values above 4,095, clipped to white: read as 12-bit ({paths[2]})"
+    ]
+
+
+@pytest.mark.parametrize("flags", [[""], [".", ""], [".", "--batch-size", "1000000000"]])
+def test_wrong_input_is_one_line(run, flags, capsys):
+    assert predict.main([str(run), *flags]) == 2
+    captured = capsys.readouterr()
+    assert not captured.out and len(captured.err.splitlines()) == 1
+
+
+def test_names_with_line_ends_are_one_row(run, images, capsys):
+    (images / "0.png").rename(images / "a\rb\nc.png")
+    assert predict.main([str(run), str(images), "--csv"]) == 0
+    rows = list(csv.reader(io.StringIO(capsys.readouterr().out, newline="")))
+    assert len(rows) == 6 and {len(row) for row in rows} == {3}
+    assert str(images / "a\rb\nc.png") in [row[0] for row in rows]
+    assert predict.main([str(run), str(images)]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 5

@@ -1,6 +1,8 @@
 """A loaded run gives the model's probabilities, whatever the batches, and says when it cannot."""
 
+import dataclasses
 import json
+import types
 
 import fake_run
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 import tensorflow as tf
 from scipy import special
 
-from engine import models
+from engine import environment, models, tfrecords
 from engine.config import UserError
 from engine.predictor import DataSettings, Predictor
 from engine.run_directory import RunDirectory
@@ -180,3 +182,14 @@ def test_the_data_settings_are_what_the_builder_was_told(tmp_path):
     data = DataSettings.of_run(RunDirectory(run))
     assert data.keep_aspect_ratio
     assert data.image_shape == (*fake_run.IMAGE_SIZE, 1)
+
+
+def test_the_range_of_deep_files_is_that_of_the_shards(tmp_path):
+    assert DataSettings.of_run(RunDirectory(fake_run.make_run(tmp_path / "run"))).bits == 16
+    images = fake_run.grey_images([10, 200, 20, 210])
+    shards = fake_run.make_shards(tmp_path / "shards", images, [0, 1, 0, 1], ["", "", "", ""])
+    manifest = dataclasses.replace(tfrecords.read_manifest(shards), bits=12)
+    run_on = types.SimpleNamespace(summary="", precision="", jit_compile=False, num_replicas=1)
+    described = environment.describe(manifest, shards, run_on)
+    run = fake_run.make_run(tmp_path / "other", **described["data"])
+    assert DataSettings.of_run(RunDirectory(run)).bits == 12

@@ -195,3 +195,14 @@ def test_empty_and_unreadable_files_are_no_duplicates(tmp_path):
     make(tmp_path, "a/1", "a/2", "b/3", content=b"")
     make(tmp_path, "a/4", "b/5")
     assert planned(tmp_path, group_by="none").audit["duplicate_images"] == 0
+
+
+@pytest.mark.parametrize("elsewhere", ["test", "val"])
+def test_a_class_that_train_lacks_is_refused(tmp_path, elsewhere):
+    for index in range(3):
+        for name in ("train/a", "train/b", f"{elsewhere}/a", f"{elsewhere}/c"):
+            file = tmp_path / name / f"{index}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(f"{name}{index}".encode())
+    with pytest.raises(UserError, match=r"'c' has images in \w+ but none in train"):
+        planned(tmp_path, group_by="none")

@@ -58,6 +58,7 @@ def _decode(context: Context) -> Callable[[int], int]:
                     image_size=manifest.image_size,
                     channels=manifest.channels,
                     keep_aspect_ratio=manifest.keep_aspect_ratio,
+                    bits=manifest.bits,
                 )
         return passes * len(paths)
 
