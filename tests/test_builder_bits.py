@@ -120,9 +120,3 @@ def test_a_build_that_goes_on_keeps_range_and_warnings(images, tmp_path):
     next((tmp_path / "again").glob("train-00000-*")).unlink()
     assert 0 < build(images, tmp_path / "again").num_decoded < 10
     assert contents(tmp_path / "again") == contents(tmp_path / "whole")
-
-
-def test_a_manifest_from_before_means_16_bits(images, tmp_path):
-    values = build(images, tmp_path / "shards").manifest.to_json()
-    del values["bits"]
-    assert tfrecords.Manifest.from_json(values).bits == 16
