@@ -98,7 +98,9 @@ def run(config: BuildConfig, images: Path | str, shards: Path | str) -> BuildRes
     if config.verify and not config.overwrite and build_journal.is_finished(shards):
         return _verify_only(config, shards)
     folder = image_folder.scan(images)
-    workers = config.workers or min(machine.usable_cores(), 1 + len(folder.examples) // FILES_PER_WORKER)
+    workers = config.workers or min(
+        machine.usable_cores(), 1 + len(folder.examples) // FILES_PER_WORKER
+    )
     processes = decode_pool.prefers_processes(_sampled_sizes(folder), workers=workers)
     with DecodePool(images, _record_format(config), workers=workers, processes=processes) as pool:
         contents = image_folder.hash_contents(folder, workers=workers)

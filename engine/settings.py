@@ -239,7 +239,7 @@ class EvaluateConfig(Config):
     """How a run is measured."""
 
     split: str = setting("test", metavar="NAME", help="the split to measure")
-    batch_size: int = setting(128, minimum=1, help="images a step of the model")
+    batch_size: int = setting(128, minimum=1, maximum=8192, help="images a step of the model")
     resamples: int = setting(
         1000, minimum=200, maximum=100_000, help="bootstrap resamples behind the intervals"
     )
@@ -253,7 +253,7 @@ class EvaluateConfig(Config):
 class PredictConfig(Config):
     """How files are read and predicted."""
 
-    batch_size: int = setting(32, minimum=1, help="images a step of the model")
+    batch_size: int = setting(32, minimum=1, maximum=8192, help="images a step of the model")
     workers: int | None = setting(
         None, minimum=1, maximum=256, help="threads that decode; none: one a core"
     )
