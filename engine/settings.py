@@ -269,7 +269,9 @@ class EvaluateConfig(Config):
         help="directory of the results in RUN/evaluation; none: the split's name, with a part of the "
         "data's identity behind it if the run was trained on other data",
     )
-    batch_size: int = setting(128, minimum=1, help="images a step of the model")
+    batch_size: int = setting(
+        128, minimum=1, maximum=MAX_BATCH_SIZE, help="images a step of the model"
+    )
     resamples: int = setting(
         1000, minimum=200, maximum=100_000, help="bootstrap resamples behind the intervals"
     )

@@ -6,6 +6,7 @@ import pytest
 
 from engine import config
 from engine.config import Config, UserError, parse_image_size, setting
+from engine.settings import EvaluateConfig, ExplainConfig, PredictConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -159,3 +160,9 @@ def test_a_step_range_counts_from_one(value) -> None:
     assert config.parse_step_range("1:1") == (1, 1)
     with pytest.raises(ValueError, match="FROM:TO"):
         config.parse_step_range(value)
+
+
+@pytest.mark.parametrize("config_class", [EvaluateConfig, PredictConfig, ExplainConfig])
+def test_a_batch_that_no_memory_holds_is_one_line(config_class):
+    with pytest.raises(UserError, match=r"--batch-size: got 1000000000, must be at most \d+$"):
+        config_class(batch_size=1_000_000_000)

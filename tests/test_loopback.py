@@ -54,6 +54,7 @@ def test_hosts_are_local_where_all_are(hosts, local):
 
 _ISOLATED = """
 import os, socket
+from pathlib import Path
 from engine import loopback
 before = os.getuid(), os.getgid()
 if not loopback.isolate():

@@ -57,6 +57,7 @@ def test_a_preview_is_drawn_and_nothing_trained(striped, tmp_path):
         (["--workdir", "{tmp}/run", "--epochs", "none"], "--epochs"),
         (["--workdir", "{tmp}/run", "--augment", "wild"], "none, light, standard"),
         (["--workdir", "{tmp}/run", "--threshold", "lucky"], "youden"),
+        (["--workdir", "{tmp}/run", "--global-batch-size", "1000000000"], "give at most 100"),
         (["--workdir", "{tmp}/run", "--config", "{tmp}/absent.json"], "absent.json"),
         (["--workdir", "{tmp}/run", "--global-batch-size", "1000"], "at most 100"),
         (["--workdir", "{tmp}/run", "--resume", "--overwrite"], "give one"),

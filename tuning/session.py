@@ -217,9 +217,9 @@ class _Session:
     def _remark(self, result: SearchResult, default: float | None) -> str | None:
         """What to say where the default configuration did better on validation than the winner."""
         objective = self._config.objective
-        repeated = next((one.mean for one in result.repeats), None)
-        first = None if result.winner is None else result.winner.best
-        best = first if repeated is None else repeated
+        best = None if result.winner is None else result.winner.best
+        if result.repeats:  # the winner's are the first
+            best = result.repeats[0].mean
         if default is None or best is None:
             return None
         better = default < best if is_minimized(objective) else default > best
