@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from engine import models
+from engine import counter_random, models
 
 _BATCH = 256  # images that normalization is computed over
 _WINDOW = 9
@@ -102,8 +102,11 @@ class FinalWeights:
         moving = [(layer.moving_mean, layer.moving_variance) for layer in self._normalizations]
         for variable in itertools.chain(*moving):
             variable.assign(tf.zeros_like(variable))
-        # Any keys will do; without them dropout would draw from, and move on, a state of its own.
-        with models.keyed(tf.zeros([tf.shape(images)[0]], tf.uint32)):
+        # Without keys dropout would draw from, and move on, a state of its own.
+        keys = counter_random.row_keys(
+            tf.range(tf.shape(images)[0]), seed=0, epoch=0, purpose="statistics"
+        )
+        with models.keyed(keys):
             self._network(tf.cast(images, tf.float32), training=True)
         return [
             tf.stack([tf.convert_to_tensor(variable) for variable in pair]) / (1 - layer.momentum)

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from numbered_shards import striped_image, write_shards
 
-from engine import callbacks, evaluation, trainer
+from engine import callbacks, curves, trainer
 from engine.settings import TrainConfig
 from engine.training_step import TrainingStep
 from tuning import trial as trial_command
@@ -54,7 +54,7 @@ def history(trial):
 def test_of_epochs_that_tie_a_trial_names_the_one_whose_weights_were_kept(
     striped, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(evaluation, "mean_auroc", lambda labels, probabilities: 1.0)
+    monkeypatch.setattr(curves, "mean_auroc", lambda labels, probabilities: 1.0)
     trial = make(tmp_path / "0")
     assert run(trial, striped) == 0
     losses = [float(row["val_loss"]) for row in history(trial)]
