@@ -65,7 +65,11 @@ def join(*, on_gpu: bool) -> tuple[tf.distribute.Strategy, int, int]:
 
 @contextlib.contextmanager
 def _server(hosts: list[str], index: int) -> Iterator[None]:
-    """Around the start of this worker's server: keeps it to this host where all workers are on it."""
+    """Around the start of this worker's server: keeps it to this host where all workers are on it.
+
+    From the moment on at which all have come: until then TensorFlow holds the interpreter's lock.
+    `engine.launch` therefore gives workers a network of their own, where it can.
+    """
     if not loopback.is_local(hosts):
         progress.say(loopback.warning([int(hosts[index].rpartition(":")[2])]))
         yield

@@ -60,11 +60,17 @@ def _run(arguments: argparse.Namespace) -> int:
     given = given[1:] if given[:1] == ["--"] else given
     if not given:
         raise UserError("no train arguments; give those of engine.train behind --")
-    if not _needs_network(given):
-        # Where that cannot be, each worker binds its server to the loopback as soon as it listens.
-        loopback.isolate()
+    isolated = not _needs_network(given) and loopback.isolate()
     _check(given)
-    return launch(given, num_workers=arguments.num_workers, grace_seconds=arguments.grace_seconds)
+    environments = worker_environments(arguments.num_workers)
+    if not isolated:
+        # Each binds its server to the loopback, but TensorFlow lets nothing else run before all are there.
+        hosts = json.loads(environments[0]["TF_CONFIG"])["cluster"]["worker"]
+        ports = [int(host.rpartition(":")[2]) for host in hosts]
+        print(
+            f"{PROGRAM}: until all workers have joined: {loopback.warning(ports)}", file=sys.stderr
+        )
+    return launch(given, environments, grace_seconds=arguments.grace_seconds)
 
 
 def _needs_network(given: list[str]) -> bool:
@@ -84,8 +90,10 @@ def _check(given: list[str]) -> None:
     train_arguments.checked_settings(parser.parse_args(given), directory_is_ours=True)
 
 
-def launch(train_arguments: list[str], *, num_workers: int, grace_seconds: float) -> int:
-    """Starts the workers and waits for all of them; returns the first failing one's status, or 0."""
+def launch(
+    train_arguments: list[str], environments: list[dict[str, str]], *, grace_seconds: float
+) -> int:
+    """Starts a worker in each environment and waits for all; returns the first failing one's status, or 0."""
     workers = [
         subprocess.Popen(
             [sys.executable, "-m", "engine.train", *train_arguments, "--strategy", "multi_worker"],
@@ -95,7 +103,7 @@ def launch(train_arguments: list[str], *, num_workers: int, grace_seconds: float
             # Ctrl-C at a terminal would reach them twice.
             start_new_session=True,
         )
-        for environment in worker_environments(num_workers)
+        for environment in environments
     ]
     printers = [
         threading.Thread(target=_prefix, args=(stream, target, f"[worker {index}] "), daemon=True)

@@ -63,8 +63,8 @@ def warning(ports: Iterable[int]) -> str:
     """A line for the user on ports of TensorFlow's that are open to others."""
     listed = ", ".join(map(str, ports))
     return (
-        f"warning: port {listed} is open on every address of this host; whoever reaches it computes, and "
-        "reads and writes files, as you: let none but hosts that you trust reach it (README, Ports)"
+        f"warning: port {listed} of TensorFlow's is open on every address of this host; whoever reaches it "
+        "computes, and reads and writes files, as you: let only hosts that you trust reach it (README, Ports)"
     )
 
 

@@ -128,4 +128,4 @@ def test_the_server_of_a_worker_on_the_loopback_is_kept_to_it(monkeypatch):
 def test_a_server_for_other_hosts_is_said_to_be_open(capsys):
     with cluster._server(["10.0.0.1:2222", "10.0.0.2:2223"], 1):
         pass
-    assert "warning: port 2223 is open on every address" in capsys.readouterr().err
+    assert "warning: port 2223 of TensorFlow's is open on every address" in capsys.readouterr().err

@@ -177,7 +177,7 @@ def test_the_dispatcher_is_this_hosts_alone_unless_others_know_it(tmp_path, caps
                 assert listener.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16) == device
     finally:
         server._stop()
-    said = f"warning: port {port} is open on every address of this host"
+    said = f"warning: port {port} of TensorFlow's is open on every address of this host"
     assert (said in capsys.readouterr().err) is (host != "localhost")
 
 

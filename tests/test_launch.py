@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -154,6 +155,33 @@ def test_workers_stay_on_a_network_of_their_own_unless_their_input_comes_from_el
     assert not launch._needs_network(plain)
     assert launch._needs_network([*plain, "--data-service", "grpc://localhost:5050"])
     assert launch._needs_network([*plain, "--config", str(tmp_path / "fed.json")])
+
+
+def test_ports_that_are_open_for_a_while_are_named_loudly(monkeypatch, capsys):
+    monkeypatch.setattr(launch, "launch", lambda *arguments, **options: 0)
+    for isolated in (True, False):
+        monkeypatch.setattr(launch.loopback, "isolate", lambda isolated=isolated: isolated)
+        assert launch.main(["--", "shards", "--workdir", "run"]) == 0
+        said = re.search(r"joined: warning: port \d+, \d+ of TensorFlow's", capsys.readouterr().err)
+        assert (said is None) is isolated
+
+
+@pytest.mark.slow
+def test_other_networks_do_not_see_the_workers_ports(striped, tmp_path):
+    if not isolation_allowed():
+        pytest.skip("this system allows no network namespaces")
+    process = start(striped, tmp_path / "run", "--epochs", "300", "--checkpoint-every", "2")
+    wait_for(RunDirectory(tmp_path / "run").checkpoints)
+    networks = {str(Path(f"/proc/{pid}/ns/net").readlink()) for pid in workers_of(process)}
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=120)
+    assert len(networks) == 1
+    assert str(Path("/proc/self/ns/net").readlink()) not in networks
+
+
+def isolation_allowed():
+    ask = "import sys; from engine import loopback; sys.exit(not loopback.isolate())"
+    return subprocess.run([sys.executable, "-c", ask], check=False).returncode == 0
 
 
 def test_workers_get_ports_and_numbers_of_their_own():

@@ -36,7 +36,7 @@ def test_a_port_that_cannot_be_kept_is_named(monkeypatch):
     with listener:
         port = listener.getsockname()[1]
     assert open_ports == [port]
-    assert f"port {port} is open on every address" in loopback.warning(open_ports)
+    assert f"port {port} of TensorFlow's is open on every address" in loopback.warning(open_ports)
 
 
 @pytest.mark.parametrize(
