@@ -109,7 +109,7 @@ def _worker(arguments: argparse.Namespace) -> Any:
 
 
 def _tensorflow_service() -> Any:
-    with command_line.quiet_imports():
+    with command_line.quiet_imports(), command_line.without_scikit_learn():
         import tensorflow as tf
 
         return tf.data.experimental.service

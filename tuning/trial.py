@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(trial: TrialDirectory, shards: Path, started: float, parent: int) -> int:
-    with command_line.quiet_imports():
+    with command_line.quiet_imports(), command_line.without_scikit_learn():
         import tensorflow as tf
 
         from engine import trainer
