@@ -128,7 +128,7 @@ def _started(make: Callable[[], Any], host: str, port: int) -> Any:
 
 
 def _tensorflow_service() -> Any:
-    with command_line.quiet_imports():
+    with command_line.quiet_imports(), command_line.without_scikit_learn():
         import tensorflow as tf
 
         return tf.data.experimental.service

@@ -29,7 +29,7 @@ def _run(arguments: argparse.Namespace) -> int:
         arguments, directory_is_ours=not train_arguments.is_one_of_several(arguments)
     )
     if arguments.preview_augmentation is not None:
-        with command_line.quiet_imports():
+        with command_line.quiet_imports(), command_line.without_scikit_learn():
             from engine import preview
 
         preview.draw_preview(settings, arguments.shards, arguments.preview_augmentation)
@@ -40,7 +40,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _train(arguments: argparse.Namespace, settings: TrainConfig) -> int:
     progress.say("loading TensorFlow ...")
-    with command_line.quiet_imports():
+    with command_line.quiet_imports(), command_line.without_scikit_learn():
         from engine import trainer
 
     with command_line.StopFlag() as stop:

@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(trial: TrialDirectory, shards: Path, started: float) -> int:
-    with command_line.quiet_imports():
+    with command_line.quiet_imports(), command_line.without_scikit_learn():
         import tensorflow as tf
 
         from engine import trainer
