@@ -124,11 +124,8 @@ def _status_of(program: str, body: Callable[[], int]) -> int:
         if not _reader_went_away():
             traceback.print_exc()  # some other pipe, as one to a worker process
             return FAILED
-        # The reader (head, less) went away: its choice, not an error. Point standard output at
-        # nothing, or the interpreter complains when it flushes at exit.
-        nothing = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nothing, 1)
-        os.close(nothing)
+        # The reader (head, less) went away: its choice, not an error.
+        _drop_standard_output()
         return DONE
     except OSError as error:
         return _status_of_refusal(program, error)
@@ -149,9 +146,22 @@ def _status_of_refusal(program: str, error: OSError) -> int:
         traceback.print_exc()
         return FAILED
     status, cure = _REFUSALS[error.errno]
-    where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
-    print(f"{program}: error: {where}{error.strerror}; {cure}", file=sys.stderr)
+    # Unbuffered, standard output fails where it is written to, without a name.
+    unnamed = "standard output, or a file that was being written"
+    where = unnamed if error.filename is None else os.fsdecode(error.filename)
+    print(f"{program}: error: {where}: {error.strerror}; {cure}", file=sys.stderr)
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _drop_standard_output()
     return status
+
+
+def _drop_standard_output() -> None:
+    """Points standard output at nothing, or the interpreter complains when it flushes at exit."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+    os.close(nothing)
 
 
 def _reader_went_away() -> bool:

@@ -68,7 +68,11 @@ def test_a_full_disk_is_one_line_and_other_errors_of_the_system_are_tracebacks(c
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_standard_output_that_is_full_is_one_line() -> None:
+@pytest.mark.parametrize(
+    ("unbuffered", "named"),
+    [("", "standard output"), ("1", "standard output, or a file that was being written")],
+)
+def test_standard_output_that_is_full_is_one_line(unbuffered, named) -> None:
     program = (
         "import sys\nfrom engine import command_line\n"
         "sys.exit(command_line.run('sample', lambda: print('x') or 0))\n"
@@ -77,12 +81,13 @@ def test_standard_output_that_is_full_is_one_line() -> None:
         done = subprocess.run(
             [sys.executable, "-c", program],
             cwd=ROOT,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
         )
     assert done.returncode == 1
-    assert done.stderr.startswith("sample: error: standard output: No space left on device; ")
+    assert done.stderr.startswith(f"sample: error: {named}: No space left on device; ")
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -190,6 +190,6 @@ def test_the_range_of_deep_files_is_that_of_the_shards(tmp_path):
     shards = fake_run.make_shards(tmp_path / "shards", images, [0, 1, 0, 1], ["", "", "", ""])
     manifest = dataclasses.replace(tfrecords.read_manifest(shards), bits=12)
     run_on = types.SimpleNamespace(summary="", precision="", jit_compile=False, num_replicas=1)
-    described = environment.describe(manifest, shards, run_on)
+    described = environment.describe(manifest, shards, run_on, order="whole split")
     run = fake_run.make_run(tmp_path / "other", **described["data"])
     assert DataSettings.of_run(RunDirectory(run)).bits == 12
