@@ -3,7 +3,7 @@
 0    done
 1    anything else went wrong (a traceback says what, or one line where the disk is full or there are too
      few file descriptors)
-2    the user's input is wrong (one line says what arrived, what was expected, how to mend it), or leads
+2    the user's input is wrong (one line says what arrived, what was expected, how to fix it), or leads
      where this user must not read or write
 130  stopped by Ctrl-C after saving
 143  stopped by SIGTERM after saving

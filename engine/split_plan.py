@@ -347,7 +347,7 @@ def _small_validation(
     class_names: Sequence[str],
     fractions: Mapping[str, float],
 ) -> list[str]:
-    """A warning where validation is too small to choose a model by, with the flag that mends it."""
+    """A warning where validation is too small to choose a model by, with the flag that fixes it."""
     if TRAIN not in splits:
         return []
     held = Counter(one.class_name for one in splits.get(VALIDATION, ()))
