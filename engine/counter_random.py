@@ -16,6 +16,7 @@ import hashlib
 import numpy as np
 import tensorflow as tf
 
+_PHILOX = 1  # `tf.random.Algorithm.PHILOX`
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -46,6 +47,21 @@ def uniform(keys: tf.Tensor, columns: int, *, salt: int = 0) -> tf.Tensor:
         keys = _mix(tf.bitwise.bitwise_xor(keys, tf.constant(salt, tf.uint64)))
     bits = _number(keys[:, None], tf.constant(np.arange(columns, dtype=np.uint64)[None, :]))
     return tf.cast(_shifted(bits, 40), tf.float32) * (1.0 / 2**24)
+
+
+def epoch_words(count: int, *, seed: int, epoch: tf.Tensor | int, purpose: str) -> tf.Tensor:
+    """Random 32-bit numbers of an epoch as a whole, int64[count], by TensorFlow's Philox.
+
+    One operation makes them. By `row_keys` it would take twenty, of 2 us each, for every batch.
+    """
+    words = tf.raw_ops.StatelessRandomUniformFullIntV2(
+        shape=[count],
+        key=tf.constant([_stream_start(purpose, seed)], tf.uint64),
+        counter=tf.stack([tf.constant(0, tf.uint64), tf.cast(epoch, tf.uint64)]),
+        alg=_PHILOX,
+        dtype=tf.uint32,
+    )
+    return tf.cast(words, tf.int64)
 
 
 def _stream_start(purpose: str, seed: int) -> int:

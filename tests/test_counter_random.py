@@ -14,19 +14,28 @@ def keys_of(count, *, seed=0, epoch=0, **options):
     return counter_random.row_keys(positions, seed=seed, epoch=epoch, **options).numpy()
 
 
-def test_keys_are_distinct_over_epochs_and_seeds():
-    """Of 900,000 keys of 32 bits, 94 pairs would be expected to meet, and to share what follows."""
-    keys = [keys_of(30_000, seed=seed, epoch=epoch) for seed in (0, 1, 7) for epoch in range(10)]
-    assert keys[0].dtype == np.uint64
-    assert len(np.unique(np.concatenate(keys))) == 900_000
-
-
-def test_no_two_epochs_share_draws():
-    """Epochs whose streams lay close together would share all that follows, shifted."""
-    keys = np.concatenate([keys_of(10_000, epoch=epoch) for epoch in range(50)])
+def test_no_two_epochs_share_keys_or_draws():
+    """An epoch's keys are a run of a stream; of 32 bits, 12 pairs of these runs would overlap."""
+    epochs = tf.range(50_000, dtype=tf.int64)[:, None]
+    keys = keys_of(20, epoch=epochs).ravel()
+    assert keys.dtype == np.uint64
+    assert len(np.unique(keys)) == 1_000_000
     draws = np.ascontiguousarray(counter_random.uniform(tf.constant(keys), 2)).view(np.int64)
-    # Of 2**48 pairs of draws, half a million meet 0.0005 times by chance, and of 2**32 29 times.
-    assert len(np.unique(draws)) == len(draws)
+    # Of 2**48 pairs of draws, a million meet 0.002 times by chance.
+    assert len(np.unique(draws)) == 1_000_000
+
+
+def test_words_of_epochs_seeds_and_purposes_are_distinct():
+    words = [
+        counter_random.epoch_words(4, seed=seed, epoch=epoch, purpose=purpose).numpy()
+        for seed in SEEDS
+        for epoch in (0, 1, 2, 256, 2**32)
+        for purpose in ("a", "b")
+    ]
+    assert min(map(np.min, words)) >= 0
+    assert max(map(np.max, words)) < 2**32
+    # Of 2**32, 360 meet 0.00002 times by chance.
+    assert len(np.unique(words)) == 4 * len(words)
 
 
 @pytest.mark.parametrize("bit", [0, 1, 17, 31, 32, 47, 63])
