@@ -81,6 +81,10 @@ def _run(arguments: argparse.Namespace) -> int:
     with evaluation_files.held(directory, subject):
         progress.say("loading TensorFlow and the model ...")
         predictor = Predictor.load(run.path, batch_size=settings.batch_size)
+        if run.model_digest() != subject.model:
+            raise config.UserError(
+                f"{run.model}: a training replaced the model while it was loaded; run the command again"
+            )
         predictions = predict_split(predictor, arguments.shards, manifest, settings.split)
         result = evaluation.evaluate(
             predictions.labels,

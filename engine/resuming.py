@@ -53,7 +53,9 @@ def prepare_directory(
     _remove_unfinished(run)
     if not run.config.is_file():
         return None
-    _check_same_run(run, config, described)
+    check_same_run(run, config, described["data"])
+    if (started := _read_start(run)) is not None:
+        _check_same_computation(run, started["runtime"], described["runtime"])
     checkpoint = checkpoints.load_newest(run.checkpoints)
     saved = checkpoints.paths(run.checkpoints)
     if checkpoint is None and saved:
@@ -88,9 +90,11 @@ def record_start(run: RunDirectory, config: TrainConfig, described: Mapping[str,
 
     `config.json` comes last: from then on there is a run.
     """
-    if not run.environment.is_file():
+    begun = run.config.is_file()
+    # Without it, what is there was left by a start that was killed, perhaps on other data.
+    if not begun or not run.environment.is_file():
         files.write_json(run.environment, described)
-    if not run.config.is_file():
+    if not begun:
         files.write_json(run.config, config.to_json())
 
 
@@ -183,31 +187,41 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _check_same_run(run: RunDirectory, config: TrainConfig, described: Mapping[str, Any]) -> None:
-    """Raises `UserError` if the stored run was started with other settings or other data."""
+def check_same_run(run: RunDirectory, config: TrainConfig, data: Mapping[str, Any]) -> None:
+    """Raises `UserError` if the stored run was started with other settings or other data.
+
+    Args:
+        data: what `data_identity.describe` gives of the shards.
+    """
     stored = TrainConfig.from_json(files.read_json(run.config), source=str(run.config))
     differing = changed_settings(stored, config, kinds=(FREE, RESOLVED))
     if differing:
         raise UserError(
             f"--resume: {run.path} was started with other settings: {'; '.join(differing)}"
         )
-    if not run.environment.is_file() and not checkpoints.paths(run.checkpoints):
-        return  # killed before there was anything to go on from
-    environment = run.read_environment()
-    try:
-        data, computed = dict(environment["data"]), dict(environment["runtime"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{run.environment}: does not say what the run was started on ({error!r}); "
-            "train anew with --overwrite"
-        ) from error
-    differing = data_identity.differences(data, described["data"])
+    started = _read_start(run)
+    if started is None:
+        return
+    differing = data_identity.differences(started["data"], data)
     if differing:
         raise UserError(
             f"--resume: {run.path} was started on other data than these shards hold: "
             f"{'; '.join(differing)}; give the shards it was started on"
         )
-    _check_same_computation(run, computed, described["runtime"])
+
+
+def _read_start(run: RunDirectory) -> dict[str, dict[str, Any]] | None:
+    """The `data` and the `runtime` that the run was started on; None if it was killed before it began."""
+    if not run.environment.is_file() and not checkpoints.paths(run.checkpoints):
+        return None
+    environment = run.read_environment()
+    try:
+        return {name: dict(environment[name]) for name in ("data", "runtime")}
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{run.environment}: does not say what the run was started on ({error!r}); "
+            "train again with --overwrite"
+        ) from error
 
 
 def _check_same_computation(

@@ -7,7 +7,7 @@ import argparse
 import os
 from pathlib import Path
 
-from engine import config, dataset_checks, resuming, tfrecords
+from engine import config, data_identity, dataset_checks, resuming, tfrecords
 from engine.config import UserError
 from engine.flag_parser import FlagParser
 from engine.run_directory import RunDirectory
@@ -59,9 +59,10 @@ def checked_settings(arguments: argparse.Namespace, *, directory_is_ours: bool) 
         return settings
     dataset_checks.check_trainable(manifest, settings)
     if directory_is_ours:
-        resuming.check_directory(
-            RunDirectory(arguments.workdir), resume=arguments.resume, overwrite=arguments.overwrite
-        )
+        run = RunDirectory(arguments.workdir)
+        resuming.check_directory(run, resume=arguments.resume, overwrite=arguments.overwrite)
+        if arguments.resume and run.config.is_file():
+            resuming.check_same_run(run, settings, data_identity.describe(manifest))
     return settings
 
 

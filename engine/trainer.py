@@ -399,6 +399,8 @@ class _Session:
             if improved or self._best is None:
                 self._best = [variable.numpy() for variable in self._model.variables]
                 callbacks.save_model(self._model, self._run.model)
+                if self._run.report.is_file():
+                    report.write_report(self._run)  # its figures are of the model before
         self._rows.append({**row, "seconds": self._stopwatch.lap()})
         if self._config.schedule == "constant":
             self._reduce_on_plateau()

@@ -39,6 +39,8 @@ CASES = [
     ("engine.train {shards} --workdir {other} --overwrite", "does not look like a run"),
     ("engine.train {shards} --workdir {file}", "is a file; expected a directory"),
     ("engine.train {shards} --workdir {run} --resume --overwrite", "give one of them"),
+    ("engine.train {shards} --workdir {run} --resume --epochs 7", "--epochs was 24, now 7"),
+    ("engine.train {shards} --workdir {run} --resume", "was started on other data"),
     ("engine.train {shards} --workdir {tmp}/new --epochs 0", "must be at least 1"),
     ("engine.train {shards} --workdir {tmp}/new --threshold lucky", "expected youden"),
     ("engine.train {shards} --workdir {tmp}/new --global-batch-size 9999", "give at most"),
@@ -77,6 +79,8 @@ def answers(shards, image_folder, tmp_path_factory):
     places = {name: tmp / name for name in ("run", "trained", "foreign", "other", "file")}
     places["file"].write_text("text")
     files.write_json(places["run"] / "config.json", {})
+    started = {"data": {"fingerprint": "of other images"}, "runtime": {}}
+    files.write_json(places["run"] / "environment.json", started)
     files.write_json(places["other"] / "other.json", {})
     for name, channels in (("trained", 1), ("foreign", 3)):
         data = {

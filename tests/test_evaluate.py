@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from engine import curves, evaluate, evaluation, evaluation_files, files, locks
+from engine.predictor import Predictor
 from engine.report import render
 from engine.run_directory import RunDirectory
 
@@ -320,6 +321,23 @@ def test_figures_of_a_model_that_training_replaced_are_marked(four, capsys):
     assert measure(run, own) == 0
     report = render(RunDirectory(run))
     assert "Out of date" not in report and "chosen on validation by the rule `youden`" in report
+
+
+def test_a_model_that_is_replaced_while_it_is_loaded_is_not_measured_as_the_old_one(
+    four, capsys, monkeypatch
+):
+    run, own, _ = four
+    load = Predictor.load
+
+    def load_slowly(*arguments, **options):
+        model = fake_run.brightness_model()
+        model.get_layer("logits").bias.assign([-3.0])
+        fake_run.make_run(run, model=model)
+        return load(*arguments, **options)
+
+    monkeypatch.setattr(Predictor, "load", load_slowly)
+    assert measure(run, own) == 2
+    assert "replaced the model while it was loaded" in capsys.readouterr().err
 
 
 def test_a_threshold_that_is_no_number_is_refused(four, capsys):

@@ -143,8 +143,8 @@ def test_the_record_of_the_start_stays_and_resumes_are_added(run):
 def test_a_run_killed_as_it_began_can_begin_again(tmp_path, left, resume):
     run = RunDirectory(tmp_path / "run")
     run.path.mkdir()
-    if left == "environment":
-        files.write_json(run.environment, DESCRIBED)
+    if left == "environment":  # of a start on other data
+        files.write_json(run.environment, {**DESCRIBED, "host": "another"})
     if left == "asides":
         for path in (run.environment, run.config):
             files.aside_path(path).write_text("{")
@@ -152,6 +152,7 @@ def test_a_run_killed_as_it_began_can_begin_again(tmp_path, left, resume):
         (run.path / locks.LOCK_NAME).write_text("{}")
     assert prepare(run, resume=resume) is None
     resuming.record_start(run, CONFIG, DESCRIBED)
+    assert files.read_json(run.environment) == DESCRIBED
     assert prepare(run) is None
     assert not files.aside_path(run.config).exists()
 

@@ -266,6 +266,21 @@ def test_one_training_at_a_time_in_a_directory(striped, tmp_path):
     assert not (tmp_path / "run" / locks.LOCK_NAME).exists()
 
 
+def test_a_report_follows_the_model_as_soon_as_training_replaces_it(striped, tmp_path, monkeypatch):
+    run, written = RunDirectory(tmp_path / "run"), []
+    monkeypatch.setattr(
+        trainer.report, "write_report", lambda run: written.append(run.model_digest())
+    )
+
+    def evaluated_meanwhile():
+        run.report.write_text("figures of the model before")
+        return False
+
+    train(striped, run.path, with_(epochs=1), should_stop=evaluated_meanwhile)
+    assert len(written) == 2  # after the epoch, and at the end
+    assert set(written) == {run.model_digest()}
+
+
 def test_a_resume_is_added_to_the_record_of_the_start(striped, tmp_path):
     train(striped, tmp_path / "run", should_stop=stop_after(2))
     run = RunDirectory(tmp_path / "run")
