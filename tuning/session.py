@@ -240,7 +240,7 @@ class _Session:
         )
 
     def _write(self, result: SearchResult) -> None:
-        """Everything that is made from the trials; made anew each time."""
+        """Everything that is made from the trials; made again each time."""
         config, space, directory = self._config, self._space, self._directory
         if result.winner is not None:
             files.write_json(directory.best, {**result.winner.spec.config, "cache": self._cache})
