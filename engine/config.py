@@ -20,7 +20,7 @@ from engine import files
 
 
 class UserError(Exception):
-    """The user's input is wrong. The message is one line: what arrived, what was expected, how to fix it."""
+    """The user's input is wrong. One line says what arrived, what was expected, how to fix it."""
 
 
 ConfigType = TypeVar("ConfigType", bound="Config")
@@ -278,7 +278,9 @@ def parse_interval(text: str) -> tuple[int | None, float | None]:
             raise ValueError
         return steps, None
     except ValueError:
-        raise ValueError("expected a number of steps, such as 500, or of minutes, such as 10m") from None
+        raise ValueError(
+            "expected a number of steps, such as 500, or of minutes, such as 10m"
+        ) from None
 
 
 def check_interval(text: str) -> str:

@@ -135,7 +135,7 @@ def _tensorflow_service() -> Any:
 
 
 def _require_free(port: int) -> None:
-    """Raises `UserError` where another program listens on `port`, which gRPC would share with it."""
+    """Raises `UserError` if another program listens on `port`, which gRPC would share with it."""
     try:
         socket.create_server(("", port)).close()
     except OSError as error:

@@ -411,12 +411,12 @@ def with_patients(
     if len(unmatched) == len(found) and group_by != "patient":
         raise UserError(
             f"--group-by: got {group_by!r}, which matches none of {len(found):,} files "
-            f"(for example {unmatched[0]}); expected a regular expression with the patient's ID in a "
-            "group"
+            f"(for example {unmatched[0]}); "
+            "expected a regular expression with the patient's ID in a group"
         )
     return tuple(found), [
         f"{len(unmatched):,} of {len(found):,} file names contain no patient ID "
-        f"(for example {Path(unmatched[0]).name}), so images of one patient may stand in two splits; "
+        f"(for example {Path(unmatched[0]).name}), so images of one patient may be in two splits; "
         "--group-by REGEX says where the ID is, --group-by none says there is none"
     ]
 

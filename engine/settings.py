@@ -50,7 +50,7 @@ class InputSettings(Config):
     sampling: str = setting(
         "natural",
         choices=("natural", "balanced"),
-        help="balanced draws every class equally often (memory tier or raw shards)",
+        help="balanced draws every class equally often (not from streamed PNG or JPEG shards)",
     )
     data_service: str | None = setting(
         None,
