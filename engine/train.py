@@ -1,6 +1,6 @@
 """`python -m engine.train SHARDS --workdir RUN`: trains a classifier on shards.
 
-Ctrl-C and SIGTERM save the run after the step in hand; `--resume` goes on with it.
+Ctrl-C and SIGTERM save the run after the step in hand; `--resume` continues it.
 """
 
 import argparse

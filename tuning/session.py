@@ -96,7 +96,7 @@ def run_search(
         if (warning := dataset_checks.validation_warning(manifest)) is not None:
             progress.say(warning)
         if going_on:
-            progress.say(f"going on with {session.oracle.finished_trials} finished trials")
+            progress.say(f"continuing with {session.oracle.finished_trials} finished trials")
         return session.run()
 
 
