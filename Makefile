@@ -49,7 +49,7 @@ PREDICTIONS := $(RUN)/evaluation/test/predictions.csv
 
 help:
 	@echo 'make demo               phantoms, shards, training, evaluation, a few predictions'
-	@echo 'make demo IMAGES=dir    the same on a folder of images, one folder a class'
+	@echo 'make demo IMAGES=dir    the same on a folder of images, one folder per class'
 	@echo '                        (EPOCHS=n and IMAGE_SIZE=n set how long and how fine)'
 	@echo 'make setup              .venv, which the others set up too'
 	@echo 'make test               lint, types, tests'
@@ -65,7 +65,7 @@ demo: demo-data
 	$(PYTHON) -m engine.build_tfrecords "$(FOLDER)" $(SHARDS) --image-size $(IMAGE_SIZE) \
 	    $(FRACTIONS) --group-by patient
 	@if [ -f $(RUN)/model.keras ] && [ -f $(RUN)/training.json ]; then \
-	    echo '$(RUN): trained already; to train anew: rm -r $(RUN)'; \
+	    echo '$(RUN): trained already; to train again: rm -r $(RUN)'; \
 	else \
 	    set -- $(PYTHON) -m engine.train $(SHARDS) --workdir $(RUN) --epochs $(EPOCHS) $(TRAIN_FLAGS) --resume; \
 	    echo "$$*"; "$$@"; \

@@ -13,7 +13,7 @@ def endless(dataset: tf.data.Dataset, *, steps: int) -> Callable[[int], int]:
     """A run over an endless dataset that stays open: passes -> images.
 
     Args:
-        steps: batches a pass.
+        steps: batches per pass.
     """
     iterator = iter(dataset)
 
@@ -33,7 +33,7 @@ def endless(dataset: tf.data.Dataset, *, steps: int) -> Callable[[int], int]:
 
 
 def finite(dataset: tf.data.Dataset) -> Callable[[int], int]:
-    """A run over a dataset that ends: opened anew for every pass, as `Model.fit` does each epoch."""
+    """A run over a dataset that ends: opened again for every pass, as `Model.fit` does each epoch."""
 
     @tf.function(reduce_retracing=True)
     def read() -> tf.Tensor:

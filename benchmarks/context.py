@@ -24,7 +24,7 @@ class Context:
 
     @property
     def batch_size(self) -> int:
-        """Images a batch, no more than the training split holds."""
+        """Images per batch, no more than the training split holds."""
         return min(self.config.global_batch_size, self.workload.num_images)
 
     def measure(self, sides: Sequence[Side]) -> list[Measurement]:

@@ -24,7 +24,7 @@ def cpu_seconds() -> float:
 
 
 def reset_peak_memory() -> None:
-    """Starts the peak anew, where the kernel lets us (else it is the peak since the start)."""
+    """Resets the peak, where the kernel lets us (else it is the peak since the start)."""
     with contextlib.suppress(OSError):
         (_PROC / "self/clear_refs").write_text("5")
 

@@ -195,7 +195,7 @@ def updated(text: str, name: str, table: str) -> str:
 
 
 def updated_readme(text: str) -> str:
-    """The README with its tables made anew from the stored results."""
+    """The README with its tables made again from the stored results."""
     text = updated(text, "benchmarks", render(RESULTS))
     text = updated(text, "division", render_division(files.read_json(RESULTS / "scaling.json")))
     text = updated(text, "search", render_search(files.read_json(SEARCH)))

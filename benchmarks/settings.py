@@ -14,7 +14,7 @@ class BenchmarkConfig(Config):
     )
     seconds: float = setting(1.5, above=0, help="how long a run takes at least, seconds")
     quick: bool = setting(False, help="3 short runs of each side, few sweeps: to try, not to quote")
-    global_batch_size: int = setting(64, minimum=1, help="images a batch")
+    global_batch_size: int = setting(64, minimum=1, help="images per batch")
     image_size: tuple[int, int] = setting(
         (224, 224),
         parse=parse_image_size,

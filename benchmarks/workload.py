@@ -47,7 +47,7 @@ class Workload:
 
     @property
     def images(self) -> np.ndarray:
-        """The training split, uint8[N, H, W, C]; decoded anew at every call."""
+        """The training split, uint8[N, H, W, C]; decoded again at every call."""
         return input_pipeline.load_split(self.shards, self.manifest, SPLIT)["image"]
 
     def describe(self) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 Layers, each importing only from rows below its own (held by tests/test_layers.py):
 
-    commands  phantoms build_tfrecords train launch data_service evaluate predict explain export
+    commands  phantoms build_tfrecords train launch data_service evaluate predict explain
               demo_summary
     runs      trainer builder
     parts     input_pipeline windowed_streaming service_input batch_order augmentation

@@ -1,4 +1,4 @@
-"""Augmentation: the host draws a few floats an image, the device moves the pixels once.
+"""Augmentation: the host draws a few floats per image, the device moves the pixels once.
 
 What happens to an image is a pure function of (seed, epoch, position): `draw` turns those into a
 `warp` (one projective transform that composes rotation, shear, zoom, shift and flip), a `tone`
@@ -207,11 +207,11 @@ def warp(images: tf.Tensor, warps: tf.Tensor) -> tf.Tensor:
     """One bilinear resampling; what comes from outside the image is mirrored, or black.
 
     Written as arithmetic and gathers, and always compiled by XLA, which makes one loop of it: 5 times
-    as fast on a CPU as `ImageProjectiveTransformV3` (5,900 against 1,030 images/s a core at 224 x 224),
+    as fast on a CPU as `ImageProjectiveTransformV3` (5,900 against 1,030 images/s per core at 224 x 224),
     which moreover has no XLA kernel. Mirroring by `floormod` or `floor` would take that gain away.
 
     Args:
-        images: uint8 or float32 [B, H, W, C], at least 2 pixels a side.
+        images: uint8 or float32 [B, H, W, C], at least 2 pixels per side.
         warps: float32[B, 9], as `draw` returns them.
 
     Returns:

@@ -18,7 +18,7 @@ from engine import curves
 PROBABILITY_FLOOR = 1e-7
 # Elements of one block of resampled weights: 32 MB of float64 bound the memory, whatever N is.
 BLOCK_ELEMENTS = 4_000_000
-# Ranking resamples cost about 30 ns an element on one core: with many classes the number of
+# Ranking resamples cost about 30 ns per element on one core: with many classes the number of
 # resamples gives way, down to a floor, so that a thousand classes take minutes and not hours.
 RANKING_BUDGET = 4_000_000_000
 FEWEST_RESAMPLES = 200
@@ -55,10 +55,10 @@ class Examples:
         return self.ranked_by if self.ranked_by.ndim == 1 else self.ranked_by[:, place]
 
     def with_imaginary_patients(self) -> "Examples":
-        """The examples and one patient more of each class that is there, who is taken for another.
+        """The examples and one more patient of each class that is there, taken for another class.
 
-        He has the image of the other classes whose score is the median, under the wrong label, as
-        often as patients have images. (What they are for is said in `engine.intervals`.)
+        That patient has the image of the other classes whose score is the median, under the wrong
+        label, as often as patients have images. (What they are for is said in `engine.intervals`.)
         """
         sizes = np.bincount(self.groups)
         size = round((sizes**2).sum() / sizes.sum())
@@ -136,7 +136,7 @@ def resample_mean(
 ) -> tuple[Array, Array]:
     """The mean of float[N] in R draws of patients, float[R], and each one's influence, float[G].
 
-    The influence is what a patient adds to the mean: the sum of his deviations, over all examples.
+    The influence is what a patient adds to the mean: the sum of its deviations, over all examples.
     """
     random = np.random.default_rng(seed)
     sums, counts = np.bincount(groups, values), np.bincount(groups)

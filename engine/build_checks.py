@@ -109,7 +109,7 @@ def verified(shards: Path) -> Manifest:
     """Re-reads every shard of a finished build, and the files beside them.
 
     Raises:
-        UserError: one is missing or damaged; the line names it and the cure.
+        UserError: one is missing or damaged; the line names it and how to fix it.
     """
     manifest = tfrecords.read_manifest(shards, check_files=False)
     infos = [shard for split in manifest.splits.values() for shard in split.shards]

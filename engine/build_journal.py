@@ -124,7 +124,7 @@ class Journal:
         files.append(self._path, _line(record.to_json()))
 
     def rewrite(self, order: Iterable[str]) -> None:
-        """Writes it anew with the shards of `order`, whole or not at all."""
+        """Writes it again with the shards of `order`, whole or not at all."""
         lines = [self.identity.to_json(), *(self.records[name].to_json() for name in order)]
         with files.written_aside(self._path) as aside:
             aside.write_bytes(b"".join(map(_line, lines)))
@@ -253,7 +253,7 @@ def _require_same(shards: Path, found: BuildIdentity | None, identity: BuildIden
     if found is None:
         raise UserError(
             f"{shards}: holds {kind} without a readable journal {tfrecords.BUILD_STATE}, so it "
-            "cannot be compared or continued; give another directory, or --overwrite to start anew"
+            "cannot be compared or continued; give another directory, or --overwrite to start again"
         )
     differing = differences(found.arguments, identity.arguments)
     if found.source["fingerprint"] != identity.source["fingerprint"]:
@@ -261,7 +261,7 @@ def _require_same(shards: Path, found: BuildIdentity | None, identity: BuildIden
     if differing:
         raise UserError(
             f"{shards}: holds {kind} that differs: {'; '.join(differing)}; give the same arguments "
-            "and images, another directory, or --overwrite to start anew"
+            "and images, another directory, or --overwrite to start again"
         )
 
 

@@ -51,7 +51,7 @@ def summary(result: BuildResult, shards: Path, *, verified: bool = False) -> str
 
 
 def split_table(manifest: Manifest) -> list[str]:
-    """Images of each class in each split, a line a split; more classes than fit, a line a class."""
+    """Images of each class in each split, one line per split (or class, if they do not fit)."""
     splits = list(manifest.splits.items())
     header = ["split", *manifest.class_names, "images", "shards"]
     rows = [

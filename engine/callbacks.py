@@ -73,7 +73,7 @@ class Progress:
         return False
 
     def on_plateau(self, patience: int) -> bool:
-        """Whether the learning rate is due for a reduction; if so the count starts anew."""
+        """Whether the learning rate is due for a reduction; if so the count starts again."""
         if self.plateau_epochs < patience:
             return False
         self.plateau_epochs = 0
@@ -129,7 +129,7 @@ class Interval:
         return math.inf if self._steps is None else self._steps - step % self._steps
 
     def due(self, step: int) -> bool:
-        """Whether to save after `step` (counted from 1); if so the time starts anew."""
+        """Whether to save after `step` (counted from 1); if so the time starts again."""
         if self._steps is not None:
             return step % self._steps == 0
         if self._seconds is None or self._clock() - self._last < self._seconds:

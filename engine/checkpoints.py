@@ -1,4 +1,4 @@
-"""A run's state on disk: every variable and the loop's own state, one file a checkpoint.
+"""A run's state on disk: every variable and the loop's own state, one file per checkpoint.
 
     checkpoints/step-00001234.npz
 

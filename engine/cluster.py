@@ -148,5 +148,6 @@ def slurm_resolver() -> Any:
         )
     except (RuntimeError, ValueError, KeyError) as error:
         raise UserError(
-            f"SLURM's variables do not tell the workers ({error}); start with srun, one task a worker"
+            f"SLURM's variables do not tell the workers ({error}); "
+            "start with srun, one task per worker"
         ) from error

@@ -35,8 +35,8 @@ _REFUSALS = {
     errno.EMFILE: (FAILED, "allow more with ulimit -n, such as ulimit -n 1024"),
     errno.ENFILE: (FAILED, "close other programs"),
     errno.EROFS: (WRONG_INPUT, "give a directory that can be written to"),
-    errno.EACCES: (WRONG_INPUT, "allow it, or give another path"),
-    errno.EPERM: (WRONG_INPUT, "allow it, or give another path"),
+    errno.EACCES: (WRONG_INPUT, "change its permissions, or give another path"),
+    errno.EPERM: (WRONG_INPUT, "change its permissions, or give another path"),
     errno.ENAMETOOLONG: (WRONG_INPUT, "give a shorter path"),
 }
 
@@ -122,7 +122,7 @@ def _status_of(program: str, body: Callable[[], int]) -> int:
         return WRONG_INPUT
     except BrokenPipeError:
         if not _reader_went_away():
-            traceback.print_exc()  # some other pipe, as one to a worker process
+            traceback.print_exc()  # some other pipe, such as one to a worker process
             return FAILED
         # The reader (head, less) went away: its choice, not an error.
         _drop_standard_output()

@@ -20,7 +20,7 @@ from engine import files
 
 
 class UserError(Exception):
-    """The user's input is wrong. The message is one line: what arrived, what was expected, the cure."""
+    """The user's input is wrong. One line says what arrived, what was expected, how to fix it."""
 
 
 ConfigType = TypeVar("ConfigType", bound="Config")
@@ -254,7 +254,7 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 def parse_image_size(text: str) -> tuple[int, int]:
-    """`224` or `HxW`, as `192x256`, to (height, width) in pixels."""
+    """`224` or `HxW`, such as `192x256`, to (height, width) in pixels."""
     expected = "expected N or HxW, each between 8 and 8192 pixels"
     try:
         sizes = [int(part) for part in text.lower().split("x")]
@@ -278,7 +278,9 @@ def parse_interval(text: str) -> tuple[int | None, float | None]:
             raise ValueError
         return steps, None
     except ValueError:
-        raise ValueError("expected a number of steps as 500, or of minutes as 10m") from None
+        raise ValueError(
+            "expected a number of steps, such as 500, or of minutes, such as 10m"
+        ) from None
 
 
 def check_interval(text: str) -> str:
@@ -295,7 +297,7 @@ def parse_step_range(text: str) -> tuple[int, int]:
     except ValueError:
         steps = 0, 0
     if not 1 <= steps[0] <= steps[1]:
-        raise ValueError("expected FROM:TO, steps counted from 1, as 10:20")
+        raise ValueError("expected FROM:TO, steps counted from 1, such as 10:20")
     return steps
 
 
@@ -324,7 +326,7 @@ def check_service_address(text: str) -> str:
     host, _, port = text.removeprefix("grpc://").rpartition(":")
     valid = host and "/" not in host and port.isascii() and port.isdigit() and int(port) < 65536
     if not text.startswith("grpc://") or not valid:
-        raise ValueError("expected grpc://HOST:PORT, as grpc://localhost:5050")
+        raise ValueError("expected grpc://HOST:PORT, such as grpc://localhost:5050")
     return text
 
 

@@ -80,7 +80,7 @@ def _address(text: str) -> str:
         config.check_service_address(f"grpc://{address}")
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"got {text!r}, expected HOST:PORT, as localhost:5050"
+            f"got {text!r}, expected HOST:PORT, such as localhost:5050"
         ) from None
     return address
 
@@ -135,7 +135,7 @@ def _tensorflow_service() -> Any:
 
 
 def _require_free(port: int) -> None:
-    """Raises `UserError` where somebody listens on `port`, which gRPC would share with him."""
+    """Raises `UserError` if another program listens on `port`, which gRPC would share with it."""
     try:
         socket.create_server(("", port)).close()
     except OSError as error:

@@ -2,7 +2,7 @@
 
 Threads for a few workers on large images: decoding and resizing let go of the interpreter lock, so
 2 threads make 563 images/s of 250 KB X-rays where 2 processes make 561, and start at once. Processes
-for everything else: of 8 KB images, 2 threads make 4,450 a second, 2 processes 6,100. A process
+for everything else: of 8 KB images, 2 threads decode 4,450 per second, 2 processes 6,100. A process
 takes 0.3 s to start and 40 MB; it never imports TensorFlow, and is never forked from the caller,
 who may hold TensorFlow's threads.
 """
@@ -26,11 +26,11 @@ from engine import bit_depth, command_line, decoding, tfrecords
 from engine.config import UserError
 
 TASKS_PER_WORKER = 3  # in flight: enough that no worker waits while the caller writes
-TASK_BYTES = 2 << 20  # of pixels a task sends back, at most
+TASK_BYTES = 2 << 20  # of pixels that a task sends back, at most
 TASK_FILES = 16
 THREAD_TASK_FILES = 4  # nothing is sent to threads, and small tasks leave none of them idle
 LARGE_FILE_BYTES = 100_000
-MOST_THREADS = 4  # what holds the lock takes 0.1 ms an image; beyond, threads wait for one another
+MOST_THREADS = 4  # what holds the lock takes 0.1 ms per image; beyond, threads wait for one another
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class RecordFormat:
 
     @property
     def files_per_task(self) -> int:
-        """Many small images a task, so that sending costs little; few large ones, for memory."""
+        """Many small images per task, so that sending costs little; few large ones, for memory."""
         pixels = self.image_size[0] * self.image_size[1] * self.channels
         return max(1, min(TASK_FILES, TASK_BYTES // pixels))
 
@@ -117,7 +117,7 @@ class DecodePool:
     def outcomes(
         self, sources: Iterable[SourceFile], *, bits: int = bit_depth.DEFAULT
     ) -> Iterator[Outcome]:
-        """One outcome for each source, in their order; reads ahead by a few tasks a worker.
+        """One outcome for each source, in their order; reads ahead by a few tasks per worker.
 
         Args:
             bits: how 16-bit files are read; known later than the rest of the format.

@@ -46,8 +46,8 @@ _PROCESS_ERRORS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 # Large JPEG are decoded at 1/2, 1/4 or 1/8 of their size while at least this many times the target
 # is left for the antialiased resize. Measured on 250 chest X-rays of 1.3 megapixels, to 224 x 224,
-# against decoding in full (5.3 ms an image; decoding alone takes 3.2):
-#     margin   ms an image   mean difference, grey levels   in the worst image
+# against decoding in full (5.3 ms per image; decoding alone takes 3.2):
+#     margin   ms per image  mean difference, grey levels   in the worst image
 #       3         4.8                  0.04                        0.4
 #       2         4.1                  0.14                        1.4
 #       1.5       3.6                  0.26                        1.4
@@ -252,7 +252,7 @@ def _decode_jpeg(
 
 
 def _scratch_buffer(num_bytes: int) -> np.ndarray | None:
-    """Memory for pixels that live until `_fit` copies them; one a thread. Fresh pages for each image
+    """Memory for pixels that live until `_fit` copies them; one per thread. Fresh pages for each image
     cost 5 % of its decoding."""
     if num_bytes > SCRATCH_BYTES:
         return None

@@ -49,7 +49,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def summary_lines(training: dict[str, Any], metrics: dict[str, Any], *, split: str) -> list[str]:
-    """The figures, a line each.
+    """The figures, one per line.
 
     Args:
         training: the contents of `training.json`.
@@ -64,9 +64,10 @@ def summary_lines(training: dict[str, Any], metrics: dict[str, Any], *, split: s
 
 def _speed(training: dict[str, Any]) -> str:
     return (
-        f"{training['images_per_second']:,.0f} images/s in training steps; {training['epochs']} epochs "
-        f"in {format_duration(training['seconds'])}, validation included; best {training['monitor']} "
-        f"{training['best_value']:.4f} in epoch {training['best_epoch']}"
+        f"{training['images_per_second']:,.0f} images/s in training steps; "
+        f"{training['epochs']} epochs in {format_duration(training['seconds'])}, "
+        "with loading, validating and saving; "
+        f"best {training['monitor']} {training['best_value']:.4f} in epoch {training['best_epoch']}"
     )
 
 

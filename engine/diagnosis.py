@@ -59,7 +59,7 @@ def images_per_second(
     seconds: float = 2.0,
     clock: Callable[[], float] = time.perf_counter,
 ) -> float:
-    """The speed of `run`, which handles one batch a call and returns when it is done.
+    """The speed of `run`, which handles one batch per call and returns when it is done.
 
     Calls it three times to warm up, then until `seconds` have passed.
     """

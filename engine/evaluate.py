@@ -243,7 +243,7 @@ def _point_estimates(
 
 
 def print_shifts(shifted: dict[str, dict[str, float | None]]) -> None:
-    """A row a shift."""
+    """One row per shift."""
     from rich.console import Console
 
     console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else TABLE_WIDTH)

@@ -127,7 +127,8 @@ def evaluate(
         class_names: K names, in the order of the class indices.
         threshold: the positive class is predicted where its probability reaches it; of more than
             two classes the largest probability decides, and the threshold is not used.
-        resamples: how many bootstrap resamples the intervals come from.
+        resamples: how many bootstrap resamples the intervals of loss, Brier score, F1, average
+            precision and means over classes come from; the others use none.
         seed: the intervals are a pure function of the arrays and of this.
         log_odds: as the probabilities; what examples are ranked by, where probabilities of float32
             are tied at 0 and 1. None ranks by the probabilities.

@@ -4,7 +4,7 @@
     shifts.json   with --shifts
 
 One directory holds one measurement, whole: of one split of one data set, by one model, which
-`metrics.json` names. It is removed first and written last, so results without it are of no account.
+`metrics.json` names. It is removed first and written last, so results without it are invalid.
 """
 
 import contextlib

@@ -47,7 +47,7 @@ class GradCam:
         self._compiled = tf.function(self._weighted_features, autograph=False)
 
     def __call__(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        """Evidence for one class an image, relative to the strongest place in that image.
+        """Evidence for one class per image, relative to the strongest place in that image.
 
         Args:
             images: uint8[B, H, W, C].

@@ -187,7 +187,7 @@ def decoded_images(
         failures: told of each file that cannot be decoded, which is then passed over, and of each
             that may have been misread.
         max_pixels: the largest image to decode; None for the decoder's own bound.
-        workers: threads; None for one a core.
+        workers: threads; None for one per core.
     """
     limits: dict[str, Any] = {} if max_pixels is None else {"max_pixels": max_pixels}
     workers = workers or machine.usable_cores()

@@ -95,7 +95,7 @@ class Contents:
         keys: by path; equal for files of equal contents alone ('' where empty or unreadable).
         empty: the paths of those that are empty or unreadable.
         fingerprint: a SHA-256 (hex) over all paths, sizes and CRC-32C.
-        deep: the paths of those that may have more than 8 bits a pixel, in order.
+        deep: the paths of those that may have more than 8 bits per pixel, in order.
     """
 
     keys: dict[str, str]
@@ -352,7 +352,7 @@ def hash_contents(folder: ImageFolder, *, workers: int) -> Contents:
 
 def _look_at(path: str) -> tuple[str, bool]:
     """Size and CRC-32C, empty if the file is, cannot be read, or is no regular file; and whether it
-    may have more than 8 bits a pixel."""
+    may have more than 8 bits per pixel."""
     crc, size, deep = 0, 0, False
     for block in _blocks(path):
         deep = deep or (not size and bit_depth.may_be_deep(block[:26]))
@@ -411,12 +411,13 @@ def with_patients(
     if len(unmatched) == len(found) and group_by != "patient":
         raise UserError(
             f"--group-by: got {group_by!r}, which matches none of {len(found):,} files "
-            f"(as {unmatched[0]}); expected a regular expression with the patient's id in a group"
+            f"(for example {unmatched[0]}); "
+            "expected a regular expression with the patient's ID in a group"
         )
     return tuple(found), [
-        f"{len(unmatched):,} of {len(found):,} file names tell no patient "
-        f"(as {Path(unmatched[0]).name}), so images of one patient may stand in two splits; "
-        "--group-by REGEX says where the id is, --group-by none says there is none"
+        f"{len(unmatched):,} of {len(found):,} file names contain no patient ID "
+        f"(for example {Path(unmatched[0]).name}), so images of one patient may be in two splits; "
+        "--group-by REGEX says where the ID is, --group-by none says there is none"
     ]
 
 

@@ -80,7 +80,8 @@ def make_train_dataset(
         strengths: what augmentation to draw; None or all zero draws nothing.
         cache: `memory`, `streaming`, or `auto` (see `choose_tier`).
         shuffle_window: examples permuted together when streaming.
-        sampling: `natural`, or `balanced` (every class equally often; memory tier only).
+        sampling: `natural`, or `balanced` (every class equally often; not from PNG or JPEG
+            shards that are streamed).
         start_step: the number of batches to pass over, as after a resume.
 
     Returns:

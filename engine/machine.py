@@ -25,7 +25,7 @@ def usable_cores(root: Path = _ROOT) -> int:
 
 
 def check_processes(flag: str, count: int) -> None:
-    """Raises `UserError` where a flag asks for more processes with a TensorFlow each than this host bears.
+    """Raises `UserError` where a flag asks for more TensorFlow processes than this host supports.
 
     Two are always allowed; beyond, one for each core that may be used.
     """

@@ -285,7 +285,7 @@ def keyed(keys: tf.Tensor | None) -> Iterator[None]:
 class KeyedDropout(layers.Layer):
     """Dropout that is a function of each example's key, within `keyed`; elsewhere Keras' own.
 
-    Keras draws one mask a replica, the same on every one, from a state that has to be saved. These
+    Keras draws one mask per replica, the same on every one, from a state that has to be saved. These
     masks stay with their examples however a batch is divided, and after any resume.
 
     Args:
@@ -322,7 +322,7 @@ class Standardize(layers.Layer):
     contrast. Computed in float32.
 
     Args:
-        factor: how many pixels a side go into one.
+        factor: how many pixels per side go into one.
     """
 
     _FLOOR = 5.0  # grey levels added to the deviation, so that flat images stay flat
@@ -354,7 +354,7 @@ class StandardizedConv2D(layers.Layer):
 
     Args:
         filters: channels of the output.
-        kernel_size: pixels a side.
+        kernel_size: pixels per side.
         strides: pixels between outputs.
     """
 

@@ -16,10 +16,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 FINDINGS = ("bacteria", "virus")
-CANVAS = 96  # pixels a side of the soft textures that are drawn in body coordinates
+CANVAS = 96  # pixels per side of the soft textures that are drawn in body coordinates
 CANVAS_EXTENT = 1.3  # body units from the middle of such a texture to its edge
 # Drawn in bands of rows: a band's intermediate arrays stay in the processor's cache, and below the size
-# from which malloc maps fresh pages for each (18 -> 10 ms an image).
+# from which malloc maps fresh pages for each (18 -> 10 ms per image).
 BAND_PIXELS = 16_384
 
 _ANATOMY, _FINDING, _VIEW = range(3)  # streams of draws, so that no draw shifts another's
@@ -296,7 +296,7 @@ def _distance_to_segment(
 
 def _body_from_pixels(view: View) -> tuple[float, float, float, float, float, float]:
     """The affine map (a, b, c, d, e, f): x = a * column + b * row + c, y = d * column + e * row + f."""
-    unit = 2.0 / (view.height * view.scale)  # body units a pixel
+    unit = 2.0 / (view.height * view.scale)  # body units per pixel
     along, across = unit * np.cos(view.rotation), unit * np.sin(view.rotation)
     middle_column, middle_row = (view.width - 1) / 2.0, (view.height - 1) / 2.0
     offset_x = view.shift[0] - along * middle_column - across * middle_row

@@ -1,7 +1,7 @@
 """`python -m engine.phantoms DIR`: an image folder made by a procedure, for when no real one is at hand.
 
 Grey chest-like images in Kaggle's layout, `train|val|test/NORMAL|PNEUMONIA`, with patient numbers in
-their names and several images a patient. Pneumonia is soft opacities inside the lungs; the mean
+their names and several images per patient. Pneumonia is soft opacities inside the lungs; the mean
 brightness gives nothing away. The same flags give the same bytes.
 """
 

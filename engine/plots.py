@@ -51,7 +51,7 @@ def history(
     """Loss, accuracy and AUROC over epochs, training beside validation.
 
     Args:
-        rows: one mapping an epoch, as read from `history.csv` (text or numbers): `epoch` (counted
+        rows: one mapping per epoch, as read from `history.csv` (text or numbers): `epoch` (counted
             from 1; without it, by place), `loss`, `accuracy`, `auroc`, and each as `val_...`.
             A panel is drawn for each metric that is there.
         best_epoch: the epoch whose weights were kept, marked by a line.

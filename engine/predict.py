@@ -90,7 +90,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 class TextWriter:
-    """`path<TAB>probability<TAB>class`, a line an image."""
+    """`path<TAB>probability<TAB>class`, one line per image."""
 
     def __init__(self, class_names: Sequence[str], file: IO[str]) -> None:
         self._names, self._file = class_names, file
@@ -125,7 +125,7 @@ class CsvWriter(TextWriter):
 
 
 class JsonWriter(TextWriter):
-    """One JSON array with an object an image, written as it grows."""
+    """One JSON array with one object per image, written as it grows."""
 
     def __enter__(self) -> "JsonWriter":
         self._separator = "\n"

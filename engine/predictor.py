@@ -40,7 +40,7 @@ class DataSettings:
         """Reads them from `environment.json`.
 
         Raises:
-            UserError: the file is missing or damaged, or tells nothing of the data.
+            UserError: the file is missing or damaged, or does not describe the data.
         """
         environment = run.read_environment()
         try:
@@ -129,7 +129,7 @@ class Predictor:
         if data.is_binary and threshold is None:
             progress.say(
                 f"warning: {run.path} holds no {run.threshold.name} of this model, as its training "
-                "has not ended; 0.5 decides, which nothing was done to choose"
+                "has not ended; using 0.5, which was not chosen on validation"
             )
         return cls(load_model(run.model), data, threshold=threshold, batch_size=batch_size)
 

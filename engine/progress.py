@@ -39,7 +39,7 @@ def format_duration(seconds: float) -> str:
 class ProgressBar:
     """Counts images towards a known total and says how fast and how long still.
 
-    A context manager. On a terminal it draws one live line; elsewhere it prints a line every
+    A context manager. On a terminal it draws one live line; elsewhere it prints one line every
     `LINE_INTERVAL` seconds and one at the end.
 
     Args:

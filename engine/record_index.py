@@ -5,7 +5,7 @@ batch. Shards written here hold raw pixels at a place that can be known beforeha
 call puts an image from the page cache into its row of the batch, past no other copy. The CRC of each
 record is checked as it is read.
 
-The index takes 21 bytes an image and 3 us to make; images stay in the files.
+The index takes 21 bytes per image and 3 us to make; images stay in the files.
 """
 
 import dataclasses

@@ -7,7 +7,7 @@ shards of another build are told from the right ones, whatever their names and s
 the first image is read. Every length is held against the file's size, so that TensorFlow's reader, which
 allocates what a record's length asks for, is never handed a file that was not checked.
 
-3 us an image, one system call.
+3 us per image, one system call.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 """`report.md`: what was trained, on what, how fast and how well, from the files of a run.
 
 Each part is written from one file and left out where that file is not there yet, so that the report
-can be made anew at any time: after training, and after every evaluation.
+can be made again at any time: after training, and after every evaluation.
 """
 
 import os

@@ -1,7 +1,7 @@
-"""Whether a directory may take a run, new or resumed, and what a resumed one goes on from.
+"""Whether a directory may take a run, new or resumed, and what a resumed one continues from.
 
 A run is never mixed with another: what is there already is kept unless told otherwise, and only the same
-settings on the same data go on, computed in the same way. Nothing here needs TensorFlow.
+settings on the same data are resumed, computed in the same way. Nothing here needs TensorFlow.
 """
 
 import contextlib
@@ -60,24 +60,24 @@ def prepare_directory(
     saved = checkpoints.paths(run.checkpoints)
     if checkpoint is None and saved:
         reason = (
-            "written by an earlier version of this program, whose runs this one cannot go on with"
+            "written by an earlier version of this program, which this version cannot resume"
             if checkpoints.is_of_another_version(saved[-1])
             else "every checkpoint is damaged"
         )
-        raise UserError(f"{run.checkpoints}: {reason}; train anew with --overwrite")
+        raise UserError(f"{run.checkpoints}: {reason}; train again with --overwrite")
     return checkpoint
 
 
 def check_directory(run: RunDirectory, *, resume: bool, overwrite: bool) -> None:
     """Raises `UserError` unless a run may be written there; changes nothing."""
     if resume and overwrite:
-        raise UserError("--resume goes on with a run and --overwrite removes it; give one of them")
+        raise UserError("--resume continues a run and --overwrite removes it; give one of them")
     _require_no_file(run)
     if run.config.is_file():
         if not resume and not overwrite:
             raise UserError(
-                f"--workdir {run.path} already holds a run; go on with --resume, start anew with "
-                "--overwrite, or give another directory"
+                f"--workdir {run.path} already holds a run; continue with --resume, or start "
+                "again with --overwrite, or give another directory"
             )
     elif run.foreign():
         if overwrite:
@@ -139,7 +139,7 @@ def check_fits(checkpoint: checkpoints.Checkpoint, variables: Mapping[str, Any])
         raise UserError(
             f"--resume: the checkpoint of step {checkpoint.step} is of another network: {key} is "
             f"{stored.get(key, 'absent')}, expected {expected.get(key, 'none')}; "
-            "train anew with --overwrite"
+            "train again with --overwrite"
         )
 
 
@@ -245,5 +245,5 @@ def _check_same_computation(
     ]
     if differing:
         raise UserError(
-            f"--resume: {run.path} would go on in another way than it began: {'; '.join(differing)}"
+            f"--resume: {run.path} would not compute as it did before: {'; '.join(differing)}"
         )

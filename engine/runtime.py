@@ -2,7 +2,7 @@
 
 Figures behind the choices (2 cores, TensorFlow 2.21, four-stage CNN): XLA on the CPU halves the
 speed; bfloat16 convolutions are 2 times as fast with AVX512-BF16 and 2-5 times with AMX, except where
-batch normalization eats the gain; float16 on the CPU takes tens of seconds a step.
+batch normalization eats the gain; float16 on the CPU takes tens of seconds per step.
 """
 
 import contextlib
@@ -188,7 +188,7 @@ def choose_precision(precision: str, normalization: str) -> tuple[str, str]:
     gpus = tf.config.list_physical_devices("GPU")
     if precision == "mixed_float16" and not gpus:
         raise UserError(
-            "--precision mixed_float16 takes tens of seconds a step on a CPU; "
+            "--precision mixed_float16 takes tens of seconds per step on a CPU; "
             "use auto, float32 or mixed_bfloat16"
         )
     if precision != "auto":

@@ -7,7 +7,7 @@ same path. They may answer in any order. Here batches wait for their turn, and o
 its worker was lost, is read here, by the same function. So every image comes once an epoch, each
 step's batch is what it is without the service, and resume and any number of replicas go as ever.
 
-Augmentation is drawn here: it takes 5 us an image, and so cannot depend on a worker's processor.
+Augmentation is drawn here: it takes 5 us per image, and so cannot depend on a worker's processor.
 """
 
 import socket

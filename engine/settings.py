@@ -50,7 +50,7 @@ class InputSettings(Config):
     sampling: str = setting(
         "natural",
         choices=("natural", "balanced"),
-        help="balanced draws every class equally often (memory tier)",
+        help="balanced draws every class equally often (not from streamed PNG or JPEG shards)",
     )
     data_service: str | None = setting(
         None,
@@ -110,7 +110,7 @@ class ModelSettings(Config):
     depth: int = setting(4, minimum=2, maximum=7, help="stages of the cnn, each at half the size")
     width: int = setting(24, minimum=4, maximum=512, help="channels of the first stage")
     blocks: int = setting(
-        1, minimum=0, maximum=4, help="residual blocks a stage of the cnn (0: plain)"
+        1, minimum=0, maximum=4, help="residual blocks per stage of the cnn (0: plain)"
     )
     dropout: float = setting(0.3, minimum=0, maximum=0.9, help="dropout before the classifier")
     normalization: str = setting(
@@ -270,10 +270,14 @@ class EvaluateConfig(Config):
         "data's identity behind it if the run was trained on other data",
     )
     batch_size: int = setting(
-        128, minimum=1, maximum=MAX_BATCH_SIZE, help="images a step of the model"
+        128, minimum=1, maximum=MAX_BATCH_SIZE, help="images per step of the model"
     )
     resamples: int = setting(
-        1000, minimum=200, maximum=100_000, help="bootstrap resamples behind the intervals"
+        1000,
+        minimum=200,
+        maximum=100_000,
+        help="bootstrap resamples behind the intervals of loss, Brier score, F1, average precision "
+        "and means over classes",
     )
     seed: int = setting(0, minimum=0, maximum=2**31 - 1, help="seed of the resamples")
     shifts: bool = setting(
@@ -286,10 +290,10 @@ class PredictConfig(Config):
     """How files are read and predicted."""
 
     batch_size: int = setting(
-        32, minimum=1, maximum=MAX_BATCH_SIZE, help="images a step of the model"
+        32, minimum=1, maximum=MAX_BATCH_SIZE, help="images per step of the model"
     )
     workers: int | None = setting(
-        None, minimum=1, maximum=256, help="threads that decode; none: one a core"
+        None, minimum=1, maximum=256, help="threads that decode; none: one per core"
     )
     max_pixels: int | None = setting(
         None, minimum=1, help="largest image to decode, in pixels; none: as engine.build_tfrecords"
@@ -319,7 +323,7 @@ class PhantomConfig(Config):
     )
     seed: int = setting(0, minimum=0, maximum=2**31 - 1, help="seed of everything drawn")
     workers: int | None = setting(
-        None, minimum=1, maximum=256, help="processes that draw; none: one a core"
+        None, minimum=1, maximum=256, help="processes that draw; none: one per core"
     )
 
     def __post_init__(self) -> None:
@@ -332,7 +336,7 @@ class PhantomConfig(Config):
         if 1 in counts or not any(counts):
             raise UserError(
                 f"--train-images, --val-images, --test-images: got {counts}, expected 0 (no such "
-                "split) or at least 2 (an image a class) each, and one split at least"
+                "split) or at least 2 (one per class) each, and one split at least"
             )
 
 
@@ -418,11 +422,11 @@ class BuildConfig(Config):
         None,
         minimum=1,
         maximum=256,
-        help="processes that decode; none: one a core",
+        help="processes that decode; none: one per core",
         on_resume=FREE,
     )
     overwrite: bool = setting(
-        False, help="start anew where SHARDS holds another build", on_resume=FREE
+        False, help="start again where SHARDS holds another build", on_resume=FREE
     )
     verify: bool = setting(
         False,

@@ -1,6 +1,6 @@
 """`python -m engine.train SHARDS --workdir RUN`: trains a classifier on shards.
 
-Ctrl-C and SIGTERM save the run after the step in hand; `--resume` goes on with it.
+Ctrl-C and SIGTERM save the run after the step in hand; `--resume` continues it.
 """
 
 import argparse
@@ -60,7 +60,7 @@ def _train(arguments: argparse.Namespace, settings: TrainConfig) -> int:
     if not result.is_chief and not result.stopped:
         return command_line.DONE
     if result.stopped:
-        progress.say(f"stopped and saved; go on with --resume --workdir {arguments.workdir}")
+        progress.say(f"stopped and saved; continue with --resume --workdir {arguments.workdir}")
         interrupted = stop.signal_number == signal.SIGINT
         return command_line.INTERRUPTED if interrupted else command_line.TERMINATED
     print(

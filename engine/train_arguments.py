@@ -21,7 +21,7 @@ def build_parser(program: str, description: str) -> argparse.ArgumentParser:
         "shards", type=Path, metavar="SHARDS", help="made by engine.build_tfrecords"
     )
     parser.add_argument("--workdir", type=Path, metavar="RUN", help="where the run's files go")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --workdir")
+    parser.add_argument("--resume", action="store_true", help="continue the run in --workdir")
     parser.add_argument(
         "--overwrite", action="store_true", help="remove the run in --workdir first"
     )

@@ -62,7 +62,7 @@ class TrainResult:
     """How a run ended.
 
     Attributes:
-        history: a row an epoch, with the fields of `history.csv`.
+        history: one row per epoch, with the fields of `history.csv`.
         best_epoch, best_value: by the monitored metric, epochs counted from 1.
         images_per_second: of the training steps alone, without validating, saving and loading; the
             median over epochs, the first (compilation) left out if there are more.
@@ -221,7 +221,7 @@ class _Session:
     def restore(self, checkpoint: checkpoints.Checkpoint) -> None:
         """Goes back to a checkpoint: variables, and everything the loop decides by."""
         for path in checkpoint.skipped:
-            self._say(f"{path.name} is damaged; going on from step {checkpoint.step}")
+            self._say(f"{path.name} is damaged; resuming from step {checkpoint.step}")
         resuming.check_fits(checkpoint, self._variables())
         self._take(checkpoint)
         # Not on a rewind, which does not give back the time that it costs.

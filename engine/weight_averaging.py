@@ -6,7 +6,7 @@ things keep them from being worse:
 momentum    grows with the steps taken. A fixed one of 0.995 remembers 200 steps: on 200 images that is
             the whole training, random start included (AUROC 0.831, without averaging 0.954).
 statistics  of batch normalization are those of the raw weights' activations. With averaged weights they
-            gave an accuracy of chance; so they are estimated anew, over training images, by the weights
+            gave an accuracy of chance; so they are estimated again, over training images, by the weights
             that are validated (Wu and Johnson, 2021, https://arxiv.org/abs/2105.07576). That also makes
             up for moving averages that a few steps have not yet moved from their start.
 """

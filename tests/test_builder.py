@@ -39,7 +39,7 @@ def save(path: Path, seed: int, kind: str = "JPEG", size: tuple[int, int] = (40,
 
 @pytest.fixture(scope="session")
 def source(tmp_path_factory) -> Path:
-    """30 patients a class, two images each, in formats of all kinds, and one bad file a class."""
+    """30 patients per class, two images each, in formats of all kinds, and one bad file per class."""
     root = tmp_path_factory.mktemp("source") / "images"
     for index in range(60):
         kind = ("JPEG", "PNG", "BMP")[index % 3]

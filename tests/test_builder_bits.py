@@ -22,7 +22,7 @@ FLAGS = {
 
 @pytest.fixture
 def images(tmp_path):
-    """16 images a class of 12-bit values in 16-bit PNG and TIFF, darker and brighter, and one JPEG."""
+    """16 images per class of 12-bit values in 16-bit PNG and TIFF, darker and brighter, and one JPEG."""
     for index in range(32):
         folder = tmp_path / "images" / "ab"[index % 2]
         folder.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from engine.config import UserError
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory) -> Path:
-    """15 patients a class, two images each, and one file that is no image. Read only."""
+    """15 patients per class, two images each, and one file that is no image. Read only."""
     root = tmp_path_factory.mktemp("source") / "images"
     for index in range(30):
         save(root / "NORMAL" / f"IM-{index // 2:04d}-{index}.jpeg", index)

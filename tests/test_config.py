@@ -11,7 +11,7 @@ from engine.settings import EvaluateConfig, ExplainConfig, PredictConfig
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sample(Config):
-    global_batch_size: int = setting(64, minimum=1, help="images a step")
+    global_batch_size: int = setting(64, minimum=1, help="images per step")
     learning_rate: float = setting(1e-3, above=0, maximum=10, help="peak rate, 100 % of it")
     augment: str = setting("light", choices=("none", "light"), help="preset")
     deterministic: bool = setting(False, help="bit-identical")

@@ -246,7 +246,7 @@ def test_reading_a_pipe_does_not_block(tmp_path):
 
 @pytest.mark.parametrize("size", [SIZE, (24, 32)])
 def test_results_do_not_share_memory(picture, noise, size):
-    """Pixels are decoded into one buffer a thread; what is handed out is a copy."""
+    """Pixels are decoded into one buffer per thread; what is handed out is a copy."""
     first, second = encoded(picture.convert("L"), "JPEG"), encoded(noise.resize((64, 48)), "JPEG")
     pixels = decode(first, image_size=size, channels=1)
     before = pixels.copy()

@@ -30,7 +30,7 @@ def test_lines_say_how_good_how_fast_and_where(tmp_path, capsys) -> None:
     assert demo_summary.main([str(run.path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
-        "trained:  412 images/s in training steps; 10 epochs in 1 min 5 s, validation included; "
+        "trained:  412 images/s in training steps; 10 epochs in 1 min 5 s, with loading, validating and saving; "
         "best val_auroc 0.9877 in epoch 7",
         "test AUROC: 0.9800",
         "test accuracy: 0.9375 (95 % interval 0.9000 to 0.9700)",

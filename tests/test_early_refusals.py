@@ -34,7 +34,7 @@ CASES = [
     ("engine.train {tmp}/absent --workdir {tmp}/new", "no such directory"),
     ("engine.train {other} --workdir {tmp}/new", "holds no manifest.json"),
     ("engine.train {shards}", "--workdir RUN is missing"),
-    ("engine.train {shards} --workdir {run}", "already holds a run; go on with --resume"),
+    ("engine.train {shards} --workdir {run}", "already holds a run; continue with --resume"),
     ("engine.train {shards} --workdir {other}", "holds other files"),
     ("engine.train {shards} --workdir {other} --overwrite", "does not look like a run"),
     ("engine.train {shards} --workdir {file}", "is a file; expected a directory"),

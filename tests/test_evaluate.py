@@ -308,7 +308,7 @@ def test_figures_of_a_model_that_training_replaced_are_marked(four, capsys):
     run, own, _ = four
     (run / "threshold.json").unlink()  # as long as training has not ended
     assert measure(run, own) == 0
-    assert "0.5 decides, which nothing was done to choose" in capsys.readouterr().err
+    assert "using 0.5, which was not chosen on validation" in capsys.readouterr().err
     assert metrics_of(run)["model"] == RunDirectory(run).model_digest()
     report = (run / "report.md").read_text(encoding="utf-8")
     assert "on, which was not chosen" in report and "Out of date" not in report

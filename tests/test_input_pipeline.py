@@ -206,7 +206,7 @@ def test_paths_follow_balanced_orders_too(numbered):
 
 
 def test_a_split_in_memory_is_read_once_however_often_it_is_opened(numbered, monkeypatch):
-    """Opened anew on a rewind and for a diagnosis, it lay in memory twice, and three times."""
+    """Opened again on a rewind and for a diagnosis, it lay in memory twice, and three times."""
     read = []
     load = input_pipeline.load_split
 

@@ -83,7 +83,7 @@ def test_without_a_threshold_of_this_model_a_half_decides_and_it_is_said(tmp_pat
         stored = {"threshold": 0.7, "model": "e" * 64}
         (run / "threshold.json").write_text(json.dumps(stored), encoding="utf-8")
     assert list(Predictor.load(run).predicted_labels(np.array([0.4, 0.6]))) == [0, 1]
-    assert "0.5 decides" in capsys.readouterr().err
+    assert "using 0.5, which was not chosen on validation" in capsys.readouterr().err
 
 
 def test_of_more_classes_the_largest_probability_decides(tmp_path):

@@ -68,7 +68,7 @@ def test_a_killed_search_goes_on_with_the_trial_it_was_at_and_its_best_trains(
     wait_for(lambda: "resuming after" in trial.stderr.read_text(), process)
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=120) == 143
-    assert "the same command goes on" in process.stderr.read()
+    assert "the same command continues" in process.stderr.read()
     assert not trial.outcome.is_file()
     # The rest of its epochs here, so that the test ends: as short as a trial can be.
     values = TrialSpec.read(trial.spec).values

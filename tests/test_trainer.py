@@ -576,7 +576,7 @@ def test_a_resumed_run_with_batch_statistics_equals_the_undisturbed_one(striped,
 
 
 class FakeTime:
-    """A clock that goes on by 1 second a step, 10 a validation, 100 a model saved."""
+    """A clock that goes on by 1 second per step, 10 per validation, 100 per model saved."""
 
     def __init__(self, monkeypatch):
         self.now = 0.0

@@ -35,7 +35,7 @@ def check_data(config: SearchConfig, space: SearchSpace, manifest: Manifest) -> 
     """The part of `check_search` that needs no TensorFlow."""
     if not space.parameters:
         raise UserError(
-            "nothing is searched; give a range as --depth 2:5 or choices as --augment A,B"
+            "nothing is searched; give a range, such as --depth 2:5, or choices, such as --augment A,B"
         )
     machine.check_processes("--num-workers", config.num_workers)
     _check_has_effect(config, space)

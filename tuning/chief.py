@@ -86,7 +86,7 @@ def serve_hosts(
                     trial = oracle.release(tuner_id)
                     progress.say(
                         f"worker {tuner_id} gave no sign of life for {SILENCE_SECONDS:.0f} s; "
-                        + (f"trial {trial} goes to another" if trial else "going on without it")
+                        + (f"trial {trial} goes to another" if trial else "continuing without it")
                     )
             time.sleep(_POLL_SECONDS)
 

@@ -95,7 +95,7 @@ def objective_by_parameter(
 def parallel_coordinates(
     trials: Sequence[Trial], space: SearchSpace, objective: str, path: Path
 ) -> None:
-    """A line a trial through the values of all parameters, coloured by the objective.
+    """One line per trial through the values of all parameters, coloured by the objective.
 
     Each axis runs over the whole range that is searched. The colours are those of ranks: one trial that
     is far off would leave the others one colour.

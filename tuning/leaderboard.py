@@ -107,7 +107,7 @@ def best_trial(trials: Sequence[Trial], objective: str) -> Trial | None:
 
 
 def write_csv(path: Path, trials: Sequence[Trial], names: Sequence[str]) -> None:
-    """A row a trial: number, status, objective, best epoch, epochs, seconds, the parameters, why."""
+    """One row per trial: number, status, objective, best epoch, epochs, seconds, the parameters, why."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     heads = ["trial", "status", "objective", "best_epoch", "epochs", "seconds"]

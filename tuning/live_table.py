@@ -1,4 +1,4 @@
-"""The search while it runs, on standard error: a live table, or a line a trial where there is no terminal."""
+"""The search while it runs, on standard error: a live table, or one line per trial where there is no terminal."""
 
 import sys
 import threading

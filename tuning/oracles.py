@@ -1,6 +1,6 @@
 """KerasTuner's oracles, made durable: a search killed at any moment loses no trial and counts none twice.
 
-KerasTuner writes a file a trial and one for the oracle, one after the other and each in place. A kill
+KerasTuner writes one file per trial and one for the oracle, one after the other and each in place. A kill
 between two of them leaves a trial that nobody runs or that is proposed again, a kill within one leaves a
 search that cannot be read. Here everything is one file, written aside and renamed, once for each change.
 """

@@ -60,7 +60,7 @@ def is_behind(history: Sequence[float], bars: Sequence[float | None], *, objecti
 
 
 def seconds_saved(outcomes: Sequence[Outcome], *, epochs: int) -> float:
-    """An estimate: the epochs that pruned trials were not given, at each one's own seconds an epoch."""
+    """An estimate: the epochs that pruned trials were not given, at each one's own seconds per epoch."""
     return sum(
         (epochs - len(one.history)) * one.epoch_seconds for one in outcomes if one.status == PRUNED
     )

@@ -92,7 +92,7 @@ def pruning_text(outcomes: Sequence[Outcome], config: SearchConfig) -> str:
     epochs = sum(config.epochs - len(outcome.history) for outcome in pruned)
     return (
         f"{len(pruned)} pruned, which saved {epochs} epochs or about {format_duration(saved)} (an "
-        "estimate, by each trial's own time an epoch)"
+        "estimate, by each trial's own time per epoch)"
     )
 
 

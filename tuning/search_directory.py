@@ -122,7 +122,7 @@ def check_same_search(
     if differing:
         raise UserError(
             f"{directory.path} holds a search with other arguments: {'; '.join(differing)}; give "
-            "those to go on with it, or another --workdir"
+            "those to continue it, or another --workdir"
         )
 
 

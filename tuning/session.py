@@ -96,7 +96,7 @@ def run_search(
         if (warning := dataset_checks.validation_warning(manifest)) is not None:
             progress.say(warning)
         if going_on:
-            progress.say(f"going on with {session.oracle.finished_trials} finished trials")
+            progress.say(f"continuing with {session.oracle.finished_trials} finished trials")
         return session.run()
 
 
@@ -240,7 +240,7 @@ class _Session:
         )
 
     def _write(self, result: SearchResult) -> None:
-        """Everything that is made from the trials; made anew each time."""
+        """Everything that is made from the trials; made again each time."""
         config, space, directory = self._config, self._space, self._directory
         if result.winner is not None:
             files.write_json(directory.best, {**result.winner.spec.config, "cache": self._cache})

@@ -26,8 +26,8 @@ class SearchConfig(TrainConfig):
     max_trials: int | None = setting(
         None,
         minimum=1,
-        help="trials at most; none: 12, or all that hyperband and grid have. A larger number goes on "
-        "with a finished search",
+        help="trials at most; none: 12, or all that hyperband and grid have. A larger number "
+        "continues a finished search",
         on_resume=FREE,
     )
     objective: str = setting(

@@ -152,7 +152,7 @@ def _make_resumable(trial: TrialDirectory, spec: TrialSpec) -> None:
 
 
 def _copy_run(earlier: RunDirectory, run: RunDirectory) -> None:
-    """The earlier run's state, if it was kept; else the training starts anew, to the same end."""
+    """The earlier run's state, if it was kept; else the training starts again, to the same end."""
     from engine import checkpoints
 
     if not checkpoints.paths(earlier.checkpoints):

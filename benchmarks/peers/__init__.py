@@ -1,4 +1,4 @@
-"""What users would use instead of the engine: one file a peer, each with its usual best practice.
+"""What users would use instead of the engine: one file per peer, each with its usual best practice.
 
 A peer is a module with
 
@@ -23,7 +23,7 @@ from types import ModuleType
 FILES, PACKED = "decoding files each epoch", "packed formats"
 MEMORY = "cached in memory after the first epoch"
 # `for images in dataset` once an epoch, as `Model.fit(dataset)` does, starts threads and fills buffers again
-# and again; `.repeat()` and a number of steps an epoch do so once, as the engine does.
+# and again; `.repeat()` and a number of steps per epoch do so once, as the engine does.
 REOPENED, KEPT_OPEN = "reopened each epoch", "kept open"
 BOTH_WAYS = (REOPENED, KEPT_OPEN)
 

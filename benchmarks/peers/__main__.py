@@ -1,6 +1,6 @@
 """The process of one peer: `python -m benchmarks.peers NAME REQUEST.json-text | --check`.
 
-Reads a number of passes a line and answers each with a line of JSON.
+Reads one number of passes per line and answers each with a line of JSON.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""NVIDIA DALI in CPU mode: its file reader, JPEG decoder and resize, a thread a core."""
+"""NVIDIA DALI in CPU mode: its file reader, JPEG decoder and resize, one thread per core."""
 
 import os
 from collections.abc import Callable

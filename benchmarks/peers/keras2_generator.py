@@ -25,7 +25,7 @@ def open(request: Request) -> Callable[[int], int]:
 def open_training(request: Request) -> Callable[[int], int]:
     """The usual script: compile, then `fit` on the generator, float32, Adam.
 
-    `fit` opens its queue anew with every call and drops what is left in it, so the queue holds 2
+    `fit` opens its queue again with every call and drops what is left in it, so the queue holds 2
     batches rather than 10: in a long epoch its length changes nothing, here it would be lost work.
     """
     flow = _flow(request)

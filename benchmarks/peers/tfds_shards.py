@@ -26,5 +26,5 @@ def make_dataset(request: Request) -> Any:
 
 
 def batched(dataset: Any, request: Request, *, buffer: int) -> Any:
-    """Batches of examples shuffled anew in each epoch; an epoch's last one is smaller."""
+    """Batches of examples shuffled again in each epoch; an epoch's last one is smaller."""
     return dataset.shuffle(buffer).batch(request.batch_size)

@@ -1,6 +1,6 @@
 """TensorFlow Datasets on the engine's shards with `.cache()` before shuffling, as the TFDS guide has it.
 
-Parsed uint8 examples stay in memory and are shuffled anew each epoch, all of them.
+Parsed uint8 examples stay in memory and are shuffled again each epoch, all of them.
 """
 
 from collections.abc import Callable

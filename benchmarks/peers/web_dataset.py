@@ -1,4 +1,4 @@
-"""WebDataset: tar shards of the JPEG files, a worker a core, shuffled in a buffer, Pillow decoding."""
+"""WebDataset: tar shards of the JPEG files, one worker per core, shuffled in a buffer, Pillow decoding."""
 
 import io
 import os

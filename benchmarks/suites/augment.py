@@ -147,7 +147,7 @@ def _draw(batch: tf.Tensor, step: tf.Tensor, strengths: Strengths) -> dict[str, 
 def _repeated(
     augment: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], batch: tf.Tensor
 ) -> Callable[[int], int]:
-    """Runs `augment` on the batch, 4 times a pass; one value of each result comes to the host."""
+    """Runs `augment` on the batch, 4 times per pass; one value of each result comes to the host."""
     compute = tf.function(lambda batch, step: augment(batch, step)[0, ..., 0])
 
     def run(passes: int) -> int:

@@ -4,7 +4,7 @@ Each peer is written as its users are told to write it, and runs in a process of
 read a packed format of their own pack it once, before they are timed. Where users both reopen a loader
 each epoch and keep it open, both are shown: the engine keeps its datasets open.
 
-What is decoded or read anew each epoch has to be behind by a factor. What lies in memory, as the engine's
+What is decoded or read again each epoch has to be behind by a factor. What lies in memory, as the engine's
 memory tier does, is as fast as memory allows too, so of those nothing is asked.
 """
 

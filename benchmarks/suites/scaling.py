@@ -152,7 +152,7 @@ def _input(settings: dict[str, Any]) -> Callable[[int], int]:
     dataset = input_pipeline.make_train_dataset(
         settings["shards"], global_batch_size=size, cache=settings["tier"]
     )
-    # Batches a pass, the same at every size.
+    # Batches per pass, the same at every size.
     return consuming.endless(dataset, steps=15)
 
 
