@@ -5,7 +5,6 @@ again and again on as many new patients, and the share of intervals that hold th
 Prints a Markdown table of the least coverage over the true values, and of the median width.
 """
 
-import argparse
 import dataclasses
 import itertools
 import sys
@@ -17,6 +16,7 @@ import numpy as np
 from scipy import special
 
 from engine import command_line, files, intervals
+from engine.flag_parser import FlagParser
 
 PROGRAM = "python -m benchmarks.coverage"
 TRUTHS = (0.85, 0.9, 0.95, 0.986, 0.998, 0.9999)
@@ -150,7 +150,7 @@ def render(cells: Sequence[Cell]) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Simulates, prints the table, and writes every cell as JSON if that is asked for."""
-    parser = argparse.ArgumentParser(prog=PROGRAM, description=__doc__.partition("\n")[0])
+    parser = FlagParser(prog=PROGRAM, description=__doc__.partition("\n")[0])
     parser.add_argument("--repeats", type=int, default=2000, help="measurements of each (2000)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure into FILE")
     arguments = parser.parse_args(argv)

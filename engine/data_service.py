@@ -128,6 +128,7 @@ def _started(make: Callable[[], Any], host: str, port: int) -> Any:
 
 
 def _tensorflow_service() -> Any:
+    progress.say("loading TensorFlow ...")
     with command_line.quiet_imports(), command_line.without_scikit_learn():
         import tensorflow as tf
 

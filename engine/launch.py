@@ -75,7 +75,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _needs_network(given: list[str]) -> bool:
     """Whether the workers talk to others than one another."""
-    parser = argparse.ArgumentParser(prog=PROGRAM, add_help=False)
+    parser = FlagParser(prog=PROGRAM, add_help=False)
     config.add_flags(parser, TrainConfig)
     flags, _ = parser.parse_known_args(given)
     return config.from_flags(TrainConfig, flags).data_service is not None

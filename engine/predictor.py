@@ -240,7 +240,7 @@ def load_model(path: Path) -> Any:
     Raises:
         UserError: the file is damaged, or was saved by code that this version does not know.
     """
-    with command_line.quiet_imports():
+    with command_line.quiet_imports(), command_line.without_scikit_learn():
         import keras
 
         import engine.models  # noqa: F401  registers the layers that a saved model names

@@ -28,6 +28,7 @@ def _run(arguments: argparse.Namespace) -> int:
     settings = train_arguments.checked_settings(
         arguments, directory_is_ours=not train_arguments.is_one_of_several(arguments)
     )
+    progress.say("loading TensorFlow ...")
     if arguments.preview_augmentation is not None:
         with command_line.quiet_imports(), command_line.without_scikit_learn():
             from engine import preview
@@ -39,7 +40,6 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _train(arguments: argparse.Namespace, settings: TrainConfig) -> int:
-    progress.say("loading TensorFlow ...")
     with command_line.quiet_imports(), command_line.without_scikit_learn():
         from engine import trainer
 

@@ -120,6 +120,8 @@ class _Worker:
             *(sys.executable, "-m", "tuning.search", str(shards)),
             *("--workdir", str(directory.path), "--config", str(directory.config)),
             *("--space", str(directory.space)),
+            # It runs one trial at a time, and its share of the cores would not do for them all.
+            *("--num-workers", "1"),
         ]
         self._environment = {
             **os.environ,

@@ -58,6 +58,7 @@ def _run(namespace: argparse.Namespace) -> int:
     manifest = tfrecords.read_manifest(namespace.shards)
     checks.check_data(asked.config, asked.space, manifest)
     search_directory.check_directory(SearchDirectory(namespace.workdir))
+    progress.say("loading TensorFlow ...")
     with command_line.quiet_imports():
         from tuning import session, worker
         from tuning.trial_process import Stopped
@@ -134,7 +135,8 @@ def _print_result(
         return command_line.FAILED
     best = workdir / "best.json"
     command = [*("python", "-m", "engine.train", shards), *("--config", best)]
-    command += ["--workdir", workdir.with_name(f"{workdir.absolute().name}-best")]
+    trained = workdir.absolute()  # the name of "." is empty
+    command += ["--workdir", trained.with_name(f"{trained.name}-best")]
     print(f"best: {best} (trial {result.winner.trial_id}); {shlex.join(map(str, command))}")
     if result.remark is not None:
         print(result.remark)
