@@ -114,6 +114,8 @@ def write_results(
     Args:
         shifted: point estimates by shift, if they were measured.
     """
+    # Measuring takes a while, in which another training may have removed it (--overwrite).
+    directory.mkdir(parents=True, exist_ok=True)
     _clear(directory)
     draw_figures(directory, result, predictions, split=subject.split)
     write_predictions(directory / PREDICTIONS, result, predictions)

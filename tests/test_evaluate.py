@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -302,6 +303,21 @@ def test_two_evaluations_do_not_write_one_directory(four, capsys):
         assert measure(run, own) == 2
         assert measure(run, own, "--name", "other") == 0
     assert "is in use: an evaluation by process" in capsys.readouterr().err
+
+
+def test_an_evaluation_whose_directory_is_removed_meanwhile_still_writes_its_results(
+    four, monkeypatch
+):
+    run, own, _ = four
+    evaluate_arrays = evaluation.evaluate
+
+    def removing(*arguments, **options):
+        shutil.rmtree(run / "evaluation")  # as engine.train --overwrite does
+        return evaluate_arrays(*arguments, **options)
+
+    monkeypatch.setattr(evaluation, "evaluate", removing)
+    assert measure(run, own) == 0
+    assert metrics_of(run)["split"] == "test"
 
 
 def test_figures_of_a_model_that_training_replaced_are_marked(four, capsys):

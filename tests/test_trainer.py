@@ -675,6 +675,18 @@ def test_wrong_input_met_after_a_checkpoint_leaves_the_run(striped, tmp_path):
     assert run.config.is_file()
 
 
+def test_images_for_statistics_are_read_once_for_all_epochs(striped, tmp_path, monkeypatch):
+    read, first_images = [], input_pipeline.first_images
+
+    def counted(*arguments):
+        read.append(arguments)
+        return first_images(*arguments)
+
+    monkeypatch.setattr(input_pipeline, "first_images", counted)
+    train(striped, tmp_path / "run", with_(epochs=2))
+    assert len(read) == 1
+
+
 def test_the_tutorial_network_trains(striped, tmp_path):
     result = train(striped, tmp_path / "run", with_(model="tutorial", augment="tutorial", epochs=1))
     assert len(result.history) == 1
