@@ -19,6 +19,18 @@ if TYPE_CHECKING:
     from engine.runtime import Runtime
 
 
+class OtherComputationError(UserError):
+    """The run was started where `auto` came to something else than it does here.
+
+    Attributes:
+        differing: what does, such as `precision is float32 here, was mixed_bfloat16`.
+    """
+
+    def __init__(self, message: str, differing: str) -> None:
+        super().__init__(message)
+        self.differing = differing
+
+
 @contextlib.contextmanager
 def held(run: RunDirectory) -> Iterator[None]:
     """Holds the directory for one training.
@@ -46,6 +58,7 @@ def prepare_directory(
 
     Raises:
         UserError: it holds another run, or other files; or nothing that is whole to go on from.
+        OtherComputationError: it would go on in another way than it began.
     """
     check_directory(run, resume=resume, overwrite=overwrite)
     if overwrite:
@@ -227,7 +240,7 @@ def _read_start(run: RunDirectory) -> dict[str, dict[str, Any]] | None:
 def _check_same_computation(
     run: RunDirectory, before: Mapping[str, Any], now: Mapping[str, Any]
 ) -> None:
-    """Raises `UserError` if what `auto` came to when the run was started is not what it comes to here.
+    """Raises `OtherComputationError` if what `auto` came to at the run's start is not what it comes to here.
 
     XLA follows the number of devices, which may differ, so it is compared between equal numbers.
     """
@@ -238,12 +251,14 @@ def _check_same_computation(
     }
     if before.get("num_replicas") != now["num_replicas"]:
         del flags["jit_compile"]
-    differing = [
-        f"{name} is {now[name]} here, was {before[name]} (give {flag(before[name])})"
-        for name, flag in flags.items()
+    differing = {
+        name: f"{name} is {now[name]} here, was {before[name]}"
+        for name in flags
         if name in before and before[name] != now[name]
-    ]
+    }
     if differing:
-        raise UserError(
-            f"--resume: {run.path} would not compute as it did before: {'; '.join(differing)}"
+        cures = [f"{said} (give {flags[name](before[name])})" for name, said in differing.items()]
+        raise OtherComputationError(
+            f"--resume: {run.path} would not compute as it did before: {'; '.join(cures)}",
+            "; ".join(differing.values()),
         )

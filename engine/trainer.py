@@ -114,7 +114,8 @@ def train(
         say: takes lines for the user.
 
     Raises:
-        UserError: wrong shards, settings that do not fit them, or a `workdir` with another run.
+        UserError: wrong shards, settings that do not fit them, or a `workdir` with another run
+            (`resuming.OtherComputationError`: with one that `auto` computes in another way here).
         DivergenceError: the loss became infinite or NaN; the last checkpoint is kept.
     """
     shards, run = Path(shards), RunDirectory(workdir)

@@ -181,11 +181,19 @@ def test_native_chatter_is_dropped_unless_the_block_raises(capfd, monkeypatch) -
     assert capfd.readouterr().err == "the cause\n"
 
 
-def test_a_training_imports_tensorflow_without_scikit_learn_which_stays_importable() -> None:
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "with command_line.without_scikit_learn():\n    from engine import trainer\n",
+        "from engine import config, predictor\n"
+        "try:\n    predictor.load_model('absent.keras')\nexcept config.UserError:\n    pass\n",
+    ],
+)
+def test_a_command_imports_tensorflow_without_scikit_learn_which_stays_importable(imports) -> None:
     """Keras imports it for wrappers of its own, a fifth of the time that importing TensorFlow takes."""
     program = (
-        "import sys; from engine import command_line\n"
-        "with command_line.without_scikit_learn():\n    from engine import trainer\n"
+        f"import sys; from engine import command_line\n{imports}"
+        "assert 'tensorflow' in sys.modules\n"
         "assert not [name for name in sys.modules if name.startswith('sklearn')]\n"
         "import sklearn\n"
     )

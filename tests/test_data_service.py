@@ -51,6 +51,7 @@ class Service:
         self.dispatcher = self.start_dispatcher()
         self.workers = [self.start_worker() for _ in range(2)]
         for process, said in [(self.dispatcher, "dispatcher at"), (self.workers[0], "worker of")]:
+            assert process.stdout.readline() == "loading TensorFlow ...\n"
             assert said in process.stdout.readline()
 
     def start_dispatcher(self):

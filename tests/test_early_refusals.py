@@ -68,6 +68,7 @@ CASES = [
     ("tuning.search {shards} --workdir {tmp}/new --tunr random", "did you mean --tuner?"),
     ("benchmarks.__main__ input --images {tmp}/absent", "no such folder"),
     ("benchmarks.__main__ input --shards {tmp}/absent", "no such directory"),
+    ("benchmarks.coverage --repeat 5", "did you mean --repeats?"),
     ("engine.data_service worker --dispatcher h:1 --prot 5", "did you mean --port?"),
 ]
 

@@ -157,7 +157,16 @@ def test_workers_stay_on_a_network_of_their_own_unless_their_input_comes_from_el
     assert launch._needs_network([*plain, "--config", str(tmp_path / "fed.json")])
 
 
+def test_flags_for_the_workers_are_given_in_full_and_told_in_one_line(capsys):
+    """As to engine.train itself: a beginning of a flag is another flag, and no usage precedes an error."""
+    assert not launch._needs_network(["shards", "--data-serv", "grpc://localhost:5050"])
+    with pytest.raises(SystemExit, match="2"):
+        launch.main(["--", "shards", "--workdir", "run", "--epochs"])
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
 def test_ports_that_are_open_for_a_while_are_named_loudly(monkeypatch, capsys):
+    monkeypatch.setattr(launch, "_check", lambda given: None)  # there are no shards
     monkeypatch.setattr(launch, "launch", lambda *arguments, **options: 0)
     for isolated in (True, False):
         monkeypatch.setattr(launch.loopback, "isolate", lambda isolated=isolated: isolated)
@@ -171,7 +180,7 @@ def test_other_networks_do_not_see_the_workers_ports(striped, tmp_path):
     if not isolation_allowed():
         pytest.skip("this system allows no network namespaces")
     process = start(striped, tmp_path / "run", "--epochs", "300", "--checkpoint-every", "2")
-    wait_for(RunDirectory(tmp_path / "run").checkpoints)
+    wait_for(RunDirectory(tmp_path / "run").checkpoints, step=2)
     networks = {str(Path(f"/proc/{pid}/ns/net").readlink()) for pid in workers_of(process)}
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=120)

@@ -89,9 +89,13 @@ def test_a_run_does_not_go_on_with_other_data(run, values, said):
     ],
 )
 def test_what_auto_came_to_must_be_the_same(run, values, cure):
-    with pytest.raises(UserError, match="would not compute as it did before") as refused:
+    with pytest.raises(
+        resuming.OtherComputationError, match="would not compute as it did before"
+    ) as refused:
         prepare(run, described=changed("runtime", **values))
     assert cure in str(refused.value)
+    ((name, value),) = values.items()
+    assert refused.value.differing == f"{name} is {value} here, was {DESCRIBED['runtime'][name]}"
 
 
 def test_what_auto_came_to_can_be_asked_for_by_name(run):

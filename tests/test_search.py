@@ -12,10 +12,20 @@ from pathlib import Path
 import pytest
 from numbered_shards import striped_image, write_shards
 
-from engine import trainer
+from engine import data_identity, machine, tfrecords, trainer
 from engine.settings import TrainConfig
-from tuning import search
+from tuning import (
+    arguments,
+    checks,
+    chief,
+    device_shares,
+    leaderboard,
+    search,
+    search_directory,
+    session,
+)
 from tuning.search_directory import SearchDirectory
+from tuning.settings import SearchConfig
 from tuning.trial_files import Outcome, TrialSpec
 
 FLAGS = [
@@ -163,9 +173,45 @@ def test_chief_and_worker_find_one_another_by_keras_tuners_variables(striped, tm
 def test_wrong_input_gets_one_line_and_status_two(striped, tmp_path, capsys, flags, said):
     flags = [flag.format(tmp=tmp_path) for flag in flags]
     assert search.main([str(striped), *flags, "--global-batch-size", "16"]) == 2
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1
-    assert said in lines[0]
+    *before, last = capsys.readouterr().err.strip().splitlines()
+    # Which depths the images allow is known once Keras is there.
+    assert before == (["loading TensorFlow ..."] if "2:7" in flags else [])
+    assert said in last
+
+
+def test_a_workers_share_of_the_cores_does_for_what_the_chief_starts(
+    striped, tmp_path, monkeypatch
+):
+    """The chief has looked whether the host bears so many workers; each of them sees its share alone."""
+    monkeypatch.setattr(machine, "usable_cores", lambda: 6)
+    asked = command(striped, tmp_path / "s", "--num-workers", "6")[3:]
+    wanted = arguments.read(search.build_parser().parse_args(asked))
+    directory, manifest = SearchDirectory(tmp_path / "s"), tfrecords.read_manifest(striped)
+    checks.check_data(wanted.config, wanted.space, manifest)
+    search_directory.prepare(
+        directory, wanted.config, wanted.space, data_identity.describe(manifest)
+    )
+    monkeypatch.setattr(chief._Worker, "_start", lambda worker: None)
+    share = device_shares.divide_host(1, num_gpus=0)[0]
+    started = chief._Worker("tuner0", share, directory, striped, port=1)._command[3:]
+    monkeypatch.setattr(machine, "usable_cores", lambda: 1)
+    found = arguments.read(search.build_parser().parse_args(started))
+    checks.check_data(found.config, found.space, manifest)
+    search_directory.check_same_search(
+        directory, found.config, found.space, data_identity.describe(manifest)
+    )
+
+
+def test_the_next_command_is_told_of_a_search_in_the_working_directory(
+    striped, tmp_path, capsys, monkeypatch
+):
+    spec = TrialSpec(trial_id="0", values={}, config={}, objective="val_auroc", last_epoch=1)
+    trial = leaderboard.Trial(spec, None, (0.9,))
+    result = session.SearchResult([trial], trial)
+    (tmp_path / "s").mkdir()
+    monkeypatch.chdir(tmp_path / "s")
+    assert search._print_result(result, SearchConfig(), striped, Path()) == 0
+    assert f"--workdir {tmp_path / 's-best'}" in capsys.readouterr().out
 
 
 def test_half_of_keras_tuners_variables_are_refused(striped, tmp_path, capsys, monkeypatch):

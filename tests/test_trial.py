@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from numbered_shards import striped_image, write_shards
 
-from engine import callbacks, curves, trainer
+from engine import callbacks, curves, files, trainer
 from engine.settings import TrainConfig
 from engine.training_step import TrainingStep
 from tuning import trial as trial_command
@@ -95,6 +95,43 @@ def test_without_the_earlier_trials_checkpoint_it_is_trained_anew(striped, tmp_p
     assert run(further, striped) == 0
     assert len(history(further)) == 2
     assert history(further)[:1] == history(first)
+
+
+def began_elsewhere(trial, **values):
+    """As if `auto` had come to other values where the trial was begun."""
+    described = trial.run.read_environment()
+    described["runtime"].update(values)
+    files.write_json(trial.run.environment, described)
+
+
+def test_a_trial_begun_in_another_precision_is_trained_from_its_start(striped, tmp_path, capsys):
+    """A search cannot be told what `auto` came to there, and one trial must not end it."""
+    whole, trial = make(tmp_path / "0"), make(tmp_path / "1")
+    assert run(whole, striped) == 0
+    begun = trainer.train(CONFIG, striped, trial.run.path, should_stop=iter([False, True]).__next__)
+    assert begun.stopped
+    began_elsewhere(trial, precision="mixed_bfloat16", order="windows")
+    capsys.readouterr()
+    assert run(trial, striped) == 0
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "warning: prec" in line]
+    assert warnings == [
+        "warning: precision is float32 here, was mixed_bfloat16; order is whole split here, was "
+        "windows; training trial 1 from its start"
+    ]
+    assert history(trial) == history(whole)
+    assert trial.run.read_environment()["runtime"]["precision"] == "float32"
+
+
+def test_a_trial_carried_further_in_another_precision_is_trained_anew(striped, tmp_path):
+    first, further = make(tmp_path / "0", last_epoch=1), make(tmp_path / "1", last_epoch=2)
+    whole = make(tmp_path / "2", last_epoch=2, continue_from="0")
+    for trial in (first, further):
+        assert run(trial, striped) == 0
+    began_elsewhere(first, precision="mixed_bfloat16")
+    before = first.run.environment.read_bytes()
+    assert run(whole, striped) == 0
+    assert history(whole) == history(further)
+    assert first.run.environment.read_bytes() == before  # the earlier trial stays as it was
 
 
 def test_a_trial_behind_the_bar_ends_and_says_why(striped, tmp_path):

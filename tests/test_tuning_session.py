@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from numbered_shards import striped_image, write_shards
 
-from engine import locks
+from engine import files, locks, runtime
 from engine.config import UserError
 from engine.settings import TrainConfig
 from tuning import figures, held_out, session
@@ -212,6 +212,22 @@ def test_what_changes_no_result_may_differ(striped, tmp_path):
     search(striped, tmp_path / "s", max_trials=1)
     free = {"cache": "streaming", "profile": "1:2", "steps_per_execution": "2", "max_failures": 2}
     assert len(search(striped, tmp_path / "s", max_trials=2, **free).trials) == 2
+
+
+def test_a_search_continued_where_auto_is_another_precision_says_so(
+    striped, tmp_path, capsys, monkeypatch
+):
+    directory = SearchDirectory(tmp_path / "s")
+    search(striped, directory.path, max_trials=2)
+    for trial_id in directory.trial_ids():
+        ran_in = {"runtime": {"precision": "float32"}}
+        files.write_json(directory.trial(trial_id).run.environment, ran_in)
+    for precision in ("float32", "mixed_bfloat16"):
+        monkeypatch.setattr(runtime, "choose_precision", lambda *_, now=precision: (now, "asked"))
+        capsys.readouterr()
+        search(striped, directory.path, max_trials=2)
+        said = "--precision auto is mixed_bfloat16 here, was float32 in 2 finished trials"
+        assert (said in capsys.readouterr().err) is (precision != "float32")
 
 
 def test_a_search_that_is_told_to_stop_goes_on_where_it_was(striped, tmp_path):

@@ -5,6 +5,7 @@ that is asked for, the winner on the test split. Whatever ends it, the same call
 """
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,9 @@ def run_search(
             progress.say(warning)
         if going_on:
             progress.say(f"continuing with {session.oracle.finished_trials} finished trials")
+            # Of workers elsewhere, this processor says nothing.
+            if role != worker.CHIEF and (warning := _precision_warning(directory)) is not None:
+                progress.say(warning)
         return session.run()
 
 
@@ -105,6 +109,30 @@ def _shared_images(config: SearchConfig, manifest: Manifest) -> SearchConfig:
     if config.num_workers > 1 and config.cache == "auto" and manifest.encoding == "raw":
         return dataclasses.replace(config, cache="streaming")
     return config
+
+
+def _precision_warning(directory: SearchDirectory) -> str | None:
+    """What to say where trials ended in another precision than `auto` comes to here."""
+    from engine import runtime
+
+    changes: Counter[tuple[str, str]] = Counter()
+    for trial in leaderboard.read_trials(directory):
+        run, config = directory.trial(trial.trial_id).run, trial.spec.config
+        if trial.outcome is None or config["precision"] != "auto" or not run.environment.is_file():
+            continue
+        then = run.read_environment()["runtime"]["precision"]
+        now, _ = runtime.choose_precision("auto", config["normalization"])
+        if now != then:
+            changes[then, now] += 1
+    if not changes:
+        return None
+    differing = "; ".join(
+        f"{now} here, was {then} in {count} finished trials"
+        for (then, now), count in changes.items()
+    )
+    return (
+        f"warning: --precision auto is {differing}, which keep their values; they compare less well"
+    )
 
 
 class _Session:

@@ -11,6 +11,7 @@ import statistics
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine import command_line, locks, progress
 from engine.flag_parser import FlagParser
@@ -28,6 +29,9 @@ from tuning.trial_files import (
     TrialSpec,
     best_of,
 )
+
+if TYPE_CHECKING:
+    from engine.trainer import TrainResult
 
 PROGRAM = "python -m tuning.trial"
 
@@ -69,14 +73,7 @@ def _run(trial: TrialDirectory, shards: Path, started: float) -> int:
     judge = _Judge(spec)
     with command_line.StopFlag() as stop:
         try:
-            result = trainer.train(
-                TrainConfig.from_json(spec.config, source=str(trial.spec)),
-                shards,
-                trial.run.path,
-                resume=True,
-                should_stop=stop,
-                ends_early=judge,
-            )
+            result = _train(trial, spec, shards, stop, judge)
         except trainer.DivergenceError as error:
             return _fail(trial, DIVERGED, str(error), started)
         except (MemoryError, tf.errors.ResourceExhaustedError) as error:
@@ -102,6 +99,34 @@ def _run(trial: TrialDirectory, shards: Path, started: float) -> int:
     )
     outcome.write(trial.outcome)
     return command_line.DONE
+
+
+def _train(
+    trial: TrialDirectory,
+    spec: TrialSpec,
+    shards: Path,
+    stop: command_line.StopFlag,
+    judge: "_Judge",
+) -> "TrainResult":
+    """Goes on with the trial; from its start where what it has was computed in another way.
+
+    Nobody can be asked, as in engine.train, to give what `auto` came to there: the search has one
+    configuration, and this trial may have begun on another processor, or with more memory free.
+    """
+    from engine import resuming, trainer
+
+    config = TrainConfig.from_json(spec.config, source=str(trial.spec))
+
+    def train(**options: bool) -> "TrainResult":
+        return trainer.train(
+            config, shards, trial.run.path, should_stop=stop, ends_early=judge, **options
+        )
+
+    try:
+        return train(resume=True)
+    except resuming.OtherComputationError as error:
+        progress.say(f"warning: {error.differing}; training trial {spec.trial_id} from its start")
+    return train(overwrite=True)
 
 
 def _epoch_seconds(rows: list[dict[str, float]]) -> float:
