@@ -24,7 +24,7 @@ from engine.image_folder import (
     with_patients,
 )
 
-SMALL_VALIDATION = 50  # images of a class; below it, an accuracy has an error of 6 points and more
+SMALL_VALIDATION = 50  # images of a class; below it, a share of them is known to 10 points at best
 DEFAULT_FRACTION = 0.1
 
 

@@ -78,12 +78,13 @@ def contents(directory: Path) -> dict[str, bytes]:
 def examples(directory: Path) -> dict[str, tuple[str, int, str, np.ndarray]]:
     """path -> (split, label, patient, pixels) of every record, by way of TensorFlow."""
     import tensorflow as tf
+    from numbered_shards import read_records
 
     manifest = tfrecords.read_manifest(directory)
     found = {}
     for split, info in manifest.splits.items():
         for shard in info.shards:
-            records = tf.constant(list(tfrecords.read_records(directory / shard.file)))
+            records = tf.constant(read_records(directory / shard.file))
             batch = {
                 name: value.numpy()
                 for name, value in tfrecords.parse_batch(records, manifest).items()
