@@ -8,18 +8,16 @@ its checksum and its values are right; what an unreadable one says is built agai
 
 import dataclasses
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from engine import files, manifest, schema, tfrecords
 from engine.config import UserError, flag_name
-from engine.manifest import ShardInfo
+from engine.manifest import SHARD_NAME, ShardInfo
 from engine.progress import say
 from engine.schema import Rule, SchemaError
 
-_SHARD_FILE = re.compile(r"(train|validation|test)-\d{5,}-of-\d{5,}(\.partial)?\.tfrecord")
 _OWN_FILES = (tfrecords.MANIFEST, tfrecords.REJECTED, *tfrecords.TFDS_FILES, tfrecords.BUILD_STATE)
 
 
@@ -201,7 +199,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 def remove_build(shards: Path) -> None:
     """Removes what builds write, and nothing else; the manifest first, the journal last."""
     for entry in sorted(shards.iterdir(), key=lambda one: one.name != tfrecords.MANIFEST):
-        own = entry.name in _OWN_FILES or _SHARD_FILE.fullmatch(entry.name)
+        own = entry.name in _OWN_FILES or SHARD_NAME.fullmatch(entry.name)
         if entry.name != tfrecords.BUILD_STATE and (own or _is_own_aside(entry.name)):
             entry.unlink()
     (shards / tfrecords.BUILD_STATE).unlink(missing_ok=True)
@@ -218,7 +216,7 @@ def _is_own_aside(name: str) -> bool:
     if files.ASIDE_SUFFIX not in name:
         return False
     final = name.replace(files.ASIDE_SUFFIX, "", 1)
-    return final in _OWN_FILES or bool(_SHARD_FILE.fullmatch(final))
+    return final in _OWN_FILES or bool(SHARD_NAME.fullmatch(final))
 
 
 def _read(path: Path) -> tuple[BuildIdentity | None, dict[str, ShardRecord], bool]:

@@ -188,7 +188,7 @@ def _identity(config: BuildConfig, folder: ImageFolder, contents: Contents) -> B
     return BuildIdentity(
         arguments={name: value for name, value in config.to_json().items() if name not in free},
         source={
-            "name": folder.root.resolve().name,
+            "name": files.one_line(folder.root.resolve().name),
             "num_files": len(folder.examples),
             "fingerprint": contents.fingerprint,
         },
@@ -305,8 +305,8 @@ def _write_shard(
 def _rejection(config: BuildConfig, example: Example, reason: str) -> str:
     if config.on_error == "fail":
         raise UserError(
-            f"{example.path}: {reason}; fix or remove the file, or leave bad images out with "
-            "--on-error skip"
+            f"{files.one_line(example.path)}: {reason}; fix or remove the file, or leave bad images "
+            "out with --on-error skip"
         )
     return reason
 
@@ -411,8 +411,8 @@ def _require_usable(
                 row for row in rejected if f"/{name}/".casefold() in f"/{row[0]}/".casefold()
             )
             raise UserError(
-                f"class {name!r} has no usable image: all of its files were left out (as {path}: "
-                f"{reason}); add images or remove the folder"
+                f"class {name!r} has no usable image: all of its files were left out "
+                f"(as {files.one_line(path)}: {reason}); add images or remove the folder"
             )
 
 

@@ -3,15 +3,14 @@
 So that commands refuse what cannot work before they import it, which takes 3 s, and 30 s on a busy machine.
 """
 
-import math
 from pathlib import Path
 
 from engine import tfrecords, thresholds
 from engine.config import UserError
+from engine.image_folder import counted
 from engine.settings import TrainConfig
+from engine.split_plan import SMALL_VALIDATION
 from engine.tfrecords import Manifest
-
-FEW_OF_A_CLASS = 50  # validation images, below which a share is known to 10 points at best
 
 
 def check_trainable(manifest: Manifest, config: TrainConfig) -> None:
@@ -71,7 +70,7 @@ def check_validation(manifest: Manifest) -> None:
 def validation_warning(manifest: Manifest) -> str | None:
     """A line for the user where validation is too small to choose by; None where it is not.
 
-    It quotes Wilson's 95 % interval (1927) for 90 % right of the rarest class's images.
+    It quotes the 95 % interval of `intervals` for 90 % right of the rarest class's images.
     """
     present = {
         name: count
@@ -80,13 +79,14 @@ def validation_warning(manifest: Manifest) -> str | None:
     }
     rarest = min(present, key=present.__getitem__)
     count = present[rarest]
-    if count >= FEW_OF_A_CLASS:
+    if count >= SMALL_VALIDATION:
         return None
-    z, share = 1.96, 0.9
-    centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z / (1 + z**2 / count) * math.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2)
+    from engine import intervals  # with SciPy, which commands import only once their input is right
+
+    low, high = intervals.clopper_pearson(0.9, count)
     return (
-        f"warning: validation has only {count} images of {rarest}: of a model right on 90% of them, all "
-        f"that is known is {centre - half:.0%} to {centre + half:.0%} (95%), and epochs, thresholds and "
-        "settings are chosen by it; build with a larger --validation-fraction"
+        f"warning: validation has {counted(count, 'image')} of class {rarest!r}, fewer than "
+        f"{SMALL_VALIDATION}: of a model right on 90% of them, all that is known is {low:.0%} to "
+        f"{high:.0%} (95%), and epochs, thresholds and settings are chosen by it; build with a larger "
+        "--validation-fraction"
     )

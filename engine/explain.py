@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engine import command_line, config, image_files, progress
+from engine import command_line, config, files, image_files, progress
 from engine.flag_parser import FlagParser
 from engine.run_directory import RunDirectory
 from engine.settings import ExplainConfig
@@ -85,7 +85,7 @@ def _run(arguments: argparse.Namespace) -> int:
                 caption=_caption(names, probabilities[place], int(predicted[place])),
                 subject=names[shown[place]],
             )
-            print(f"{image_files.one_line(path)}\t{image_files.one_line(picture)}", flush=True)
+            print(f"{files.one_line(path)}\t{files.one_line(picture)}", flush=True)
     failures.say_doubts()
     if failures.count:
         progress.say(f"{failures.count} not read, {len(taken)} explained")

@@ -76,6 +76,20 @@ def errors_named(path: Path) -> Iterator[None]:
         raise
 
 
+def as_utf8(path: Path | str) -> str:
+    """A path as text that every stream takes: bytes that are not UTF-8 are escaped."""
+    return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def one_line(path: Path | str) -> str:
+    """A path as part of a message: as `as_utf8`, and control characters (line ends, a terminal's
+    commands) are escaped too. What was escaped before stays as it is."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in as_utf8(path)
+    )
+
+
 def append(path: Path, data: bytes) -> None:
     """Adds `data` to the end of a file, durably.
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from engine import bit_depth, decoding, image_folder, machine, progress
+from engine import bit_depth, decoding, files, image_folder, machine, progress
 from engine.config import UserError
 
 _GLOB_CHARACTERS = frozenset("*?[")
@@ -31,25 +31,16 @@ class Failures:
     def add(self, path: Path | str, reason: object) -> None:
         """Reports one path with its reason."""
         self.count += 1
-        progress.say(f"{one_line(path)}: {reason}")
+        progress.say(f"{files.one_line(path)}: {reason}")
 
     def doubt(self, path: Path | str, doubt: str) -> None:
         """Notes what `decoding.decode_bytes` warned of."""
-        self._doubts.append((one_line(path), doubt))
+        self._doubts.append((str(path), doubt))
 
     def say_doubts(self) -> None:
         """Reports them, one line for each kind."""
         for line in image_folder.by_reason(self._doubts):
             progress.say(f"warning: {line}")
-
-
-def one_line(path: Path | str) -> str:
-    """A path as text that every stream takes: bytes that are no UTF-8, and control characters (line
-    ends, a terminal's commands), are escaped."""
-    text = str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(
-        one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
-    )
 
 
 def check_paths(paths: Sequence[str]) -> None:

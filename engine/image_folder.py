@@ -18,6 +18,7 @@ import google_crc32c
 
 from engine import bit_depth, decoding
 from engine.config import UserError
+from engine.files import one_line
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SPLIT_FOLDERS = {
@@ -128,7 +129,7 @@ def scan(images: Path | str) -> ImageFolder:
     unreadable: dict[str, str] = {}
     if inner := _lone_wrapper(root):
         top = inner
-        warnings.append(f"the images lie in the only folder, {inner.name}; reading that")
+        warnings.append(f"the images lie in the only folder, {one_line(inner.name)}; reading that")
     split_folders = [one for one in _folders(top) if _is_split_folder(one)]
     class_folders = _class_folders(top, split_folders, warnings)
     if not class_folders:
@@ -221,7 +222,7 @@ def _class_folders(
     for folder in _folders(top):
         if folder not in split_folders:
             warnings.append(
-                f"folder {folder.name} passed over, since it is no split folder as its neighbours"
+                f"folder {one_line(folder.name)} passed over, since it is no split folder as its neighbours"
             )
     return found
 
@@ -230,7 +231,7 @@ def _warn_of_loose_files(folder: Path, warnings: list[str]) -> None:
     loose = _loose_files(folder)
     if loose:
         warnings.append(
-            f"{counted(len(loose), 'file')} in folder {folder.name} outside the class folders passed over "
+            f"{counted(len(loose), 'file')} in folder {one_line(folder.name)} outside the class folders passed over "
             f"({some_of(path.name for path in loose)})"
         )
 
@@ -252,7 +253,7 @@ def _one_spelling(
         name = names.setdefault(folder.name.casefold(), folder.name)
         if name != folder.name:
             warnings.append(
-                f"class folder {folder.parent.name}/{folder.name} taken for class {name!r}, which it "
+                f"class folder {one_line(f'{folder.parent.name}/{folder.name}')} taken for class {name!r}, which it "
                 "differs from in case only"
             )
     return names, warnings
@@ -411,12 +412,12 @@ def with_patients(
     if len(unmatched) == len(found) and group_by != "patient":
         raise UserError(
             f"--group-by: got {group_by!r}, which matches none of {len(found):,} files "
-            f"(for example {unmatched[0]}); "
+            f"(for example {one_line(unmatched[0])}); "
             "expected a regular expression with the patient's ID in a group"
         )
     return tuple(found), [
         f"{len(unmatched):,} of {len(found):,} file names contain no patient ID "
-        f"(for example {Path(unmatched[0]).name}), so images of one patient may be in two splits; "
+        f"(for example {one_line(Path(unmatched[0]).name)}), so images of one patient may be in two splits; "
         "--group-by REGEX says where the ID is, --group-by none says there is none"
     ]
 
@@ -461,9 +462,9 @@ def counted(number: int, noun: str) -> str:
 
 
 def some_of(names: Iterable[str]) -> str:
-    """The first three names."""
+    """The first three names, on one line."""
     names = list(names)
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    return ", ".join(map(one_line, names[:3])) + (", ..." if len(names) > 3 else "")
 
 
 def by_reason(rows: Iterable[tuple[str, str]]) -> list[str]:

@@ -34,7 +34,7 @@ from engine.dataset_checks import split_info, steps_per_epoch
 from engine.dataset_options import untuned
 from engine.machine import available_memory_bytes
 from engine.record_index import RecordIndex, aligned_empty, find_records
-from engine.record_scan import find_damage, scan_split
+from engine.record_scan import REPAIR, find_damage, scan_split
 from engine.runtime import WHOLE, Share
 from engine.tfrecords import DamagedShardError, Manifest
 
@@ -208,6 +208,7 @@ class TrainingInput:
                 address=self._tier.service,
                 image_shape=manifest.image_shape,
                 global_batch_size=self._batch_size,
+                damage_named=functools.partial(damage_named, shards, manifest, split),
             )
         if not _by_index(manifest, self._tier):
             return self._open_windows
@@ -355,7 +356,7 @@ def load_split(
     if done != num_examples:
         raise UserError(
             f"{shards}: split {split!r} holds {done} records, the manifest says {num_examples}; "
-            "check it with engine.build_tfrecords --verify"
+            f"{REPAIR}"
         )
     return arrays
 
@@ -478,6 +479,7 @@ def _service_batches(
     address: str,
     image_shape: tuple[int, int, int],
     global_batch_size: int,
+    damage_named: Callable[[], contextlib.AbstractContextManager[None]],
 ) -> tf.data.Dataset:
     return service_input.make_batches(
         lambda number: records_at(
@@ -487,4 +489,5 @@ def _service_batches(
         start=start_step * share.count,
         batch_size=global_batch_size // share.of,
         image_shape=image_shape,
+        damage_named=damage_named,
     )

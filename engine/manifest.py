@@ -23,7 +23,7 @@ BUILD_STATE = "build.jsonl"
 REJECTED = "rejected.csv"
 
 _LARGEST_SIDE = 8192  # pixels; what --image-size takes
-_SHARD_NAME = re.compile(r"(train|validation|test)-\d{5,}-of-\d{5,}\.tfrecord")
+SHARD_NAME = re.compile(r"(train|validation|test)-\d{5,}-of-\d{5,}\.tfrecord")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -211,7 +211,7 @@ def _are_versions(value: Any) -> bool:
 _SHARD = {
     "file": Rule(
         "a shard's plain file name, such as train-00000-of-00008.tfrecord",
-        lambda value: schema.is_text(value) and _SHARD_NAME.fullmatch(value) is not None,
+        lambda value: schema.is_text(value) and SHARD_NAME.fullmatch(value) is not None,
     ),
     "num_examples": schema.COUNT,
     "bytes": schema.COUNT,

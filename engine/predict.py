@@ -104,7 +104,7 @@ class TextWriter:
     def write(self, path: Path, probability: np.ndarray, label: int) -> None:
         """Writes one image: `probability` is a scalar of two classes, or float[K]."""
         shown = _shown_probability(probability)
-        print(f"{image_files.one_line(path)}\t{shown:.4f}\t{self._names[label]}", file=self._file)
+        print(f"{files.one_line(path)}\t{shown:.4f}\t{self._names[label]}", file=self._file)
 
 
 class CsvWriter(TextWriter):
@@ -121,7 +121,7 @@ class CsvWriter(TextWriter):
         """As `TextWriter.write`."""
         each = [f"{value:.6f}" for value in probability] if np.ndim(probability) else []
         shown = f"{_shown_probability(probability):.6f}"
-        self._csv.writerow([_printable(path), shown, self._names[label], *each])
+        self._csv.writerow([files.as_utf8(path), shown, self._names[label], *each])
 
 
 class JsonWriter(TextWriter):
@@ -139,7 +139,7 @@ class JsonWriter(TextWriter):
         """As `TextWriter.write`."""
         each: Any = probability if np.ndim(probability) else (1 - probability, probability)
         value = {
-            "path": _printable(path),
+            "path": files.as_utf8(path),
             "probability": round(_shown_probability(probability), 6),
             "predicted": self._names[label],
             "probabilities": {
@@ -153,11 +153,6 @@ class JsonWriter(TextWriter):
 def _shown_probability(probability: np.ndarray) -> float:
     """The positive class's of two, the largest of more."""
     return float(np.max(probability))
-
-
-def _printable(path: Path) -> str:
-    """The path as text that every stream takes; bytes that are no UTF-8 are escaped."""
-    return str(path).encode("utf-8", errors="surrogateescape").decode("utf-8", "backslashreplace")
 
 
 if __name__ == "__main__":

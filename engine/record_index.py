@@ -18,7 +18,7 @@ import numpy as np
 
 from engine import tfrecords
 from engine.python_calls import calls
-from engine.record_scan import HEAD_BYTES, ScannedShard, scan_split
+from engine.record_scan import HEAD_BYTES, REPAIR, ScannedShard, scan_split
 from engine.tfrecords import FRAME_BYTES, DamagedShardError, Manifest
 
 _ALIGNMENT = 64  # of what TensorFlow takes over without copying, bytes
@@ -91,7 +91,7 @@ class RecordIndex:
             if count != before + len(image) + behind or crc != expected:
                 raise DamagedShardError(
                     f"{self._files[number].name}: the record at byte {start:,} is cut short or "
-                    "damaged; fix it with engine.build_tfrecords --repair"
+                    f"damaged; {REPAIR}"
                 )
         return images.reshape(-1, *self._shape)
 

@@ -33,7 +33,7 @@ _READ_BYTES = FRAME_BYTES + HEAD_BYTES
 _VARINT = rb"[\x80-\xff]{0,9}[\x00-\x7f]"
 # What `tfrecords.serialize_example` writes before an image, whose length is the last number.
 _HEAD = re.compile(rb"\x0a%b\x0a%b\x0a\x05image\x12%b\x0a%b\x0a(%b)" % ((_VARINT,) * 5), re.DOTALL)
-_CURE = "run the same engine.build_tfrecords command again with --repair, or copy the shards again"
+REPAIR = "run the same engine.build_tfrecords command again with --repair, or copy the shards again"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,11 +69,11 @@ def scan_split(shards: Path, manifest: Manifest, split: str) -> list[ScannedShar
             if one.num_examples
         ]
     except DamagedShardError as error:
-        raise DamagedShardError(f"{error}; {_CURE}") from error
+        raise DamagedShardError(f"{error}; {REPAIR}") from error
     counts = count_classes(found, manifest.class_names)
     if counts != info.class_counts:
         raise DamagedShardError(
-            f"{shards}: split {split!r} holds {counts}, the manifest says {info.class_counts}; {_CURE}"
+            f"{shards}: split {split!r} holds {counts}, the manifest says {info.class_counts}; {REPAIR}"
         )
     return found
 
@@ -84,7 +84,7 @@ def find_damage(shards: Path, manifest: Manifest, split: str) -> str | None:
         try:
             tfrecords.verify_shard(shards, info)
         except DamagedShardError as error:
-            return f"{error}; {_CURE}"
+            return f"{error}; {REPAIR}"
     return None
 
 

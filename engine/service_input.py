@@ -14,6 +14,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -38,22 +39,34 @@ _Read = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
 def make_batches(
-    read: _Read, *, address: str, start: int, batch_size: int, image_shape: tuple[int, int, int]
+    read: _Read,
+    *,
+    address: str,
+    start: int,
+    batch_size: int,
+    image_shape: tuple[int, int, int],
+    damage_named: Callable[[], AbstractContextManager[None]],
 ) -> tf.data.Dataset:
     """An endless dataset of `read(start)`, `read(start + 1)` and so on, computed by the service.
 
     Args:
         read: number, int64[] -> images uint8[B, H, W, C] and labels int64[B].
         address: `host:port` of the dispatcher.
+        damage_named: the context in which records are read, see `input_pipeline.damage_named`.
 
     Raises:
-        UserError: nobody answers at `address`, or no worker can read the shards.
+        UserError: nobody answers at `address`, no worker can read the shards, or a record is damaged.
     """
     require_answer(address, CONNECT_SECONDS)
-    reader = InOrder(
-        lambda first: _from_service(read, address, first), tf.function(read), start=start
-    )
-    reader.wait_for_first(f"tf.data service at {address}")
+    graph = tf.function(read)
+
+    def read_here(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        with damage_named():
+            return graph(number)
+
+    reader = InOrder(lambda first: _from_service(read, address, first), read_here, start=start)
+    with damage_named():
+        reader.wait_for_first(f"tf.data service at {address}")
 
     def batch_at(number: tf.Tensor) -> dict[str, tf.Tensor]:
         image, label = tf.numpy_function(reader.take, [number], [tf.uint8, tf.int64])
@@ -166,6 +179,7 @@ class InOrder:
 
         Raises:
             UserError: the source fails, or gives nothing within `seconds`.
+            DataLossError: it fails at a damaged record.
         """
         self._thread.start()
         with self._arrived:
@@ -178,6 +192,8 @@ class InOrder:
                 f"{source}: a worker cannot read the shards ({_first_line(self._error)}); every worker "
                 "needs them at the same absolute path"
             )
+        if isinstance(self._error, tf.errors.DataLossError):
+            raise self._error
         if self._error is not None:
             raise UserError(f"{source} failed: {_first_line(self._error)}")
         raise UserError(
@@ -207,13 +223,7 @@ class InOrder:
             self._drop_before(number + 1)
         if batch is not None:
             return batch
-        try:
-            return tuple(part.numpy() for part in self._compute(tf.constant(number, tf.int64)))
-        except tf.errors.DataLossError as error:
-            raise tfrecords.DamagedShardError(
-                f"batch {number}: {_first_line(error)}; fix the shards with "
-                "engine.build_tfrecords --repair"
-            ) from error
+        return tuple(part.numpy() for part in self._compute(tf.constant(number, tf.int64)))
 
     def _is_lost(self) -> bool:
         """Whether the next batch is not worth waiting for."""

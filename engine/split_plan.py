@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from engine.config import UserError
+from engine.files import one_line
 from engine.image_folder import (
     TEST,
     TRAIN,
@@ -23,7 +24,7 @@ from engine.image_folder import (
     with_patients,
 )
 
-SMALL_VALIDATION = 50  # images of a class; below it, an accuracy has an error of 6 points and more
+SMALL_VALIDATION = 50  # images of a class; below it, a share of them is known to 10 points at best
 DEFAULT_FRACTION = 0.1
 
 
@@ -250,15 +251,20 @@ def _audit(examples: Sequence[Example], contents: Contents) -> dict:
     patients = sorted(name for name, splits in by_patient.items() if len(splits) > 1)
     return {
         "duplicate_images": sum(len(group) - 1 for group in copies),
-        "duplicate_examples": [[one.path for one in group] for group in copies[:5]],
+        "duplicate_examples": _shown(copies),
         "duplicates_across_own_splits": len(across),
-        "duplicates_across_examples": [[one.path for one in group] for group in across[:5]],
+        "duplicates_across_examples": _shown(across),
         "conflicting_labels": len(conflicts),
-        "conflicting_examples": [[one.path for one in group] for group in conflicts[:5]],
+        "conflicting_examples": _shown(conflicts),
         "patients": len(by_patient),
         "patients_in_two_own_splits": len(patients),
-        "patient_examples": patients[:5],
+        "patient_examples": list(map(one_line, patients[:5])),
     }
+
+
+def _shown(groups: Sequence[Sequence[Example]]) -> list[list[str]]:
+    """The paths of the first five groups."""
+    return [[one_line(example.path) for example in group] for group in groups[:5]]
 
 
 def _audit_warnings(audit: Mapping) -> list[str]:

@@ -127,12 +127,6 @@ def serialize_example(*, image: bytes, label: int, path: str, patient: str) -> b
     return _field(1, b"".join(features))  # Example.features
 
 
-def image_header(image_bytes: int) -> bytes:
-    """What stands between a record's own tag and length and an image of `image_bytes`."""
-    entry = _map_entry("image", _bytes_feature(bytes(image_bytes)))
-    return entry[: len(entry) - image_bytes]
-
-
 def label_entry(label: int) -> bytes:
     """What stands behind the image."""
     return _map_entry("label", _int64_feature(label))
@@ -144,18 +138,13 @@ def frame_record(record: bytes) -> bytes:
     return b"".join((length, masked_crc(length), record, masked_crc(record)))
 
 
-def read_records(path: Path) -> Iterator[bytes]:
-    """The records of a TFRecord file, each checked against its CRC.
+def _read_frames(path: Path) -> Iterator[tuple[bytes, bytes, bytes]]:
+    """What stands before each record, the record, and its CRC, both CRCs checked.
 
     Raises:
         DamagedShardError: a CRC does not match, or the file ends within a record. (A file cut
             between two records looks whole from inside: counts come from the manifest.)
     """
-    return (record for _, record, _ in _read_frames(path))
-
-
-def _read_frames(path: Path) -> Iterator[tuple[bytes, bytes, bytes]]:
-    """What stands before each record, the record, and its CRC, both CRCs checked."""
     with open(path, "rb") as file:
         left = os.fstat(file.fileno()).st_size
         index = 0

@@ -456,10 +456,11 @@ class _Session:
         loss, step = losses[first], self._global_step + first
         rate = optimization.learning_rate_before(self._optimizer, len(losses) - first)
         paths = self._input.paths(step)
-        files.write_text(self._run.diverged_batch, "\n".join(paths) + "\n")
+        lines = [files.one_line(path) + "\n" for path in paths]
+        files.write_text(self._run.diverged_batch, "".join(lines))
         raise DivergenceError(
             f"the loss became {loss} at step {step + 1} (learning rate {rate:.2g}) on "
-            f"{', '.join(paths[:_NAMES_SHOWN])} (all {len(paths)} are listed in "
+            f"{', '.join(line.strip() for line in lines[:_NAMES_SHOWN])} (all {len(paths)} are listed in "
             f"{self._run.diverged_batch}); lower --learning-rate, raise --warmup-epochs, or give "
             "--on-divergence rewind"
         )

@@ -62,6 +62,11 @@ def write_shards(directory, counts, *, num_shards=3, encoding="raw", draw=number
     return manifest
 
 
+def read_records(path):
+    """The records of a shard, by TensorFlow's own reader."""
+    return list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
+
+
 def example(number, encoding, draw):
     image = draw(number)
     content = image.tobytes() if encoding == "raw" else tf.io.encode_png(image).numpy()

@@ -16,7 +16,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine import build_journal, builder, decoding, image_folder, split_plan, tfrecords
+from engine import (
+    build_journal,
+    build_tfrecords,
+    builder,
+    decoding,
+    image_folder,
+    split_plan,
+    tfrecords,
+)
 from engine.config import UserError
 from engine.settings import BuildConfig
 
@@ -70,12 +78,13 @@ def contents(directory: Path) -> dict[str, bytes]:
 def examples(directory: Path) -> dict[str, tuple[str, int, str, np.ndarray]]:
     """path -> (split, label, patient, pixels) of every record, by way of TensorFlow."""
     import tensorflow as tf
+    from numbered_shards import read_records
 
     manifest = tfrecords.read_manifest(directory)
     found = {}
     for split, info in manifest.splits.items():
         for shard in info.shards:
-            records = tf.constant(list(tfrecords.read_records(directory / shard.file)))
+            records = tf.constant(read_records(directory / shard.file))
             batch = {
                 name: value.numpy()
                 for name, value in tfrecords.parse_batch(records, manifest).items()
@@ -442,6 +451,45 @@ def test_rejected_csv_survives_odd_names(tmp_path):
         ["b/pipe.png", "is no regular file"],
         [odd, "empty file"],
     ]
+
+
+def test_odd_names_end_no_build_and_take_one_line_of_its_warnings(tmp_path, monkeypatch):
+    """In bytes that are not UTF-8, and with a line end: in every place where a build names a file."""
+    images = tmp_path / os.fsdecode(b"im\xffages\n")
+    for index in range(6):
+        save(images / "train" / "a" / f"{index}.png", index, "PNG")
+        save(images / "train" / "b" / f"{index}.png", index + 9, "PNG")
+    odd = os.fsdecode(b"train/b/fl\xffat\n.png")
+    Image.new("L", (40, 32), 7).save(images / odd)
+    shutil.copy(images / odd, images / "train" / "a")
+    (images / os.fsdecode(b"train/lo\xffose\n.png")).write_bytes(b"")
+    (images / os.fsdecode(b"ot\xffher\n")).mkdir()
+    scan = image_folder._files_below
+
+    def refusing(folder, root, unreadable, warnings):
+        unreadable[os.fsdecode(b"train/b/clo\xffsed\n")] = "folder cannot be read (denied)"
+        return scan(folder, root, unreadable, warnings)
+
+    monkeypatch.setattr(image_folder, "_files_below", refusing)
+    result = build(images, tmp_path / "shards", group_by="patient")
+    lines = build_tfrecords.summary(result, tmp_path / "shards")
+    lines.encode()
+    shown = "\n".join(result.manifest.warnings)
+    assert len(shown.splitlines()) == len(result.manifest.warnings)
+    for name in (
+        r"grey levels in use (train/a/fl\xffat\n.png, train/b/fl\xffat\n.png)",
+        r"(train/b/clo\xffsed\n)",
+        r"(lo\xffose\n.png)",
+        r"folder ot\xffher\n passed over",
+        r"train/a/fl\xffat\n.png = train/b/fl\xffat\n.png",
+    ):
+        assert name in shown
+    stored = tfrecords.read_manifest(tmp_path / "shards")
+    assert stored.to_json() == result.manifest.to_json()
+    assert stored.source["name"] == r"im\xffages\n"
+    with pytest.raises(UserError, match=r"^[^\n]*train/b/e\\xffmpty\\n\.png: empty file"):
+        (images / os.fsdecode(b"train/b/e\xffmpty\n.png")).write_bytes(b"")
+        build(images, tmp_path / "other", group_by="none", on_error="fail")
 
 
 def test_folders_that_cannot_be_searched_are_listed_as_rejected(source, tmp_path, monkeypatch):

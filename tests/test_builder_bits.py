@@ -44,12 +44,13 @@ def contents(directory) -> dict[str, bytes]:
 
 def pixels_of(directory) -> dict[str, np.ndarray]:
     import tensorflow as tf
+    from numbered_shards import read_records
 
     found = {}
     manifest = tfrecords.read_manifest(directory)
     for info in manifest.splits.values():
         for shard in info.shards:
-            records = tf.constant(list(tfrecords.read_records(directory / shard.file)))
+            records = tf.constant(read_records(directory / shard.file))
             batch = tfrecords.parse_batch(records, manifest)
             for path, image in zip(batch["path"].numpy(), batch["image"].numpy(), strict=True):
                 found[path.decode()] = image

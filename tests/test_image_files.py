@@ -7,7 +7,7 @@ import other_user
 import pytest
 from PIL import Image
 
-from engine import image_files
+from engine import files, image_files
 from engine.config import UserError
 
 SIZE = {"image_size": (12, 16), "channels": 1, "keep_aspect_ratio": False}
@@ -202,6 +202,6 @@ def test_another_user_is_told_of_what_it_may_not_read(folder, tmp_path):
 
 def test_names_with_line_ends_take_one_line(folder, capsys):
     odd = "a\nb\r\x1b[2Jc\udcff.png"
-    assert image_files.one_line(odd) == r"a\nb\r\x1b[2Jc\xff.png"
+    assert files.one_line(odd) == r"a\nb\r\x1b[2Jc\xff.png"
     assert found(odd) == ([], 1)
     assert len(capsys.readouterr().err.splitlines()) == 1

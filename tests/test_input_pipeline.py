@@ -372,9 +372,9 @@ def test_a_split_of_one_shard_is_read_whole(tmp_path, cache):
 def test_validation_too_small_to_choose_by_is_one_line_with_the_interval(tmp_path):
     few = write_shards(tmp_path / "few", {"train": 40, "validation": 30})
     line = dataset_checks.validation_warning(few)
-    wilson = stats.binomtest(9, 10).proportion_ci(method="wilson")
-    assert "only 10 images of well" in line and "\n" not in line
-    assert f"known is {wilson.low:.0%} to {wilson.high:.0%} (95%)" in line
+    exact = stats.binomtest(9, 10).proportion_ci(method="exact")
+    assert "10 images of class 'well', fewer than 50" in line and "\n" not in line
+    assert f"known is {exact.low:.0%} to {exact.high:.0%} (95%)" in line
     many = write_shards(tmp_path / "many", {"train": 40, "validation": 150})
     assert dataset_checks.validation_warning(many) is None
 

@@ -6,7 +6,7 @@ import struct
 
 import numpy as np
 import pytest
-from numbered_shards import numbered_image, write_shards
+from numbered_shards import numbered_image, read_records, write_shards
 
 from engine import input_pipeline, manifest, record_scan, tfrecords
 from engine.config import UserError
@@ -68,7 +68,7 @@ def test_encoded_shards_of_another_build_are_refused(tmp_path):
 
 def rewritten(path, change):
     """Replaces the records of a shard by `change` of them, and gives what is known of the file."""
-    records = change(list(tfrecords.read_records(path)))
+    records = change(read_records(path))
     with tfrecords.ShardWriter(path, name=path.name) as writer:
         for record in records:
             writer.write(tfrecords.frame_record(record))
@@ -128,7 +128,6 @@ def test_a_length_beyond_the_file_is_refused_before_it_is_allocated(tmp_path, re
     first_shard(tmp_path).write_bytes(content)
     for refuses in (
         lambda: read(tmp_path, found),
-        lambda: list(tfrecords.read_records(first_shard(tmp_path))),
         lambda: tfrecords.verify_shard(tmp_path, found.splits["train"].shards[0]),
     ):
         with pytest.raises(UserError, match=first_shard(tmp_path).name):

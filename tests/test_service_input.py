@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from numbered_shards import write_shards
 
-from engine import service_input, tfrecords
+from engine import augmentation, input_pipeline, record_scan, service_input, tfrecords
 from engine.config import UserError
 from engine.record_index import find_records
 from engine.service_input import BATCHES_AHEAD, InOrder
@@ -91,6 +91,52 @@ def test_records_are_read_in_any_order_by_operations_alone(tmp_path, encoding):
     images, labels = tf.function(read)(tf.constant(order))
     np.testing.assert_array_equal(images[:, 0, 0, 0], order)
     np.testing.assert_array_equal(labels, order % 3 > 0)
+
+
+def damaged_service(tmp_path, monkeypatch, source):
+    """A training input of damaged records, through a service that gives `source(manifest)`."""
+    manifest = write_shards(tmp_path, {"train": 30})
+    shard = tmp_path / manifest.splits["train"].shards[1].file
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    monkeypatch.setattr(service_input, "require_answer", lambda address, seconds: None)
+    monkeypatch.setattr(service_input, "_from_service", lambda *arguments: source(manifest))
+    reader = input_pipeline.TrainingInput(
+        tmp_path,
+        manifest,
+        split="train",
+        global_batch_size=30,
+        seed=0,
+        strengths=augmentation.Strengths(),
+        tier=input_pipeline.Tier("service", "", "here:1"),
+        shuffle_window=1,
+        sampling="natural",
+    )
+    return reader, manifest, shard
+
+
+def test_damage_met_in_a_batch_that_is_read_here_names_the_shard(tmp_path, monkeypatch):
+    def all_but_the_first(manifest):
+        for number in range(1, BATCHES_AHEAD + 1):
+            yield number, (np.zeros((30, *manifest.image_shape), np.uint8), np.zeros(30, np.int64))
+
+    reader, manifest, shard = damaged_service(tmp_path, monkeypatch, all_but_the_first)
+    with pytest.raises(tf.errors.OpError) as raised:
+        next(iter(reader.dataset()))
+    line = input_pipeline.damage_behind(raised.value, tmp_path, manifest, "train")
+    assert shard.name in line
+    assert line.endswith(record_scan.REPAIR)
+
+
+def test_damage_that_a_worker_meets_in_its_first_batch_names_the_shard(tmp_path, monkeypatch):
+    def failing(manifest):
+        raise tf.errors.DataLossError(None, None, "corrupted record at 0")
+        yield
+
+    reader, _, shard = damaged_service(tmp_path, monkeypatch, failing)
+    with pytest.raises(tfrecords.DamagedShardError, match=rf"{shard.name}.*--repair"):
+        reader.dataset()
 
 
 def test_a_shard_with_fewer_records_than_it_should_have_is_named(tmp_path):

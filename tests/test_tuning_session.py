@@ -369,7 +369,7 @@ def test_a_winner_worse_than_the_default_is_said_and_what_it_takes_announced(
     assert result.remark in SearchDirectory(tmp_path / "s").report.read_text()
     said = capsys.readouterr().err
     assert "training the default configuration, to compare with, about 10 s" in said
-    assert said.count("validation has only 14 images of well") == 1
+    assert said.count("validation has 14 images of class 'well'") == 1
     again = search(striped, tmp_path / "s", compare_default=True)
     assert again.remark == result.remark
     assert "training the default configuration" not in capsys.readouterr().err
