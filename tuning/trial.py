@@ -117,13 +117,19 @@ def _train(
 
     config = TrainConfig.from_json(spec.config, source=str(trial.spec))
 
-    def train(**options: bool) -> "TrainResult":
+    def train(*, overwrite: bool) -> "TrainResult":
         return trainer.train(
-            config, shards, trial.run.path, should_stop=stop, ends_early=judge, **options
+            config,
+            shards,
+            trial.run.path,
+            resume=not overwrite,
+            overwrite=overwrite,
+            should_stop=stop,
+            ends_early=judge,
         )
 
     try:
-        return train(resume=True)
+        return train(overwrite=False)
     except resuming.OtherComputationError as error:
         progress.say(f"warning: {error.differing}; training trial {spec.trial_id} from its start")
     return train(overwrite=True)
