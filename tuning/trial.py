@@ -117,16 +117,22 @@ def _train(
 
     config = TrainConfig.from_json(spec.config, source=str(trial.spec))
 
-    def train(**options: bool) -> "TrainResult":
+    def train(*, resume: bool) -> "TrainResult":
         return trainer.train(
-            config, shards, trial.run.path, should_stop=stop, ends_early=judge, **options
+            config,
+            shards,
+            trial.run.path,
+            resume=resume,
+            overwrite=not resume,
+            should_stop=stop,
+            ends_early=judge,
         )
 
     try:
         return train(resume=True)
     except resuming.OtherComputationError as error:
         progress.say(f"warning: {error.differing}; training trial {spec.trial_id} from its start")
-    return train(overwrite=True)
+    return train(resume=False)
 
 
 def _epoch_seconds(rows: list[dict[str, float]]) -> float:
