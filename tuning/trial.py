@@ -117,22 +117,22 @@ def _train(
 
     config = TrainConfig.from_json(spec.config, source=str(trial.spec))
 
-    def train(*, overwrite: bool) -> "TrainResult":
+    def train(*, resume: bool) -> "TrainResult":
         return trainer.train(
             config,
             shards,
             trial.run.path,
-            resume=not overwrite,
-            overwrite=overwrite,
+            resume=resume,
+            overwrite=not resume,
             should_stop=stop,
             ends_early=judge,
         )
 
     try:
-        return train(overwrite=False)
+        return train(resume=True)
     except resuming.OtherComputationError as error:
         progress.say(f"warning: {error.differing}; training trial {spec.trial_id} from its start")
-    return train(overwrite=True)
+    return train(resume=False)
 
 
 def _epoch_seconds(rows: list[dict[str, float]]) -> float:
@@ -183,7 +183,7 @@ def _make_resumable(trial: TrialDirectory, spec: TrialSpec) -> None:
 
 
 def _copy_run(earlier: RunDirectory, run: RunDirectory) -> None:
-    """The earlier run's state, if it was kept; else the training starts again, to the same end."""
+    """The earlier run's state, if it was kept; else the training starts anew, to the same end."""
     from engine import checkpoints
 
     if not checkpoints.paths(earlier.checkpoints):
