@@ -4,7 +4,7 @@ import threading
 import numpy as np
 import pytest
 import tensorflow as tf
-from numbered_shards import write_shards
+from numbered_shards import numbered_image, write_shards
 
 from engine import augmentation, input_pipeline, record_scan, service_input, tfrecords
 from engine.config import UserError
@@ -98,7 +98,9 @@ def damaged_service(tmp_path, monkeypatch, source):
     manifest = write_shards(tmp_path, {"train": 30})
     shard = tmp_path / manifest.splits["train"].shards[1].file
     content = bytearray(shard.read_bytes())
-    content[len(content) // 2] ^= 1
+    content[content.index(numbered_image(15).tobytes())] ^= (
+        1  # which opening the split does not read
+    )
     shard.write_bytes(content)
     monkeypatch.setattr(service_input, "require_answer", lambda address, seconds: None)
     monkeypatch.setattr(service_input, "_from_service", lambda *arguments: source(manifest))
