@@ -130,9 +130,11 @@ def test_deep_files_are_read_as_in_training(tmp_path, capsys):
     captured = capsys.readouterr()
     shown = [line.split("\t")[1] for line in captured.out.splitlines()]
     assert shown[0] == shown[1] != shown[2]
-    assert captured.err.splitlines() == [
+    # Before it come what is loaded and, in the first test of a process, TensorFlow's own lines.
+    assert captured.err.splitlines()[-1] == (
         f"warning: 1 image with values above 4,095, clipped to white: read as 12-bit ({paths[2]})"
-    ]
+    )
+    assert captured.err.count("warning: ") == 1
 
 
 @pytest.mark.parametrize("flags", [[""], [".", ""], [".", "--batch-size", "1000000000"]])
