@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numbered_shards import striped_image, write_shards
 
-from engine import checkpoints, models  # noqa: F401 (registers the layers of a model file)
+from engine import callbacks, checkpoints, models  # noqa: F401 (registers the layers of a model file)
 from engine.run_directory import RunDirectory
 
 KILLS = 8  # of each tier's run; tests/test_launch.py kills workers, and test_trainer.py shows that
@@ -99,7 +99,10 @@ def train(shards, workdir, cache, *, kills):
 def outcome(workdir):
     """What a run leaves, but for what the clock decides."""
     run = RunDirectory(workdir)
-    rows = [line.split(",")[:-2] for line in run.history.read_text().splitlines()]
+    rows = [
+        line.split(",")[: -len(callbacks.CLOCK_FIELDS)]
+        for line in run.history.read_text().splitlines()
+    ]
     newest = checkpoints.paths(run.checkpoints)[-1]
     with np.load(newest) as archive:
         arrays = {name: archive[name] for name in archive.files if name != "state"}
