@@ -14,7 +14,7 @@ PYTHONS := python3.13 python3.12 python3.11 python3.10 python3
 TEST_WORKERS := 2
 
 # What stands in the user's shell or home must not decide what runs here.
-unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTEST_ADDOPTS PYTEST_PLUGINS TF_USE_LEGACY_KERAS
+unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONDONTWRITEBYTECODE PYTEST_ADDOPTS PYTEST_PLUGINS TF_USE_LEGACY_KERAS
 export PYTHONNOUSERSITE := 1
 export KERAS_BACKEND := tensorflow
 export KERAS_HOME := $(CURDIR)/$(VENV)/keras
@@ -87,8 +87,10 @@ endif
 
 # --- checks --------------------------------------------------------------------------------------
 
+# Files in the order of their names: those of most tests first would leave the longest file, which has
+# two tests, to one process at the end.
 test: lint types
-	$(PYTHON) -m pytest -n $(TEST_WORKERS) --dist loadfile
+	$(PYTHON) -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: $(INSTALLED)
 	$(PYTHON) -m ruff check .

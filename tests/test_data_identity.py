@@ -8,7 +8,9 @@ from engine import data_identity, tfrecords
 
 
 def shard(name, sha256="a" * 64, num_examples=10):
-    return tfrecords.ShardInfo(file=name, num_examples=num_examples, bytes=1000, sha256=sha256)
+    return tfrecords.ShardInfo(
+        file=name, num_examples=num_examples, bytes=1000, sha256=sha256, records_sha256="0" * 64
+    )
 
 
 def split(*shards):

@@ -1,3 +1,4 @@
+import contextlib
 import csv
 import os
 import re
@@ -62,7 +63,7 @@ class Service:
         return run_in_background("engine.data_service", "worker", "--dispatcher", self.address)
 
     def end(self):
-        for process in (self.dispatcher, *self.workers):
+        for process in (*self.workers, self.dispatcher):
             process.terminate()
             process.communicate(timeout=60)
 
@@ -121,6 +122,7 @@ def test_a_worker_that_cannot_read_the_shards_is_one_line(service, tmp_path):
             start=0,
             batch_size=4,
             image_shape=manifest.image_shape,
+            damage_named=contextlib.nullcontext,
         )
 
 

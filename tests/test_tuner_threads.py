@@ -75,7 +75,7 @@ def seen_until_it_ends(process, *others):
                 looks += 1
             except OSError:  # it has just ended
                 continue
-        time.sleep(0.02)
+        time.sleep(0.1)  # an iterator, and a tuner with it, is open for a training's length
     assert process.returncode == 0, process.stdout.read()
     assert looks
     return seen
@@ -137,13 +137,13 @@ def test_evaluating_has_none(tmp_path, looked, monkeypatch):
     images = fake_run.grey_images([40, 200] * 8)
     patients = [f"patient {i}" for i in range(16)]
     shards = fake_run.make_shards(tmp_path / "shards", images, [0, 1] * 8, patients)
-    predict = Predictor.predict
+    outputs = Predictor.outputs
 
-    def predict_and_look(self, batch):
+    def look_and_predict(self, batch):
         look()
-        return predict(self, batch)
+        return outputs(self, batch)
 
-    monkeypatch.setattr(Predictor, "predict", predict_and_look)
+    monkeypatch.setattr(Predictor, "outputs", look_and_predict)
     run = fake_run.make_run(tmp_path / "run")
     assert evaluate.main([str(run), str(shards), "--batch-size", "4", "--shifts"]) == 0
     assert not seen
