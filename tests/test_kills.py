@@ -23,7 +23,7 @@ import json, os, random, signal, sys
 from engine import trainer
 from engine.settings import TrainConfig
 
-shards, workdir, cache, kills = *sys.argv[1:4], int(sys.argv[4])
+shards, whole, parts, cache, kills = *sys.argv[1:5], int(sys.argv[5])
 config = TrainConfig(
     epochs=20, global_batch_size=16, depth=2, width=4, dropout=0.5, augment="standard", seed=3,
     precision="float32", ema=0.5, deterministic=True, checkpoint_every="2", cache=cache,
@@ -32,7 +32,7 @@ config = TrainConfig(
 STEPS = 120
 
 
-def train_in_child(stepped):
+def train_in_child(workdir, stepped):
     def should_stop():
         os.write(stepped, b".")
         return False
@@ -45,13 +45,13 @@ def train_in_child(stepped):
         os._exit(status)
 
 
-def stretch(steps, seconds):
+def stretch(workdir, steps, seconds):
     # Trains on; after so many steps and seconds kills it. Returns whether it was killed.
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
         os.close(reading)
-        train_in_child(writing)
+        train_in_child(workdir, writing)
     os.close(writing)
     seen = 0
     while seen < steps and (got := os.read(reading, 1)):
@@ -69,8 +69,11 @@ def stretch(steps, seconds):
 
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
 chance = random.Random(cache)
-killed = [stretch(chance.randint(1, 5), chance.uniform(0.001, 0.04)) for _ in range(kills)]
-print(json.dumps([sum(killed), stretch(STEPS + 1, 0)]))
+undisturbed = stretch(whole, STEPS + 1, 0)
+killed = [
+    stretch(parts, chance.randint(1, 5), chance.uniform(0.001, 0.04)) for _ in range(kills)
+]
+print(json.dumps([undisturbed, sum(killed), stretch(parts, STEPS + 1, 0)]))
 """
 
 
@@ -81,9 +84,12 @@ def striped(tmp_path_factory):
     return directory
 
 
-def train(shards, workdir, cache, *, kills):
-    """Returns how many stretches of the run were killed, and whether the last one was."""
-    arguments = [str(shards), str(workdir), cache, str(kills)]
+def train(shards, whole, parts, cache, *, kills):
+    """Trains one run undisturbed and another in stretches.
+
+    Returns whether the first was killed, how many stretches of the second were, and whether its last was.
+    """
+    arguments = [str(shards), str(whole), str(parts), cache, str(kills)]
     done = subprocess.run(
         [sys.executable, "-c", _FORKS, *arguments],
         capture_output=True,
@@ -116,8 +122,7 @@ def test_a_run_killed_at_random_moments_ends_as_the_undisturbed_one_to_the_bit(
     striped, tmp_path, cache
 ):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    assert train(striped, whole, cache, kills=0) == [0, False]
-    assert train(striped, parts, cache, kills=KILLS) == [KILLS, False]
+    assert train(striped, whole, parts, cache, kills=KILLS) == [False, KILLS, False]
     expected, got = outcome(whole), outcome(parts)
     assert got[:2] == expected[:2]
     assert len(got[0]) == 21  # epochs and a header
