@@ -202,7 +202,7 @@ def apply(batch: dict[str, Any]) -> tf.Tensor:
     return images
 
 
-@tf.function(jit_compile=True)
+@tf.function(jit_compile=True, autograph=False)
 def warp(images: tf.Tensor, warps: tf.Tensor) -> tf.Tensor:
     """One bilinear resampling; what comes from outside the image is mirrored, or black.
 

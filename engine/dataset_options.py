@@ -6,6 +6,10 @@ for 30 to 70 s behind their last epoch.
 
 import tensorflow as tf
 
+# For the functions of datasets. They are plain operations; for TensorFlow to rewrite their source, as
+# it would for control flow, costs half a second of every start.
+unconverted = tf.autograph.experimental.do_not_convert
+
 
 def untuned(*, rewrite: bool = True) -> tf.data.Options:
     """Options without the tuner.

@@ -31,7 +31,7 @@ from engine import (
 )
 from engine.config import UserError
 from engine.dataset_checks import split_info, steps_per_epoch
-from engine.dataset_options import untuned
+from engine.dataset_options import unconverted, untuned
 from engine.machine import available_memory_bytes
 from engine.record_index import RecordIndex, aligned_empty, find_records
 from engine.record_scan import REPAIR, find_damage, scan_split
@@ -107,7 +107,7 @@ def make_train_dataset(
     ).dataset(start_step)
     if strengths:
         return dataset
-    return dataset.map(lambda batch: (batch["image"], batch["label"]))
+    return dataset.map(unconverted(lambda batch: (batch["image"], batch["label"])))
 
 
 class TrainingInput:
@@ -162,6 +162,7 @@ class TrainingInput:
         steps, batch_size, seed = self.steps_per_epoch, self._batch_size, self._seed
         image_size, strengths = self._manifest.image_size, self._strengths
 
+        @unconverted
         def with_draws(number: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             step, places = batch_order.part_of_step(number, batch_size, share)
             positions, epoch = step % steps * batch_size + places, step // steps
@@ -400,7 +401,7 @@ def make_evaluation_dataset(
         Path(shards), manifest, split, batch_size, features or ("image", "label")
     )
     if features is None:
-        dataset = dataset.map(lambda batch: (batch["image"], batch["label"]))
+        dataset = dataset.map(unconverted(lambda batch: (batch["image"], batch["label"])))
     cardinality = tf.data.experimental.assert_cardinality(math.ceil(num_examples / batch_size))
     return dataset.apply(cardinality).prefetch(PREFETCHED_BATCHES)
 
@@ -421,7 +422,9 @@ def _parsed_in_order(
 ) -> tf.data.Dataset:
     records = tf.data.TFRecordDataset(shard_paths(shards, manifest, split), buffer_size=8 << 20)
     batches = records.batch(batch_size).map(
-        lambda serialized: tfrecords.parse_batch(serialized, manifest, features=features),
+        unconverted(
+            lambda serialized: tfrecords.parse_batch(serialized, manifest, features=features)
+        ),
         num_parallel_calls=2,
         deterministic=True,
     )
@@ -459,6 +462,7 @@ def _permuted_batches(
 ) -> tf.data.Dataset:
     all_labels = tf.constant(labels)
 
+    @unconverted
     def batch_at(number: tf.Tensor) -> dict[str, tf.Tensor]:
         order = order_at(*batch_order.part_of_step(number, global_batch_size, share))
         batch = {"image": images(order), "label": tf.gather(all_labels, order)}

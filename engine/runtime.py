@@ -104,7 +104,7 @@ class Runtime:
             context = tf.distribute.get_replica_context()
             return tf.where(context.replica_id_in_sync_group == 0, one, tf.zeros_like(one))
 
-        @tf.function
+        @tf.function(autograph=False)
         def summed(own: tf.Tensor) -> tf.Tensor:
             parts = self.strategy.run(of_chief, args=(own,))
             return self.strategy.reduce(tf.distribute.ReduceOp.SUM, parts, axis=None)

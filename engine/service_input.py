@@ -22,7 +22,7 @@ import tensorflow as tf
 
 from engine import progress, tfrecords
 from engine.config import UserError
-from engine.dataset_options import untuned
+from engine.dataset_options import unconverted, untuned
 from engine.python_calls import calls
 from engine.record_index import Places
 from engine.tfrecords import Manifest
@@ -58,7 +58,7 @@ def make_batches(
         UserError: nobody answers at `address`, no worker can read the shards, or a record is damaged.
     """
     require_answer(address, CONNECT_SECONDS)
-    graph = tf.function(read)
+    graph = tf.function(read, autograph=False)
 
     def read_here(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with damage_named():
@@ -68,6 +68,7 @@ def make_batches(
     with damage_named():
         reader.wait_for_first(f"tf.data service at {address}")
 
+    @unconverted
     def batch_at(number: tf.Tensor) -> dict[str, tf.Tensor]:
         image, label = tf.numpy_function(reader.take, [number], [tf.uint8, tf.int64])
         image.set_shape([batch_size, *image_shape])
@@ -110,7 +111,9 @@ def _from_service(read: _Read, address: str, first: int) -> Iterator[tuple[int, 
     service = tf.data.experimental.service
     numbered = (
         tf.data.Dataset.range(first, np.iinfo(np.int64).max)
-        .map(lambda number: (number, *read(number)), num_parallel_calls=tf.data.AUTOTUNE)
+        .map(
+            unconverted(lambda number: (number, *read(number))), num_parallel_calls=tf.data.AUTOTUNE
+        )
         .with_options(untuned())  # for the workers
         .apply(
             service.distribute(

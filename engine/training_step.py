@@ -50,10 +50,13 @@ class TrainingStep:
         self._clip_norm = clip_norm
         # The warp is compiled by itself, so what is compiled here begins behind it.
         self._learn_from = (
-            tf.function(self._learn, jit_compile=True) if jit_compile else self._learn
+            tf.function(self._learn, jit_compile=True, autograph=False)
+            if jit_compile
+            else self._learn
         )
-        self._execute = tf.function(self._steps, reduce_retracing=True)
-        self._predict = tf.function(self._logits, reduce_retracing=True)
+        # Autograph would spend a second of every start on rewriting what needs no rewriting.
+        self._execute = tf.function(self._steps, reduce_retracing=True, autograph=False)
+        self._predict = tf.function(self._logits, reduce_retracing=True, autograph=False)
 
     def run(
         self, batches: Iterator[Any], steps: int, *, stop: bool = False
@@ -80,14 +83,16 @@ class TrainingStep:
         ]
         return np.concatenate(parts)
 
-    def _steps(self, batches: Iterator[Any], steps: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
+    def _steps(self, batches: Any, steps: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
         """float32[steps, 3]: what `_replica_step` gives, summed over replicas."""
         rows = tf.TensorArray(tf.float32, size=steps, element_shape=[3])
-        for step in tf.range(steps):
-            sums = self._strategy.run(self._replica_step, args=(next(batches), stop))
-            rows = rows.write(
-                step, self._strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
-            )
+
+        def one_more(step: tf.Tensor, rows: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
+            sums = self._strategy.run(self._replica_step, args=(batches.get_next(), stop))
+            summed = self._strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
+            return step + 1, rows.write(step, summed)
+
+        _, rows = tf.while_loop(lambda step, _: step < steps, one_more, (0, rows))
         return rows.stack()
 
     def _logits(self, images: tf.Tensor) -> tf.Tensor:

@@ -68,7 +68,9 @@ class FinalWeights:
             # A frozen one goes by its statistics in training too, and does not move them.
             if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
         ]
-        self._statistics_of = tf.function(self._batch_statistics, reduce_retracing=True)
+        self._statistics_of = tf.function(
+            self._batch_statistics, reduce_retracing=True, autograph=False
+        )
 
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from engine import batch_order, counter_random, tfrecords
+from engine.dataset_options import unconverted
 from engine.runtime import WHOLE, Share
 from engine.tfrecords import Manifest
 
@@ -63,6 +64,7 @@ def make_batches(
         own = serialized[share.first * size : (share.first + share.count) * size]
         return tf.data.Dataset.from_tensor_slices(tf.reshape(own, [share.count, size]))
 
+    @unconverted
     def epoch_from(epoch: tf.Tensor) -> tf.data.Dataset:
         first = tf.where(epoch == start_step // steps, start_step % steps, 0)
         first = tf.cast(first, tf.int64)

@@ -51,6 +51,20 @@ def striped(tmp_path_factory):
     return directory
 
 
+@pytest.fixture
+def drawn():
+    """For a test that looks at the figure of a run."""
+
+
+@pytest.fixture(autouse=True)
+def undrawn(request, monkeypatch):
+    """The figure, a quarter of so short a training's time, is drawn only where it is looked at."""
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr(
+            trainer.plots, "history", lambda rows, path, **options: path.write_bytes(b"")
+        )
+
+
 def with_(config=TINY, **changes):
     return TrainConfig.from_json({**config.to_json(), **changes})
 
@@ -102,7 +116,7 @@ def comparable(history):
     return [{k: v for k, v in row.items() if k not in callbacks.CLOCK_FIELDS} for row in history]
 
 
-def test_a_run_learns_and_leaves_all_its_files(striped, tmp_path):
+def test_a_run_learns_and_leaves_all_its_files(striped, drawn, tmp_path):
     result = train(striped, tmp_path / "run", with_(epochs=6))
     run = RunDirectory(tmp_path / "run")
     assert result.best_value > 0.95
