@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.settings import BenchmarkConfig
-from engine import command_line, config, dataset_checks, image_folder, progress, tfrecords
-from engine.flag_parser import FlagParser
+from engine.base import command_line, config, progress
+from engine.base.flag_parser import FlagParser
+from engine.images import image_folder
+from engine.shards import dataset_checks, tfrecords
 
 PROGRAM = "python -m benchmarks"
 SUITES = {
@@ -96,7 +98,7 @@ def _run(arguments: argparse.Namespace, argv: list[str] | None) -> int:
     with command_line.quiet_imports():
         from benchmarks import reports, workload
         from benchmarks.context import Context
-        from engine import runtime
+        from engine.training import runtime
 
     data = workload.prepare(
         images=arguments.images,

@@ -11,7 +11,7 @@ from benchmarks.peer_process import PeerError, PeerProcess
 from benchmarks.reports import Report
 from benchmarks.settings import BenchmarkConfig
 from benchmarks.workload import Workload
-from engine import machine
+from engine.base import machine
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.coverage`: how often the 95 % intervals of `engine.intervals` hold the truth.
+"""`python -m benchmarks.coverage`: how often the 95 % intervals of `engine.metrics.intervals` hold the truth.
 
 Classifiers are simulated whose AUROC, or whose proportion of right answers, is known; each is measured
 again and again on as many new patients, and the share of intervals that hold the known value counted.
@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from engine import command_line, files, intervals
-from engine.flag_parser import FlagParser
+from engine.base import command_line, files
+from engine.base.flag_parser import FlagParser
+from engine.metrics import intervals
 
 PROGRAM = "python -m benchmarks.coverage"
 TRUTHS = (0.85, 0.9, 0.95, 0.986, 0.998, 0.9999)

@@ -10,7 +10,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 from benchmarks.reports import Report, number
-from engine import files
+from engine.base import files
 
 _ENGINE, _OTHER, _LIMIT, _WHOLE = "#1f77b4", "#b0b0b0", "#d62728", "#2f4b5c"
 

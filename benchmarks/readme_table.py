@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.reports import number, times
-from engine import command_line, files, report
-from engine.config import UserError
-from engine.flag_parser import FlagParser
-from engine.run_directory import RunDirectory
+from engine.base import command_line, files
+from engine.base.config import UserError
+from engine.base.flag_parser import FlagParser
+from engine.runs import report
+from engine.runs.run_directory import RunDirectory
 
 PROGRAM = "python -m benchmarks.readme_table"
 ROOT = Path(__file__).resolve().parent.parent

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from benchmarks.harness import Measurement, Ratio
-from engine import files
+from engine.base import files
 
 WIDTH = 80  # columns, where output is no terminal
 

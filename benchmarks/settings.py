@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from engine.config import Config, parse_image_size, setting
+from engine.base.config import Config, parse_image_size, setting
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from engine import checkpoints, runtime, tfrecords, trainer
-from engine.settings import TrainConfig
+from engine.base.settings import TrainConfig
+from engine.shards import tfrecords
+from engine.training import checkpoints, runtime, trainer
 
 
 def open_training(

@@ -15,9 +15,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from engine import files, input_pipeline, tfrecords
-from engine.config import UserError
-from engine.tfrecords import Manifest
+from engine.base import files
+from engine.base.config import UserError
+from engine.pipeline import input_pipeline
+from engine.shards import tfrecords
+from engine.shards.tfrecords import Manifest
 
 SPLIT = "train"
 _COMPLETE = ".complete.json"
@@ -99,8 +101,8 @@ def prepare(
 
 
 def _phantoms(directory: Path, count: int, tell: Callable[[str], None]) -> Path:
-    from engine import phantom_folder
-    from engine.settings import PhantomConfig
+    from engine.base.settings import PhantomConfig
+    from engine.phantoms import phantom_folder
 
     tell(f"phantoms go to {directory}")
     held_out = max(32, count // 10)
@@ -110,8 +112,8 @@ def _phantoms(directory: Path, count: int, tell: Callable[[str], None]) -> Path:
 
 
 def _build(images: Path, shards: Path, image_size: tuple[int, int]) -> None:
-    from engine import builder
-    from engine.settings import BuildConfig
+    from engine.base.settings import BuildConfig
+    from engine.shards import builder
 
     builder.build(BuildConfig(image_size=image_size), images, shards)
 

@@ -10,11 +10,12 @@ import sys
 import textwrap
 from pathlib import Path
 
-from engine import builder, command_line, config, tfrecords
-from engine.builder import BuildResult
-from engine.flag_parser import FlagParser
-from engine.settings import BuildConfig
-from engine.tfrecords import Manifest
+from engine.base import command_line, config
+from engine.base.flag_parser import FlagParser
+from engine.base.settings import BuildConfig
+from engine.shards import builder, tfrecords
+from engine.shards.builder import BuildResult
+from engine.shards.tfrecords import Manifest
 
 PROGRAM = "python -m engine.build_tfrecords"
 WIDTH = 80

@@ -20,9 +20,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from engine import command_line, config, loopback, progress
-from engine.config import UserError
-from engine.flag_parser import FlagParser
+from engine.base import command_line, config, loopback, progress
+from engine.base.config import UserError
+from engine.base.flag_parser import FlagParser
 
 PROGRAM = "python -m engine.data_service"
 CONNECT_SECONDS = 30.0
@@ -100,7 +100,7 @@ def _dispatcher(arguments: argparse.Namespace) -> Any:
 def _worker(arguments: argparse.Namespace) -> Any:
     _require_free(arguments.port)
     service = _tensorflow_service()
-    from engine import service_input
+    from engine.pipeline import service_input
 
     service_input.require_answer(arguments.dispatcher, CONNECT_SECONDS)
     port = "%port%" if arguments.port == 0 else str(arguments.port)

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from engine import command_line, config
-from engine.flag_parser import FlagParser
-from engine.progress import format_duration
-from engine.run_directory import RunDirectory
+from engine.base import command_line, config
+from engine.base.flag_parser import FlagParser
+from engine.base.progress import format_duration
+from engine.runs.run_directory import RunDirectory
 
 PROGRAM = "python -m engine.demo_summary"
 METRICS = {

@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine import command_line, config, data_identity, progress
-from engine.flag_parser import FlagParser
-from engine.run_directory import RunDirectory
-from engine.settings import EvaluateConfig
+from engine.base import command_line, config, progress
+from engine.base.flag_parser import FlagParser
+from engine.base.settings import EvaluateConfig
+from engine.runs.run_directory import RunDirectory
+from engine.shards import data_identity
 
 if TYPE_CHECKING:
-    from engine.evaluation import Estimate, Evaluation
-    from engine.evaluation_files import SplitPredictions
-    from engine.predictor import DataSettings, Outputs, Predictor
-    from engine.tfrecords import Manifest
+    from engine.evaluation.evaluation_files import SplitPredictions
+    from engine.inference.predictor import DataSettings, Outputs, Predictor
+    from engine.metrics.evaluation import Estimate, Evaluation
+    from engine.shards.tfrecords import Manifest
 
 PROGRAM = "python -m engine.evaluate"
 TABLE_WIDTH = 80  # columns, where standard output is no terminal
@@ -54,8 +55,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     with command_line.quiet_imports():
-        from engine import dataset_checks, evaluation, evaluation_files, report, tfrecords
-        from engine.predictor import DataSettings, Predictor
+        from engine.evaluation import evaluation_files
+        from engine.inference.predictor import DataSettings, Predictor
+        from engine.metrics import evaluation
+        from engine.runs import report
+        from engine.shards import dataset_checks, tfrecords
 
     settings = config.from_flags(EvaluateConfig, arguments)
     run = RunDirectory(arguments.run)
@@ -159,8 +163,8 @@ def predict_split(
     Raises:
         UserError: there is no such split.
     """
-    from engine import input_pipeline
-    from engine.evaluation_files import SplitPredictions
+    from engine.evaluation.evaluation_files import SplitPredictions
+    from engine.pipeline import input_pipeline
 
     dataset = input_pipeline.make_evaluation_dataset(
         shards,
@@ -194,12 +198,13 @@ def predict_split(
 def measure_shifts(
     predictor: "Predictor", shards: Path, manifest: "Manifest", split: str
 ) -> dict[str, dict[str, float | None]]:
-    """How good the run is on the split under each of `engine.shifts`.
+    """How good the run is on the split under each of `engine.evaluation.shifts`.
 
     Returns:
         `auroc`, `accuracy`, and for two classes `sensitivity` and `specificity`, by shift.
     """
-    from engine import input_pipeline, shifts
+    from engine.evaluation import shifts
+    from engine.pipeline import input_pipeline
 
     dataset = input_pipeline.make_evaluation_dataset(
         shards, split=split, batch_size=predictor.batch_size
@@ -226,8 +231,8 @@ def measure_shifts(
 def _point_estimates(
     labels: np.ndarray, outputs: Sequence["Outputs"], threshold: float | None
 ) -> dict[str, float | None]:
-    from engine import curves
-    from engine.predictions import predict_labels
+    from engine.metrics import curves
+    from engine.metrics.predictions import predict_labels
 
     probabilities = np.concatenate([one.probabilities for one in outputs])
     predicted = predict_labels(probabilities, threshold)

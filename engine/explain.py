@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from engine import command_line, config, files, image_files, progress
-from engine.flag_parser import FlagParser
-from engine.run_directory import RunDirectory
-from engine.settings import ExplainConfig
+from engine.base import command_line, config, files, progress
+from engine.base.flag_parser import FlagParser
+from engine.base.settings import ExplainConfig
+from engine.images import image_files
+from engine.runs.run_directory import RunDirectory
 
 PROGRAM = "python -m engine.explain"
 
@@ -47,8 +48,8 @@ def _run(arguments: argparse.Namespace) -> int:
     settings = config.from_flags(ExplainConfig, arguments)
     image_files.check_paths(arguments.paths)
     with command_line.quiet_imports():
-        from engine import explanation
-        from engine.predictor import DataSettings, Predictor
+        from engine.inference import explanation
+        from engine.inference.predictor import DataSettings, Predictor
 
     run = RunDirectory(arguments.run)
     run.require_trained()
@@ -122,7 +123,8 @@ def draw(
     path: Path, image: np.ndarray, evidence: np.ndarray, *, caption: str, subject: str
 ) -> None:
     """Draws uint8[H, W, C] beside itself under its evidence, float[h, w]."""
-    from engine import explanation, plots
+    from engine.inference import explanation
+    from engine.runs import plots
 
     pair = np.stack([explanation.as_rgb(image), explanation.overlay(image, evidence)])
     titles = [caption, f"evidence for {subject}"]

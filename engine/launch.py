@@ -17,10 +17,10 @@ import threading
 import time
 from typing import IO
 
-from engine import command_line, config, loopback, machine, orphans
-from engine.config import UserError
-from engine.flag_parser import FlagParser
-from engine.settings import TrainConfig
+from engine.base import command_line, config, loopback, machine, orphans
+from engine.base.config import UserError
+from engine.base.flag_parser import FlagParser
+from engine.base.settings import TrainConfig
 
 PROGRAM = "python -m engine.launch"
 GRACE_SECONDS = 60.0  # TensorFlow may wait for a dead peer for ever, and swallows SIGTERM meanwhile
@@ -84,7 +84,7 @@ def _needs_network(given: list[str]) -> bool:
 def _check(given: list[str]) -> None:
     """Raises `UserError`, or ends with status 2, where every worker would."""
     # Imports NumPy, whose threads would keep this process in its network.
-    from engine import train_arguments
+    from engine.training import train_arguments
 
     parser = train_arguments.build_parser(PROGRAM, __doc__.partition("\n")[0])
     train_arguments.checked_settings(parser.parse_args(given), directory_is_ours=True)

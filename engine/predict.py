@@ -14,11 +14,12 @@ from typing import IO, Any
 
 import numpy as np
 
-from engine import command_line, config, files, image_files, progress
-from engine.csv_rows import CsvRows
-from engine.flag_parser import FlagParser
-from engine.run_directory import RunDirectory
-from engine.settings import PredictConfig
+from engine.base import command_line, config, files, progress
+from engine.base.csv_rows import CsvRows
+from engine.base.flag_parser import FlagParser
+from engine.base.settings import PredictConfig
+from engine.images import image_files
+from engine.runs.run_directory import RunDirectory
 
 PROGRAM = "python -m engine.predict"
 
@@ -51,7 +52,7 @@ def _run(arguments: argparse.Namespace) -> int:
     settings = config.from_flags(PredictConfig, arguments)
     image_files.check_paths(arguments.paths)
     with command_line.quiet_imports():
-        from engine.predictor import DataSettings, Predictor
+        from engine.inference.predictor import DataSettings, Predictor
 
     run = RunDirectory(arguments.run)
     run.require_trained()

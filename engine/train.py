@@ -7,8 +7,9 @@ import argparse
 import signal
 import sys
 
-from engine import command_line, progress, train_arguments
-from engine.settings import TrainConfig
+from engine.base import command_line, progress
+from engine.base.settings import TrainConfig
+from engine.training import train_arguments
 
 PROGRAM = "python -m engine.train"
 
@@ -31,7 +32,7 @@ def _run(arguments: argparse.Namespace) -> int:
     progress.say("loading TensorFlow ...")
     if arguments.preview_augmentation is not None:
         with command_line.quiet_imports(), command_line.without_scikit_learn():
-            from engine import preview
+            from engine.pipeline import preview
 
         preview.draw_preview(settings, arguments.shards, arguments.preview_augmentation)
         print(f"preview: {arguments.preview_augmentation}")
@@ -41,7 +42,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _train(arguments: argparse.Namespace, settings: TrainConfig) -> int:
     with command_line.quiet_imports(), command_line.without_scikit_learn():
-        from engine import trainer
+        from engine.training import trainer
 
     with command_line.StopFlag() as stop:
         try:

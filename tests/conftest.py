@@ -18,8 +18,8 @@ IMAGE_SIZE = (32, 32)
 @pytest.fixture(scope="session")
 def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """128 phantoms of 64 to 96 pixels in Kaggle's layout: 96 train, 8 val, 24 test. Read only."""
-    from engine.phantom_folder import make_phantoms
-    from engine.settings import PhantomConfig
+    from engine.base.settings import PhantomConfig
+    from engine.phantoms.phantom_folder import make_phantoms
 
     directory = tmp_path_factory.mktemp("images") / "phantoms"
     config = PhantomConfig(
@@ -38,8 +38,8 @@ def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def shards(image_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shards of `image_folder`: 32 x 32 x 1, a fifth of train for validation. Read only."""
-    from engine import builder
-    from engine.settings import BuildConfig
+    from engine.base.settings import BuildConfig
+    from engine.shards import builder
 
     directory = tmp_path_factory.mktemp("shards") / "phantoms"
     config = BuildConfig(image_size=IMAGE_SIZE, channels=1, validation_fraction=0.2, workers=1)

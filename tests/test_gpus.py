@@ -12,9 +12,9 @@ from numbered_shards import striped_image, write_shards
 _TRAIN = """
 import json, sys
 import tensorflow as tf
-from engine import trainer
-from engine.run_directory import RunDirectory
-from engine.settings import TrainConfig
+from engine.training import trainer
+from engine.runs.run_directory import RunDirectory
+from engine.base.settings import TrainConfig
 
 shards, workdir, options = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 tf.config.experimental.enable_tensor_float_32_execution(False)

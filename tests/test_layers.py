@@ -1,4 +1,7 @@
-"""Holds the layers that engine and tuning draw in their docstrings: who may import whom, and what `--help` imports."""
+"""Holds the layers that engine and tuning draw in their docstrings: who may import whom, and what `--help` imports.
+
+In engine a row is a package (the first one: the modules at the top); in tuning it is a list of modules.
+"""
 
 import ast
 import graphlib
@@ -16,9 +19,10 @@ import tuning
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("engine", "tuning", "benchmarks")
-ROWS = ("commands", "runs", "parts", "formats", "ground")
-# Commands outside the packages with a table, where they are the first row.
-OTHER_COMMANDS = ("benchmarks.__main__",)
+TUNING_ROWS = ("commands", "runs", "parts", "formats", "ground")
+COMMANDS_ROW = "commands"
+# Commands that are no module at the top of engine or in tuning's first row.
+OTHER_COMMANDS = ("benchmarks.__main__", "engine.phantoms.__main__")
 HEAVY = (
     "tensorflow",
     "keras",
@@ -30,29 +34,19 @@ HEAVY = (
 )
 
 
-def read_table(package: types.ModuleType) -> dict[str, list[str]]:
-    """The table in the docstring of a package: row -> module names."""
-    table: dict[str, list[str]] = {}
+def read_rows(package: types.ModuleType) -> dict[str, str]:
+    """The table in the docstring of a package: row -> the text beside it, top to bottom."""
+    rows: dict[str, str] = {}
     row = None
     for line in (package.__doc__ or "").splitlines():
-        match = re.match(r"    (\w+)?  +([a-z_ ]+)$", line)
+        match = re.match(r"    (\w+)?  +(\S.*)$", line)
         if match is None:
             row = None
             continue
         row = match[1] or row
         if row is not None:
-            table.setdefault(row, []).extend(match[2].split())
-    return table
-
-
-TABLES = {"engine": read_table(engine), "tuning": read_table(tuning)}
-ROW_OF = {
-    f"{package}.{name}": row
-    for package, table in TABLES.items()
-    for row, names in table.items()
-    for name in names
-}
-COMMANDS = {name for name, row in ROW_OF.items() if row == "commands"} | set(OTHER_COMMANDS)
+            rows[row] = f"{rows.get(row, '')} {match[2]}".strip()
+    return rows
 
 
 def module_names() -> dict[str, Path]:
@@ -89,7 +83,7 @@ def _imported(node: ast.AST, package: str) -> Iterator[str]:
     else:
         return
     for name in candidates:
-        # `from engine.config import UserError` names a module and something in it.
+        # `from engine.base.config import UserError` names a module and something in it.
         while name and name not in MODULES:
             name = name.rpartition(".")[0]
         if name and name not in PACKAGES:
@@ -107,36 +101,78 @@ def _is_import_call(node: ast.AST) -> bool:
     )
 
 
+ENGINE_ROWS = list(read_rows(engine))
+TUNING_MODULES = {row: text.split() for row, text in read_rows(tuning).items()}
+
+
+def row_of(module: str) -> int | None:
+    """The number of a module's row in its package, counted from the top."""
+    package, _, rest = module.partition(".")
+    if package == "engine":
+        row, inside, _ = rest.partition(".")
+        return ENGINE_ROWS.index(row if inside or row in ENGINE_ROWS else COMMANDS_ROW)
+    if package == "tuning":
+        found = [row for row, names in TUNING_MODULES.items() if rest in names]
+        return TUNING_ROWS.index(found[0]) if found else None
+    return None
+
+
+COMMANDS = {
+    *(f"engine.{path.stem}" for path in (ROOT / "engine").glob("*.py") if path.stem[0] != "_"),
+    *(f"tuning.{name}" for name in TUNING_MODULES[COMMANDS_ROW]),
+    *OTHER_COMMANDS,
+}
 GRAPH = {module: imports_of(path, module) for module, path in MODULES.items()}
 
 
-@pytest.mark.parametrize("package", TABLES)
-def test_the_table_has_the_five_rows_in_order(package: str) -> None:
-    assert tuple(TABLES[package]) == ROWS
-    assert "settings" in TABLES[package]["ground"]
+def test_the_rows_of_engine_are_its_packages() -> None:
+    packages = {path.parent.name for path in (ROOT / "engine").glob("*/__init__.py")}
+    assert set(ENGINE_ROWS) == {COMMANDS_ROW, *packages}
+    listed = set(read_rows(engine)[COMMANDS_ROW].split())
+    assert listed == {
+        command.partition(".")[2] for command in COMMANDS if command.count(".") == 1
+    } - {name for names in TUNING_MODULES.values() for name in names} - {"__main__"}
 
 
-@pytest.mark.parametrize("package", TABLES)
-def test_every_module_has_one_row(package: str) -> None:
-    listed = [name for names in TABLES[package].values() for name in names]
-    twice = sorted({name for name in listed if listed.count(name) > 1})
-    assert not twice, f"{twice} stand in two rows of the table in {package}/__init__.py"
-    missing = [m for m in MODULES if m.startswith(f"{package}.") and m not in ROW_OF]
-    assert not missing, (
-        f"{missing} stand in no row; add each to the row of the table in {package}/__init__.py that it "
-        "belongs to (commands, runs, parts, formats or ground)"
-    )
+def test_every_package_says_in_one_line_what_it_is_for() -> None:
+    for path in (ROOT / "engine").glob("*/__init__.py"):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        assert re.fullmatch(r'"""[A-Z].*\."""', lines[0]), path
+
+
+def test_every_module_of_tuning_has_one_row() -> None:
+    assert tuple(TUNING_MODULES) == TUNING_ROWS
+    listed = [name for names in TUNING_MODULES.values() for name in names]
+    assert len(listed) == len(set(listed))
+    assert set(listed) == {path.stem for path in (ROOT / "tuning").glob("[a-z]*.py")}
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if m.startswith(("engine.", "tuning."))])
 def test_a_module_imports_only_from_its_row_and_below(module: str) -> None:
-    if module not in ROW_OF:
-        pytest.skip("named by test_every_module_has_one_row")
-    level = ROWS.index(ROW_OF[module])
+    package, level = module.partition(".")[0], row_of(module)
+    assert level is not None
     upwards = [
-        other for other in GRAPH[module] if other in ROW_OF and ROWS.index(ROW_OF[other]) < level
+        other
+        for other in GRAPH[module]
+        if other.startswith(f"{package}.")
+        and (found := row_of(other)) is not None
+        and found < level
     ]
-    assert not upwards, f"{module} ({ROW_OF[module]}) imports {upwards} from rows above its own"
+    assert not upwards, f"{module} imports {upwards} from rows above its own"
+
+
+def test_no_package_imports_in_circles() -> None:
+    """Also taken as wholes: no two packages of engine need one another."""
+    graph: dict[str, set[str]] = {}
+    for module, others in GRAPH.items():
+        if module.startswith("engine.") and module.count(".") > 1:
+            package = module.split(".")[1]
+            found = {other.split(".")[1] for other in others if other.count(".") > 1}
+            graph.setdefault(package, set()).update(found - {package})
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(f"a circle of packages: {' <- '.join(error.args[1])}")
 
 
 def test_imports_make_no_circle() -> None:
@@ -167,13 +203,14 @@ def test_engine_stands_alone_and_the_others_apart() -> None:
 
 def test_imports_in_functions_and_by_name_are_seen() -> None:
     source = (
-        "def f():\n    from engine import files\n    import engine.config\n"
-        "import importlib\nimportlib.import_module('engine.progress')\n"
-        "from engine.settings import TrainConfig\nfrom . import command_line\n"
+        "def f():\n    from engine.base import files\n    import engine.base.config\n"
+        "import importlib\nimportlib.import_module('engine.base.progress')\n"
+        "from engine.base.settings import TrainConfig\nfrom . import command_line\n"
     )
-    seen = {name for node in ast.walk(ast.parse(source)) for name in _imported(node, "engine")}
+    seen = {name for node in ast.walk(ast.parse(source)) for name in _imported(node, "engine.base")}
     assert seen == {
-        f"engine.{name}" for name in ("files", "config", "progress", "settings", "command_line")
+        f"engine.base.{name}"
+        for name in ("files", "config", "progress", "settings", "command_line")
     }
 
 

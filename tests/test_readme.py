@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import config, settings
+from engine.base import config, settings
 from tuning import arguments as tuning_arguments
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from engine import config as config_module
+from engine.base import config as config_module
 from tuning import search_space
 from tuning.search_space import DEFAULT_SPACE, OF_THE_CNN, Parameter, SearchSpace
 from tuning.settings import SearchConfig

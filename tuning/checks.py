@@ -3,16 +3,18 @@
 from collections.abc import Iterator
 from typing import Any
 
-from engine import dataset_checks, machine, thresholds
-from engine.config import UserError, flag_name
-from engine.tfrecords import Manifest
+from engine.base import machine
+from engine.base.config import UserError, flag_name
+from engine.metrics import thresholds
+from engine.shards import dataset_checks
+from engine.shards.tfrecords import Manifest
 from tuning.search_space import OF_THE_CNN, Choices, Range, SearchSpace
 from tuning.settings import SearchConfig
 
 
 def fit_default_depth(space: SearchSpace, config: SearchConfig, manifest: Manifest) -> SearchSpace:
     """The default space with no more depth than the smallest images allow."""
-    from engine import models
+    from engine.networks import models
 
     depth = next((p for p in space.parameters if p.name == "depth"), None)
     if not isinstance(depth, Range):
@@ -58,7 +60,7 @@ def _check_has_effect(config: SearchConfig, space: SearchSpace) -> None:
 
 
 def _check_networks(config: SearchConfig, space: SearchSpace, manifest: Manifest) -> None:
-    from engine import models
+    from engine.networks import models
 
     try:
         models.choose_head(config.head, len(manifest.class_names))

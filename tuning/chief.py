@@ -19,8 +19,8 @@ import grpc
 from keras_tuner.src import protos
 from keras_tuner.src.distribute.oracle_chief import OracleServicer
 
-from engine import command_line, orphans, progress
-from engine.config import UserError
+from engine.base import command_line, orphans, progress
+from engine.base.config import UserError
 from tuning import device_shares
 from tuning.device_shares import Share
 from tuning.oracles import Durable

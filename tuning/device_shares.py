@@ -5,7 +5,7 @@ import math
 import os
 from collections.abc import Sequence
 
-from engine import machine
+from engine.base import machine
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from engine import plots
+from engine.runs import plots
 from tuning.leaderboard import Trial, best_trial
 from tuning.live_table import value_text
 from tuning.search_space import Choices, Parameter, Range, SearchSpace

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from engine import files, orphans, progress
-from engine.run_directory import RunDirectory
+from engine.base import files, orphans, progress
+from engine.runs.run_directory import RunDirectory
 
 SPLIT = "test"
 METRICS = ("auroc", "accuracy", "sensitivity", "specificity")

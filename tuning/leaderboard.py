@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from engine import files
+from engine.base import files
 from tuning.search_directory import SearchDirectory, TrialDirectory
 from tuning.trial_files import COMPLETED, Outcome, TrialSpec, best_of, is_minimized
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
-from engine.progress import format_duration
+from engine.base.progress import format_duration
 from tuning import pruning
 from tuning.leaderboard import Trial, best_trial
 from tuning.settings import SearchConfig

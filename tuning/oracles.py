@@ -16,7 +16,7 @@ from keras_tuner import oracles
 from keras_tuner.engine import oracle as oracle_module
 from keras_tuner.engine import trial as trial_module
 
-from engine import files
+from engine.base import files
 from tuning.search_directory import SearchDirectory
 from tuning.search_space import Choices, SearchSpace
 from tuning.settings import SearchConfig

@@ -8,8 +8,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from engine import files, progress
-from engine.settings import TrainConfig
+from engine.base import files, progress
+from engine.base.settings import TrainConfig
 from tuning.device_shares import Share
 from tuning.leaderboard import Trial
 from tuning.search_directory import SearchDirectory, TrialDirectory

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from engine import files, runtime
-from engine.progress import format_duration
-from engine.report import markdown_table, markdown_text
+from engine.base import files
+from engine.base.progress import format_duration
+from engine.runs.report import markdown_table, markdown_text
+from engine.training import runtime
 from tuning import figures, leaderboard, pruning
 from tuning.held_out import HeldOut
 from tuning.leaderboard import Trial

@@ -12,9 +12,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine import command_line, data_identity, progress, tfrecords
-from engine.config import UserError
-from engine.flag_parser import FlagParser
+from engine.base import command_line, progress
+from engine.base.config import UserError
+from engine.base.flag_parser import FlagParser
+from engine.shards import data_identity, tfrecords
 from tuning import arguments as arguments_module
 from tuning import checks, search_directory
 from tuning.search_directory import SearchDirectory

@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from engine import data_identity, files, locks
-from engine.config import UserError, changed_settings, flag_name
-from engine.run_directory import RunDirectory
+from engine.base import files, locks
+from engine.base.config import UserError, changed_settings, flag_name
+from engine.runs.run_directory import RunDirectory
+from engine.shards import data_identity
 from tuning.search_space import SearchSpace
 from tuning.settings import SearchConfig
 

@@ -19,9 +19,9 @@ import typing
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from engine import config as config_module
-from engine.config import UserError, did_you_mean, flag_name
-from engine.settings import (
+from engine.base import config as config_module
+from engine.base.config import UserError, did_you_mean, flag_name
+from engine.base.settings import (
     AugmentationSettings,
     ModelSettings,
     OptimizationSettings,

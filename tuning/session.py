@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine import data_identity, dataset_checks, files, locks, progress, tfrecords
-from engine.progress import format_duration
-from engine.tfrecords import Manifest
+from engine.base import files, locks, progress
+from engine.base.progress import format_duration
+from engine.shards import data_identity, dataset_checks, tfrecords
+from engine.shards.tfrecords import Manifest
 from tuning import (
     checks,
     device_shares,
@@ -113,7 +114,7 @@ def _shared_images(config: SearchConfig, manifest: Manifest) -> SearchConfig:
 
 def _precision_warning(directory: SearchDirectory) -> str | None:
     """What to say where trials ended in another precision than `auto` comes to here."""
-    from engine import runtime
+    from engine.training import runtime
 
     changes: Counter[tuple[str, str]] = Counter()
     for trial in leaderboard.read_trials(directory):

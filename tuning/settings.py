@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from engine.config import FREE, UserError, setting
-from engine.settings import TrainConfig
+from engine.base.config import FREE, UserError, setting
+from engine.base.settings import TrainConfig
 
 OBJECTIVES = ("val_auroc", "val_accuracy", "val_loss", "accuracy", "loss")
 DEFAULT_MAX_TRIALS = 12  # of random and Bayesian search; Hyperband and grid end by themselves

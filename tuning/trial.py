@@ -13,10 +13,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine import command_line, locks, progress
-from engine.flag_parser import FlagParser
-from engine.run_directory import RunDirectory
-from engine.settings import TrainConfig
+from engine.base import command_line, locks, progress
+from engine.base.flag_parser import FlagParser
+from engine.base.settings import TrainConfig
+from engine.runs.run_directory import RunDirectory
 from tuning import pruning
 from tuning.search_directory import TrialDirectory
 from tuning.trial_files import (
@@ -31,7 +31,7 @@ from tuning.trial_files import (
 )
 
 if TYPE_CHECKING:
-    from engine.trainer import TrainResult
+    from engine.training.trainer import TrainResult
 
 PROGRAM = "python -m tuning.trial"
 
@@ -66,7 +66,7 @@ def _run(trial: TrialDirectory, shards: Path, started: float) -> int:
     with command_line.quiet_imports(), command_line.without_scikit_learn():
         import tensorflow as tf
 
-        from engine import trainer
+        from engine.training import trainer
 
     spec = TrialSpec.read(trial.spec)
     _make_resumable(trial, spec)
@@ -113,7 +113,7 @@ def _train(
     Nobody can be asked, as in engine.train, to give what `auto` came to there: the search has one
     configuration, and this trial may have begun on another processor, or with more memory free.
     """
-    from engine import resuming, trainer
+    from engine.training import resuming, trainer
 
     config = TrainConfig.from_json(spec.config, source=str(trial.spec))
 
@@ -171,7 +171,7 @@ def _make_resumable(trial: TrialDirectory, spec: TrialSpec) -> None:
 
     Killed before its first checkpoint, a run has nothing to go on with, and its files may be halves.
     """
-    from engine import checkpoints
+    from engine.training import checkpoints
 
     run = trial.run
     if checkpoints.paths(run.checkpoints):
@@ -184,7 +184,7 @@ def _make_resumable(trial: TrialDirectory, spec: TrialSpec) -> None:
 
 def _copy_run(earlier: RunDirectory, run: RunDirectory) -> None:
     """The earlier run's state, if it was kept; else the training starts anew, to the same end."""
-    from engine import checkpoints
+    from engine.training import checkpoints
 
     if not checkpoints.paths(earlier.checkpoints):
         return

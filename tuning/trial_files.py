@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any, TypeVar
 
-from engine import files
+from engine.base import files
 
 COMPLETED, PRUNED, FAILED = "completed", "pruned", "failed"
 CRASHED, OUT_OF_MEMORY, DIVERGED = "crashed", "out of memory", "diverged"

@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from engine import command_line, orphans
-from engine.config import UserError
+from engine.base import command_line, orphans
+from engine.base.config import UserError
 from tuning.search_directory import TrialDirectory
 from tuning.trial_files import CRASHED, FAILED, OUT_OF_MEMORY, Outcome, TrialSpec
 

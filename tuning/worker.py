@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from engine import files, progress
-from engine.config import UserError
+from engine.base import files, progress
+from engine.base.config import UserError
 from tuning import oracles, search_directory
 from tuning.search_directory import SearchDirectory
 from tuning.search_space import SearchSpace

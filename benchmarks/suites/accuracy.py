@@ -12,9 +12,9 @@ from pathlib import Path
 
 from benchmarks.context import Context
 from benchmarks.reports import Report
-from engine import trainer
-from engine.callbacks import Row
-from engine.settings import TrainConfig
+from engine.base.settings import TrainConfig
+from engine.training import trainer
+from engine.training.callbacks import Row
 
 TARGETS = (0.95, 0.98, 0.99)
 

@@ -17,9 +17,9 @@ from benchmarks import harness
 from benchmarks.context import Context
 from benchmarks.harness import Side
 from benchmarks.reports import Report
-from engine import augmentation
-from engine.augmentation import PRESETS, Strengths
-from engine.settings import TrainConfig
+from engine.base.settings import TrainConfig
+from engine.pipeline import augmentation
+from engine.pipeline.augmentation import PRESETS, Strengths
 
 PRESETS_MEASURED = ("tutorial", "strong")
 DEFAULT = "engine, default settings"

@@ -17,8 +17,9 @@ from benchmarks import harness
 from benchmarks.context import Context
 from benchmarks.harness import Side
 from benchmarks.reports import Report
-from engine import builder, machine
-from engine.settings import BuildConfig
+from engine.base import machine
+from engine.base.settings import BuildConfig
+from engine.shards import builder
 
 BUILD, DECODE = "engine.build_tfrecords", "decoding alone, libjpeg-turbo, all cores"
 

@@ -20,7 +20,9 @@ from benchmarks.harness import Side
 from benchmarks.reports import Report
 from benchmarks.suites import scaling as generated
 from benchmarks.workload import SPLIT
-from engine import input_pipeline, machine, tfrecords, windowed_streaming
+from engine.base import machine
+from engine.pipeline import input_pipeline, windowed_streaming
+from engine.shards import tfrecords
 
 MEMORY, SHARDS = "from memory, shuffled", "from shards in the page cache"
 TIER, STREAM = "engine, memory tier", "engine, streaming tier"

@@ -12,8 +12,9 @@ import tensorflow as tf
 from benchmarks.context import Context
 from benchmarks.harness import Side
 from benchmarks.reports import Report
-from engine import decoding, trainer
-from engine.settings import TrainConfig
+from engine.base.settings import TrainConfig
+from engine.images import decoding
+from engine.training import trainer
 
 BATCHES = (1, 8, 32, 128)
 

@@ -21,7 +21,8 @@ from benchmarks.context import Context
 from benchmarks.harness import Measurement, Sample, Side
 from benchmarks.peer_process import ROOT
 from benchmarks.reports import Report
-from engine import files, tfrecords
+from engine.base import files
+from engine.shards import tfrecords
 
 SIZES, QUICK_SIZES = (1_000, 10_000, 50_000, 200_000), (1_000, 4_000)
 IMAGE_SIZE = (64, 64)
@@ -146,7 +147,7 @@ def main(argument: str) -> None:
 
 def _input(settings: dict[str, Any]) -> Callable[[int], int]:
     from benchmarks import consuming
-    from engine import input_pipeline
+    from engine.pipeline import input_pipeline
 
     size = settings["batch_size"]
     dataset = input_pipeline.make_train_dataset(

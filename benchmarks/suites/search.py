@@ -17,7 +17,7 @@ from benchmarks.context import Context
 from benchmarks.harness import Measurement, Sample
 from benchmarks.peer_process import ROOT
 from benchmarks.reports import Report
-from engine import input_pipeline
+from engine.pipeline import input_pipeline
 
 TRIALS, EPOCHS = 8, 2
 ONE, TWO = "1 worker", "2 workers"

@@ -15,8 +15,9 @@ from benchmarks import harness, training
 from benchmarks.context import Context
 from benchmarks.harness import Side
 from benchmarks.reports import Report
-from engine import models, trainer
-from engine.settings import TrainConfig
+from engine.base.settings import TrainConfig
+from engine.networks import models
+from engine.training import trainer
 
 PLAIN, DEFAULT = "plain Keras, float32, Model.fit", "engine, default settings"
 PLAIN_BATCH = "plain Keras with batch normalization, float32"

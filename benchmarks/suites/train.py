@@ -19,8 +19,8 @@ from benchmarks.context import Context
 from benchmarks.harness import Side
 from benchmarks.reports import Report
 from benchmarks.suites import input as input_suite
-from engine.diagnosis import verdict
-from engine.settings import TrainConfig
+from engine.base.settings import TrainConfig
+from engine.training.diagnosis import verdict
 
 REAL, SYNTHETIC = "real input, cached epochs", "one batch on the device"
 ENGINE, SCRIPT = "engine", "usual script, Keras 2 ImageDataGenerator"

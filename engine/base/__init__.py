@@ -1,0 +1,1 @@
+"""What every other package stands on: configurations, files, locks, progress, the machine, random numbers."""

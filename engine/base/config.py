@@ -1,0 +1,403 @@
+"""Configurations: frozen dataclasses that validate themselves, to and from JSON and flags.
+
+One field is one flag (`global_batch_size` -> `--global-batch-size`), one JSON key and one attribute.
+A command's flags are the fields of its configuration; `--config FILE.json` sets defaults that
+flags override. No TensorFlow here, so that `--help` answers at once.
+"""
+
+import argparse
+import dataclasses
+import difflib
+import math
+import re
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from engine.base import files
+
+
+class UserError(Exception):
+    """The user's input is wrong. One line says what arrived, what was expected, how to fix it."""
+
+
+ConfigType = TypeVar("ConfigType", bound="Config")
+FIXED, FREE, RESOLVED = "fixed", "free", "resolved"  # what `setting` says of resuming
+
+# What other programs call a setting whose name here is spelled differently.
+ALIASES = {
+    "amp": "precision",
+    "arch": "model",
+    "aug": "augment",
+    "augmentation": "augment",
+    "batch": "global-batch-size",
+    "batch-size": "global-batch-size",
+    "bs": "global-batch-size",
+    "dtype": "precision",
+    "flip": "horizontal-flip",
+    "fp16": "precision",
+    "gpus": "strategy",
+    "grad-clip": "clip-norm",
+    "img-size": "image-size",
+    "jobs": "workers",
+    "logdir": "workdir",
+    "lr": "learning-rate",
+    "lr-scheduler": "schedule",
+    "mixed-precision": "precision",
+    "momentum": "optimizer",
+    "network": "model",
+    "num-epochs": "epochs",
+    "num-workers": "workers",
+    "out": "output",
+    "output": "workdir",
+    "output-dir": "workdir",
+    "patience": "early-stopping",
+    "random-seed": "seed",
+    "resize": "image-size",
+    "run-dir": "workdir",
+    "scheduler": "schedule",
+    "val-split": "validation-fraction",
+    "validation-split": "validation-fraction",
+    "warmup": "warmup-epochs",
+    "wd": "weight-decay",
+    "xla": "jit-compile",
+}
+
+
+def setting(
+    default: Any,
+    *,
+    help: str,
+    choices: Sequence[Any] | None = None,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    above: float | None = None,
+    parse: Callable[[str], Any] | None = None,
+    metavar: str | None = None,
+    on_resume: str = FIXED,
+) -> Any:
+    """Declares one field: its default, its help line, what values it takes, and what resuming allows.
+
+    Args:
+        minimum, maximum: inclusive bounds of a number; `above` is an exclusive lower bound.
+        parse: turns a flag's text into the value; raises `ValueError`. Numbers and lists of a JSON
+            file, and values given in Python, come to it as the text a user would have typed
+            (`[192, 256]` as `192x256`), so that there is one rule for what is valid.
+        on_resume: whether it may differ when what was begun goes on: `FIXED`, not; `FREE`, it changes
+            nothing that is computed; `RESOLVED`, what it came to there is compared instead.
+    """
+    rules = {
+        "help": help,
+        "choices": choices,
+        "minimum": minimum,
+        "maximum": maximum,
+        "above": above,
+        "parse": parse,
+        "metavar": metavar,
+        "on_resume": on_resume,
+    }
+    return dataclasses.field(default=default, metadata=rules)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """The base of all configurations; subclasses declare fields with `setting`."""
+
+    def __post_init__(self) -> None:
+        """Checks each field by its own rules.
+
+        Raises:
+            UserError: a value is of the wrong type, not among the choices, or out of bounds.
+        """
+        hints = typing.get_type_hints(type(self))
+        for field in dataclasses.fields(self):
+            value = _coerced(field, hints[field.name], getattr(self, field.name))
+            object.__setattr__(self, field.name, value)
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields as JSON values; tuples become lists."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in dataclasses.asdict(self).items()
+        }
+
+    @classmethod
+    def from_json(
+        cls: type[ConfigType], values: Mapping[str, Any], *, source: str = "the configuration"
+    ) -> ConfigType:
+        """Builds the configuration from JSON values, absent keys taking their defaults.
+
+        Raises:
+            UserError: `values` is no object, or a key names no field of this configuration.
+        """
+        if not isinstance(values, Mapping):
+            raise UserError(f"{source}: expected a JSON object of settings, got {values!r}")
+        names = [field.name for field in dataclasses.fields(cls)]
+        for key in values:
+            if key not in names:
+                raise UserError(f"{source}: no setting is called {key!r}{did_you_mean(key, names)}")
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def free_settings(config_class: type[Config], *, kinds: Sequence[str] = (FREE,)) -> set[str]:
+    """The settings that may differ when what was begun goes on, as their declarations say."""
+    fields = dataclasses.fields(config_class)
+    return {field.name for field in fields if field.metadata["on_resume"] in kinds}
+
+
+def changed_settings(
+    before: ConfigType, now: ConfigType, *, kinds: Sequence[str] = (FREE,)
+) -> list[str]:
+    """`--seed was 0, now 3` for each setting that differs and must not."""
+    free, stored = free_settings(type(now), kinds=kinds), before.to_json()
+    return [
+        f"{flag_name(name)} was {stored[name]}, now {value}"
+        for name, value in now.to_json().items()
+        if value != stored[name] and name not in free
+    ]
+
+
+def flag_name(field_name: str) -> str:
+    """`global_batch_size` -> `--global-batch-size`."""
+    return "--" + field_name.replace("_", "-")
+
+
+def closest(word: str, known: Sequence[str]) -> str | None:
+    """The one of `known` that `word` was meant for, by `ALIASES` or by its spelling; None if none is near.
+
+    Dashes and underscores are the same, so that flags and JSON keys are found alike.
+    """
+    by_plain = {_plain(name): name for name in known}
+    plain = _plain(word)
+    if (meant := ALIASES.get(plain)) in by_plain:
+        return by_plain[meant]
+    beginnings = [name for name in by_plain if plain and name.startswith(plain)]
+    close = beginnings[:1] or difflib.get_close_matches(plain, list(by_plain), n=1)
+    return by_plain[close[0]] if close else None
+
+
+def _plain(name: str) -> str:
+    return name.lstrip("-").replace("_", "-")
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """`; did you mean 'depth'?`, or all that is known where nothing is close."""
+    meant = closest(word, known)
+    if meant is not None:
+        return f"; did you mean {meant!r}?"
+    return f"; expected one of {', '.join(known)}"
+
+
+def add_flags(parser: argparse.ArgumentParser, config_class: type[Config]) -> None:
+    """Adds `--config FILE.json` and a flag for each field of `config_class` to `parser`.
+
+    Flags that are not given leave no trace in the namespace, so that `from_flags` can tell them
+    from flags given at their default value.
+    """
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE.json", help="JSON defaults that flags override"
+    )
+    hints = typing.get_type_hints(config_class)
+    for field in dataclasses.fields(config_class):
+        rules = field.metadata
+        options: dict[str, Any] = {
+            "dest": field.name,
+            "default": argparse.SUPPRESS,
+            "help": f"{rules['help']} (default: {shown(field.default)})".replace("%", "%%"),
+        }
+        kind = _plain_type(hints[field.name])
+        if kind is bool:
+            options["action"] = argparse.BooleanOptionalAction
+        elif rules["choices"] is not None:
+            options["metavar"] = "{" + ",".join(str(choice) for choice in rules["choices"]) + "}"
+        else:
+            options["metavar"] = rules["metavar"] or {int: "N", float: "X"}.get(kind, "VALUE")
+        parser.add_argument(flag_name(field.name), **options)
+
+
+def from_flags(config_class: type[ConfigType], arguments: argparse.Namespace) -> ConfigType:
+    """The configuration that parsed flags ask for, on top of the file given with `--config`.
+
+    Raises:
+        UserError: the file cannot be read, or a value is not one the field takes.
+    """
+    values: dict[str, Any] = {}
+    source = "the flags"
+    if arguments.config is not None:
+        source = str(arguments.config)
+        values.update(read_settings(arguments.config))
+    given = vars(arguments)
+    names = {field.name for field in dataclasses.fields(config_class)}
+    values.update({name: given[name] for name in names & given.keys()})
+    return config_class.from_json(values, source=source)
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        UserError: the file is missing, is no JSON, or holds no object.
+    """
+    try:
+        values = files.read_json(path)
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}); expected a JSON file"
+        ) from error
+    except ValueError as error:
+        raise UserError(f"{path}: not valid JSON ({error})") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: expected a JSON object of settings, got {type(values).__name__}")
+    return values
+
+
+def parse_image_size(text: str) -> tuple[int, int]:
+    """`224` or `HxW`, such as `192x256`, to (height, width) in pixels."""
+    expected = "expected N or HxW, each between 8 and 8192 pixels"
+    try:
+        sizes = [int(part) for part in text.lower().split("x")]
+    except ValueError:
+        raise ValueError(expected) from None
+    if len(sizes) not in (1, 2) or min(sizes) < 8 or max(sizes) > 8192:
+        raise ValueError(expected)
+    return sizes[0], sizes[-1]
+
+
+def parse_interval(text: str) -> tuple[int | None, float | None]:
+    """`500` or `10m`: (steps, None) or (None, seconds)."""
+    try:
+        if text.endswith("m"):
+            seconds = float(text[:-1]) * 60
+            if not 0 < seconds < float("inf"):
+                raise ValueError
+            return None, seconds
+        steps = int(text)
+        if steps < 1:
+            raise ValueError
+        return steps, None
+    except ValueError:
+        raise ValueError(
+            "expected a number of steps, such as 500, or of minutes, such as 10m"
+        ) from None
+
+
+def check_interval(text: str) -> str:
+    """`text` itself, if `parse_interval` takes it."""
+    parse_interval(text)
+    return text
+
+
+def parse_step_range(text: str) -> tuple[int, int]:
+    """`FROM:TO`, both included, counted from 1."""
+    first, _, last = text.partition(":")
+    try:
+        steps = int(first), int(last)
+    except ValueError:
+        steps = 0, 0
+    if not 1 <= steps[0] <= steps[1]:
+        raise ValueError("expected FROM:TO, steps counted from 1, such as 10:20")
+    return steps
+
+
+def check_step_range(text: str) -> str:
+    """`text` itself, if `parse_step_range` takes it."""
+    parse_step_range(text)
+    return text
+
+
+def check_directory_name(text: str) -> str:
+    """`text` itself, if it can name a directory anywhere."""
+    if not re.fullmatch(r"\w[\w.-]{0,99}", text, re.ASCII):
+        raise ValueError("expected a name of letters, digits, '.', '-' and '_'")
+    return text
+
+
+def check_steps_per_execution(text: str) -> str:
+    """`text` itself, if it is `auto` or a number of steps."""
+    if text != "auto" and not (text.isascii() and text.isdigit() and 1 <= int(text) <= 1000):
+        raise ValueError("expected auto, or a number of steps from 1 to 1000")
+    return text
+
+
+def check_service_address(text: str) -> str:
+    """`text` itself, if it is `grpc://HOST:PORT`."""
+    host, _, port = text.removeprefix("grpc://").rpartition(":")
+    valid = host and "/" not in host and port.isascii() and port.isdigit() and int(port) < 65536
+    if not text.startswith("grpc://") or not valid:
+        raise ValueError("expected grpc://HOST:PORT, such as grpc://localhost:5050")
+    return text
+
+
+def shown(value: Any) -> str:
+    """A value as a user would type it: `none`, `on`, `192x256`."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, (tuple, list)):
+        return "x".join(str(part) for part in value)
+    return str(value)
+
+
+def _plain_type(hint: Any) -> Any:
+    """The type behind `X | None`."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return next(part for part in typing.get_args(hint) if part is not type(None))
+    return hint
+
+
+def _coerced(field: dataclasses.Field, hint: Any, value: Any) -> Any:
+    """`value` as the field's type, checked by the field's rules."""
+    optional = hint is not _plain_type(hint)
+    if optional and (value is None or (isinstance(value, str) and value.lower() == "none")):
+        return None
+    rules = field.metadata
+    flag = flag_name(field.name)
+    if rules["parse"] is not None:
+        try:
+            value = rules["parse"](shown(value))
+        except ValueError as error:
+            raise UserError(f"{flag}: got {value!r}: {error}") from error
+    value = _as_type(flag, _plain_type(hint), value)
+    _check_bounds(flag, rules, value)
+    if rules["choices"] is not None and value not in rules["choices"]:
+        choices = [str(choice) for choice in rules["choices"]]
+        meant = closest(str(value), choices)
+        hint = f"; did you mean {meant}?" if meant else ""
+        raise UserError(f"{flag}: got {value!r}, expected one of {', '.join(choices)}{hint}")
+    return value
+
+
+def _as_type(flag: str, kind: Any, value: Any) -> Any:
+    expected = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+    try:
+        if kind is bool and not isinstance(value, bool):
+            raise ValueError
+        if kind is int:
+            if isinstance(value, bool) or (isinstance(value, float) and value != int(value)):
+                raise ValueError
+            return int(value)
+        if kind is float:
+            if isinstance(value, bool):
+                raise ValueError
+            return float(value)
+        if kind is str and not isinstance(value, str):
+            raise ValueError
+    except (TypeError, ValueError, OverflowError):
+        raise UserError(f"{flag}: got {value!r}, expected {expected[kind]}") from None
+    return value
+
+
+def _check_bounds(flag: str, rules: Mapping[str, Any], value: Any) -> None:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{flag}: got {value!r}, expected a finite number")
+    if rules["minimum"] is not None and value < rules["minimum"]:
+        raise UserError(f"{flag}: got {value}, must be at least {rules['minimum']}")
+    if rules["above"] is not None and value <= rules["above"]:
+        raise UserError(f"{flag}: got {value}, must be above {rules['above']}")
+    if rules["maximum"] is not None and value > rules["maximum"]:
+        raise UserError(f"{flag}: got {value}, must be at most {rules['maximum']}")

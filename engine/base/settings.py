@@ -1,0 +1,447 @@
+"""The settings of each command, declared once: the flags, JSON keys and defaults users see.
+
+Cross-field rules live in `__post_init__`; a field's own bounds stand beside it in `setting`.
+"""
+
+import dataclasses
+
+from engine.base.config import (
+    FREE,
+    RESOLVED,
+    Config,
+    UserError,
+    check_directory_name,
+    check_interval,
+    check_service_address,
+    check_step_range,
+    check_steps_per_execution,
+    parse_image_size,
+    setting,
+)
+
+# Each batch is padded to its size: at 224 x 224 the default network takes 10 GB for so many images.
+MAX_BATCH_SIZE = 4096
+AUGMENTATION_PRESETS = ("none", "light", "standard", "strong", "tutorial")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InputSettings(Config):
+    """How batches are made from shards."""
+
+    global_batch_size: int = setting(
+        64, minimum=1, help="images a training step sees, over all replicas"
+    )
+    cache: str = setting(
+        "auto",
+        choices=("auto", "memory", "streaming"),
+        help="keep the decoded split in host memory, or stream shards each epoch",
+        on_resume=FREE,  # where it decides the order (PNG and JPEG), resuming compares the order
+    )
+    cache_memory_fraction: float = setting(
+        0.5,
+        above=0,
+        maximum=1,
+        help="share of free memory that --cache auto may take for training and validation split",
+        on_resume=FREE,
+    )
+    shuffle_window: int = setting(
+        4096, minimum=1, help="PNG or JPEG examples permuted together when streaming"
+    )
+    sampling: str = setting(
+        "natural",
+        choices=("natural", "balanced"),
+        help="balanced draws every class equally often (not from streamed PNG or JPEG shards)",
+    )
+    data_service: str | None = setting(
+        None,
+        parse=check_service_address,
+        metavar="grpc://HOST:PORT",
+        help="stream from the workers of tf.data service; see engine.data_service",
+        on_resume=FREE,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.data_service is not None and self.cache == "memory":
+            raise UserError(
+                f"--cache memory keeps the images here, --data-service {self.data_service} brings "
+                "them from elsewhere; give one of them"
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AugmentationSettings(Config):
+    """What training images are put through; a strength left at none is the preset's."""
+
+    augment: str = setting("standard", choices=AUGMENTATION_PRESETS, help="augmentation preset")
+    rotation: float | None = setting(
+        None, minimum=0, maximum=180, help="largest rotation, degrees either way"
+    )
+    shear: float | None = setting(None, minimum=0, maximum=1, help="largest shear, radians")
+    zoom: float | None = setting(
+        None, minimum=0, maximum=0.9, help="largest zoom in and out, drawn per axis; 0.2 is 20 %"
+    )
+    width_shift: float | None = setting(
+        None, minimum=0, maximum=1, help="largest horizontal shift, share of the width"
+    )
+    height_shift: float | None = setting(
+        None, minimum=0, maximum=1, help="largest vertical shift, share of the height"
+    )
+    horizontal_flip: bool | None = setting(None, help="mirror half of the images")
+    brightness: float | None = setting(
+        None, minimum=0, maximum=1, help="largest change of brightness, share of the full range"
+    )
+    contrast: float | None = setting(
+        None, minimum=0, maximum=0.95, help="largest change of contrast; 0.4 is a factor 0.6-1.4"
+    )
+    gamma: float | None = setting(
+        None, minimum=0, maximum=2, help="gamma is drawn from exp(-X) to exp(X)"
+    )
+    blur: float | None = setting(
+        None, minimum=0, maximum=1, help="largest share of a four-times coarser image mixed in"
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelSettings(Config):
+    """The network."""
+
+    model: str = setting("cnn", choices=("cnn", "tutorial"), help="network")
+    depth: int = setting(4, minimum=2, maximum=7, help="stages of the cnn, each at half the size")
+    width: int = setting(24, minimum=4, maximum=512, help="channels of the first stage")
+    blocks: int = setting(
+        1, minimum=0, maximum=4, help="residual blocks per stage of the cnn (0: plain)"
+    )
+    dropout: float = setting(0.3, minimum=0, maximum=0.9, help="dropout before the classifier")
+    normalization: str = setting(
+        "weight",
+        choices=("weight", "batch", "group", "none"),
+        help="weight standardizes the kernels, not the activations, and costs next to nothing",
+    )
+    head: str = setting(
+        "auto", choices=("auto", "sigmoid", "softmax"), help="auto: sigmoid for two classes"
+    )
+    image_size: tuple[int, int] | None = setting(
+        None,
+        parse=parse_image_size,
+        metavar="N|HxW",
+        help="pixels that the network averages images down to first; none: the shards' size",
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptimizationSettings(Config):
+    """How the weights are found."""
+
+    epochs: int = setting(24, minimum=1, help="passes over the training split")
+    optimizer: str = setting("adamw", choices=("adam", "adamw"), help="optimizer")
+    learning_rate: float = setting(1e-3, above=0, maximum=10, help="peak learning rate")
+    schedule: str = setting(
+        "cosine",
+        choices=("cosine", "constant"),
+        help="warm-up and cosine, or constant with reductions on a plateau",
+    )
+    warmup_epochs: float = setting(
+        2.0, minimum=0, help="epochs of linear warm-up, at most a quarter of all"
+    )
+    plateau_patience: int = setting(
+        3, minimum=1, help="epochs without progress before a constant rate is reduced"
+    )
+    plateau_factor: float = setting(
+        0.3, above=0, maximum=0.99, help="what a constant rate is multiplied by on a plateau"
+    )
+    early_stopping: int = setting(
+        0, minimum=0, help="stop after this many epochs without progress (0: never)"
+    )
+    monitor: str = setting(
+        "val_auroc",
+        choices=("val_auroc", "val_accuracy", "val_loss"),
+        help="the metric that best weights, plateau and early stopping go by",
+    )
+    weight_decay: float = setting(1e-2, minimum=0, help="decoupled weight decay; adam has none")
+    ema: float = setting(
+        0.995,
+        minimum=0,
+        maximum=0.99999,
+        help="largest momentum of averaged weights, which grows with the steps taken (0: off)",
+    )
+    clip_norm: float = setting(
+        1.0, minimum=0, help="gradients are scaled to this global norm at most (0: off)"
+    )
+    label_smoothing: float = setting(0.05, minimum=0, maximum=0.5, help="label smoothing")
+    class_weights: str = setting(
+        "balanced",
+        choices=("none", "balanced"),
+        help="weight examples by 1 / class frequency; not needed by --sampling balanced",
+    )
+    seed: int = setting(
+        0, minimum=0, maximum=2**31 - 1, help="seed of weights, order and augmentation"
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RuntimeSettings(Config):
+    """What the training runs on."""
+
+    precision: str = setting(
+        "auto",
+        choices=("auto", "float32", "mixed_bfloat16", "mixed_float16"),
+        help="compute precision; auto looks at the processor or GPU",
+        on_resume=RESOLVED,
+    )
+    jit_compile: str = setting(
+        "auto",
+        choices=("auto", "on", "off"),
+        help="XLA; auto: on for GPUs, off for CPUs",
+        on_resume=RESOLVED,
+    )
+    strategy: str = setting(
+        "auto",
+        choices=("auto", "single", "mirrored", "multi_worker"),
+        help="auto: mirrored for several GPUs, multi_worker where TF_CONFIG or SLURM name workers",
+        on_resume=FREE,
+    )
+    num_logical_devices: int = setting(
+        1,
+        minimum=1,
+        maximum=64,
+        help="split the CPU into this many devices, to try strategies",
+        on_resume=FREE,
+    )
+    sync_batch_norm: bool = setting(
+        True, help="batch normalization over the whole batch, where devices share it"
+    )
+    steps_per_execution: str = setting(
+        "auto",
+        parse=check_steps_per_execution,
+        metavar="auto|N",
+        help="steps in one call of the compiled function; auto: a tenth of a second's on GPUs, 1 "
+        "on CPUs unless steps are very short",
+        on_resume=FREE,
+    )
+    deterministic: bool = setting(False, help="bit-identical runs, at some cost in speed")
+    checkpoint_every: str | None = setting(
+        None,
+        parse=check_interval,
+        metavar="STEPS|MINUTESm",
+        help="save inside epochs too, as every 500 steps or every 10m",
+        on_resume=FREE,
+    )
+    on_divergence: str = setting(
+        "stop",
+        choices=("stop", "rewind"),
+        help="a loss that is not finite: stop, or go back to the last checkpoint with a tenth of "
+        "the learning rate",
+    )
+    max_rewinds: int = setting(3, minimum=1, help="stop after going back so many times")
+    profile: str | None = setting(
+        None,
+        parse=check_step_range,
+        metavar="FROM:TO",
+        help="trace these steps for TensorBoard, counted from 1",
+        on_resume=FREE,
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig(
+    InputSettings, AugmentationSettings, ModelSettings, OptimizationSettings, RuntimeSettings
+):
+    """Everything that decides what a training run computes."""
+
+    threshold: str = setting(
+        "youden",
+        metavar="RULE",
+        help="decision threshold, chosen on validation: youden, f1, accuracy, "
+        "sensitivity=X or specificity=X",
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluateConfig(Config):
+    """How a run is measured."""
+
+    split: str = setting("test", metavar="NAME", help="the split to measure")
+    name: str | None = setting(
+        None,
+        parse=check_directory_name,
+        metavar="NAME",
+        help="directory of the results in RUN/evaluation; none: the split's name, with a part of the "
+        "data's identity behind it if the run was trained on other data",
+    )
+    batch_size: int = setting(
+        128, minimum=1, maximum=MAX_BATCH_SIZE, help="images per step of the model"
+    )
+    resamples: int = setting(
+        1000,
+        minimum=200,
+        maximum=100_000,
+        help="bootstrap resamples behind the intervals of loss, Brier score, F1, average precision "
+        "and means over classes",
+    )
+    seed: int = setting(0, minimum=0, maximum=2**31 - 1, help="seed of the resamples")
+    shifts: bool = setting(
+        False, help="also measure under changed exposure, contrast, framing and sharpness"
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PredictConfig(Config):
+    """How files are read and predicted."""
+
+    batch_size: int = setting(
+        32, minimum=1, maximum=MAX_BATCH_SIZE, help="images per step of the model"
+    )
+    workers: int | None = setting(
+        None, minimum=1, maximum=256, help="threads that decode; none: one per core"
+    )
+    max_pixels: int | None = setting(
+        None, minimum=1, help="largest image to decode, in pixels; none: as engine.build_tfrecords"
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PhantomConfig(Config):
+    """How many phantoms there are, and of what kind."""
+
+    train_images: int = setting(1600, minimum=0, maximum=99_999, help="images to train on")
+    val_images: int = setting(
+        16, minimum=0, maximum=99_999, help="images in val, too few on purpose as in the real set"
+    )
+    test_images: int = setting(320, minimum=0, maximum=99_999, help="images in test")
+    pneumonia_share: float = setting(
+        0.6, minimum=0.05, maximum=0.95, help="share of the images that show pneumonia"
+    )
+    images_per_patient: int = setting(
+        3, minimum=1, maximum=50, help="most images of one patient; each has 1 to that many"
+    )
+    min_size: int = setting(
+        256, minimum=32, maximum=4096, help="shortest longer side of an image, pixels"
+    )
+    max_size: int = setting(
+        400, minimum=32, maximum=4096, help="longest longer side of an image, pixels"
+    )
+    seed: int = setting(0, minimum=0, maximum=2**31 - 1, help="seed of everything drawn")
+    workers: int | None = setting(
+        None, minimum=1, maximum=256, help="processes that draw; none: one per core"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.min_size > self.max_size:
+            raise UserError(
+                f"--min-size: got {self.min_size}, must be at most --max-size ({self.max_size})"
+            )
+        counts = (self.train_images, self.val_images, self.test_images)
+        if 1 in counts or not any(counts):
+            raise UserError(
+                f"--train-images, --val-images, --test-images: got {counts}, expected 0 (no such "
+                "split) or at least 2 (one per class) each, and one split at least"
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExplainConfig(PredictConfig):
+    """What is explained."""
+
+    target: str = setting(
+        "predicted", metavar="CLASS", help="the class to show the evidence for, or predicted"
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BuildConfig(Config):
+    """How an image folder becomes shards."""
+
+    image_size: tuple[int, int] = setting(
+        (224, 224),
+        parse=parse_image_size,
+        metavar="N|HxW",
+        help="pixels that every image is resized to, antialiased",
+    )
+    channels: int = setting(1, choices=(1, 3), help="1 grey, 3 colour")
+    keep_aspect_ratio: bool = setting(
+        False, help="fit images inside and pad with black instead of stretching them"
+    )
+    bits: str = setting(
+        "auto",
+        parse=str,
+        choices=("auto", "8", "12", "16"),
+        help="bits in use of 16-bit PNG and TIFF, the same for all images; auto: the fewest that hold "
+        "the largest value in IMAGES",
+    )
+    encoding: str = setting(
+        "raw",
+        choices=("raw", "png", "jpeg"),
+        help="how shards hold pixels; raw trains fastest, png halves the disk space",
+    )
+    jpeg_quality: int = setting(
+        95, minimum=1, maximum=100, help="with --encoding jpeg, the only one that loses anything"
+    )
+    validation_fraction: float | None = setting(
+        None,
+        minimum=0,
+        maximum=0.9,
+        help="share of train to hold back as validation, by class and patient, a validation folder "
+        "joining train first; none: 0.1 where there is no validation folder",
+    )
+    test_fraction: float | None = setting(
+        None,
+        minimum=0,
+        maximum=0.9,
+        help="share of train to hold back as test; none: 0.1 where there are class folders only",
+    )
+    group_by: str = setting(
+        "patient",
+        metavar="patient|none|REGEX",
+        help="which images a split keeps together: patient reads the names of the public chest "
+        "X-ray set; a regular expression's group is the id, sought in the file name, then in the "
+        "path",
+    )
+    on_leak: str = setting(
+        "warn",
+        choices=("warn", "fail", "drop"),
+        help="when a patient or a duplicate stands in two of the folders' own splits; drop leaves "
+        "out train's images for those in validation, and either's for those in test",
+    )
+    on_error: str = setting(
+        "skip",
+        choices=("skip", "fail"),
+        help="leave bad images out, named in rejected.csv, or stop at the first",
+    )
+    max_pixels: int = setting(
+        80_000_000, minimum=1, help="larger images are left out, as decompression bombs"
+    )
+    shard_size_mb: float = setting(
+        64, above=0, maximum=16384, help="size of a shard that the builder aims at, megabytes"
+    )
+    seed: int = setting(
+        0, minimum=0, maximum=2**31 - 1, help="seed of the splits drawn and the order in shards"
+    )
+    workers: int | None = setting(
+        None,
+        minimum=1,
+        maximum=256,
+        help="processes that decode; none: one per core",
+        on_resume=FREE,
+    )
+    overwrite: bool = setting(
+        False, help="start again where SHARDS holds another build", on_resume=FREE
+    )
+    verify: bool = setting(
+        False,
+        help="re-read every shard against its checksum and count; checks a finished build too",
+        on_resume=FREE,
+    )
+    repair: bool = setting(
+        False, help="verify, and rebuild the shards that are damaged", on_resume=FREE
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        held = (self.validation_fraction or 0) + (self.test_fraction or 0)
+        if held > 0.9:
+            raise UserError(
+                f"--validation-fraction and --test-fraction: got {self.validation_fraction} and "
+                f"{self.test_fraction}, must leave at least a tenth for train"
+            )

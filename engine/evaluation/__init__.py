@@ -1,0 +1,1 @@
+"""A trained run measured on a split, and what that leaves on disk."""

@@ -1,0 +1,237 @@
+"""What an evaluation leaves on disk: `RUN/evaluation/<name>/`.
+
+    metrics.json  predictions.csv  roc.png  precision_recall.png  confusion_matrix.png  calibration.png
+    shifts.json   with --shifts
+
+One directory holds one measurement, whole: of one split of one data set, by one model, which
+`metrics.json` names. It is removed first and written last, so results without it are invalid.
+"""
+
+import contextlib
+import dataclasses
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.base import files, locks
+from engine.base.config import UserError
+from engine.base.csv_rows import CsvRows
+from engine.metrics import curves
+from engine.metrics.evaluation import Estimate, Evaluation
+from engine.metrics.predictions import predict_labels
+from engine.runs import plots
+from engine.shards import data_identity
+
+METRICS = "metrics.json"
+PREDICTIONS = "predictions.csv"
+SHIFTS = "shifts.json"
+_SHOWN = 8  # characters of an identity
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitPredictions:
+    """A split's examples in the order of its records: labels int64[N], probabilities and log-odds
+    float64[N] or float64[N, K], and paths and patients, N texts each."""
+
+    labels: np.ndarray
+    probabilities: np.ndarray
+    log_odds: np.ndarray
+    paths: list[str]
+    patients: list[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """What is measured: results without it cannot be told from those of another model or data set.
+
+    Attributes:
+        data: see `data_identity.describe`.
+        model: see `RunDirectory.model_digest`.
+        threshold_rule: by which the threshold was chosen on validation; None if it was not.
+        warnings: what a reader of the figures must know.
+    """
+
+    split: str
+    shards: Path
+    data: Mapping[str, Any]
+    model: str | None
+    threshold_rule: str | None = None
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """What of it stands in `metrics.json`."""
+        told = {name: self.data[name] for name in ("fingerprint", "identity")}
+        return {
+            "split": self.split,
+            "data": {"shards": str(self.shards), **told},
+            "model": self.model,
+            "threshold_rule": self.threshold_rule,
+            "warnings": list(self.warnings),
+        }
+
+
+def directory_name(split: str, *, trained_on: Mapping[str, Any], data: Mapping[str, Any]) -> str:
+    """The split's name, which on other data than the run's own gets a part of their identity behind it."""
+    if not data_identity.differences(trained_on, data):
+        return split
+    return f"{split}-{data['identity'][:_SHOWN]}"
+
+
+@contextlib.contextmanager
+def held(directory: Path, subject: Subject) -> Iterator[None]:
+    """Holds the directory for one evaluation.
+
+    Raises:
+        UserError: another process evaluates there, or it holds results on other data.
+    """
+    with locks.held(directory, purpose="an evaluation"):
+        _require_same_data(directory, subject)
+        yield
+
+
+def _require_same_data(directory: Path, subject: Subject) -> None:
+    try:
+        stored = files.read_json(directory / METRICS)
+        before = (stored["split"], stored["data"]["identity"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # none, a part, or of an earlier version that kept one directory for each split
+    if before != (subject.split, subject.data["identity"]):
+        raise UserError(
+            f"{directory}: holds results on other data, the {before[0]} split of "
+            f"{stored['data'].get('shards')}; give another --name, or remove them"
+        )
+
+
+def write_results(
+    directory: Path,
+    result: Evaluation,
+    predictions: SplitPredictions,
+    subject: Subject,
+    shifted: Mapping[str, Any] | None = None,
+) -> None:
+    """Puts these results in place of what the directory holds.
+
+    Args:
+        shifted: point estimates by shift, if they were measured.
+    """
+    # Measuring takes a while, in which another training may have removed it (--overwrite).
+    directory.mkdir(parents=True, exist_ok=True)
+    _clear(directory)
+    draw_figures(directory, result, predictions, split=subject.split)
+    write_predictions(directory / PREDICTIONS, result, predictions)
+    if shifted is not None:
+        files.write_json(directory / SHIFTS, shifted)
+    files.write_json(directory / METRICS, {**subject.to_json(), **result.to_json()})
+
+
+def _clear(directory: Path) -> None:
+    """Removes what an earlier evaluation left, `metrics.json` first."""
+    (directory / METRICS).unlink(missing_ok=True)
+    for path in directory.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != locks.LOCK_NAME:
+            path.unlink()
+
+
+def write_predictions(path: Path, result: Evaluation, predictions: SplitPredictions) -> None:
+    """One row per image: `path,label,probability,predicted,logit`; `label` is the true class.
+
+    Of two classes `probability` is the positive one's. Of more it is the predicted one's, and a
+    column `probability_<class>` and one `logit_<class>` follow for each class. A logit is
+    log(p / (1 - p)), by which images are ranked; digits are those of float32.
+    """
+    names = result.class_names
+    predicted = predict_labels(predictions.probabilities, result.threshold)
+    header, rows = _columns_of(predictions, predicted, names)
+    with files.written_aside(path) as aside, open(aside, "w", encoding="utf-8", newline="") as file:
+        writer = CsvRows(file)
+        writer.writerow(["path", "label", "probability", "predicted", *header])
+        for place, (image, (shown, *others)) in enumerate(
+            zip(predictions.paths, rows, strict=True)
+        ):
+            label, called = names[predictions.labels[place]], names[predicted[place]]
+            writer.writerow([image, label, shown, called, *others])
+
+
+def _columns_of(
+    predictions: SplitPredictions, predicted: np.ndarray, names: Sequence[str]
+) -> tuple[list[str], Iterable[list[str]]]:
+    """The names of the columns behind `predicted`, and for each image its probability and theirs."""
+    probabilities, log_odds = predictions.probabilities, predictions.log_odds
+    if probabilities.ndim == 1:
+        header, values = ["logit"], np.stack([probabilities, log_odds], axis=1)
+    else:
+        own = probabilities[np.arange(len(predicted)), predicted]
+        header = [f"{kind}_{name}" for kind in ("probability", "logit") for name in names]
+        values = np.concatenate([own[:, None], probabilities, log_odds], axis=1)
+    return header, ([f"{value:.9g}" for value in row] for row in values)
+
+
+def draw_figures(
+    directory: Path, result: Evaluation, predictions: SplitPredictions, *, split: str
+) -> None:
+    """Draws roc, precision_recall, confusion_matrix and calibration as PNG files."""
+    metrics, names = result.metrics, result.class_names
+    labels, log_odds = predictions.labels, predictions.log_odds
+    binary = log_odds.ndim == 1
+    scored = {1: log_odds} if binary else dict(enumerate(log_odds.T))
+    scored = {k: scores for k, scores in scored.items() if 0 < (labels == k).sum() < len(labels)}
+    roc_curves, recall_curves = [], []
+    for index, scores in scored.items():
+        false_rate, true_rate, _ = curves.roc_curve(labels == index, scores)
+        precision, recall, _ = curves.precision_recall_curve(labels == index, scores)
+        roc_curves.append((names[index], false_rate, true_rate))
+        recall_curves.append((names[index], recall, precision))
+    plots.roc(
+        roc_curves,
+        directory / "roc.png",
+        area=metrics["auroc"].value,
+        interval=_interval(metrics["auroc"]),
+        operating_point=_point(metrics, "specificity", "sensitivity", binary=binary),
+        title=f"ROC, {split} split",
+    )
+    plots.precision_recall(
+        recall_curves,
+        directory / "precision_recall.png",
+        area=metrics["average_precision"].value,
+        interval=_interval(metrics["average_precision"]),
+        operating_point=_point(metrics, "recall", "precision", binary=binary),
+        prevalence=float((labels == 1).mean()) if binary else None,
+        title=f"Precision-recall, {split} split",
+    )
+    plots.confusion_matrix(
+        result.confusion,
+        names,
+        directory / "confusion_matrix.png",
+        title=f"Confusion matrix, {split} split",
+    )
+    bins = result.reliability
+    plots.calibration(
+        bins.edges,
+        bins.predicted,
+        bins.observed,
+        (bins.low, bins.high),
+        bins.counts,
+        directory / "calibration.png",
+        error=bins.expected_calibration_error,
+        subject=names[1] if binary else "the predicted class",
+        title=f"Calibration, {split} split",
+    )
+
+
+def _interval(estimate: Estimate) -> tuple[float | None, float | None]:
+    return estimate.low, estimate.high
+
+
+def _point(
+    metrics: dict[str, Estimate], x: str, y: str, *, binary: bool
+) -> tuple[float, float] | None:
+    """The operating point of two classes, if both its rates are defined."""
+    across, up = metrics[x].value, metrics[y].value
+    if not binary or across is None or up is None:
+        return None
+    return (1 - across if x == "specificity" else across), up

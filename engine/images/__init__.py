@@ -1,0 +1,1 @@
+"""Image folders and files: what is found, which split it goes to, and its pixels."""

@@ -1,0 +1,1 @@
+"""A trained run at work: probabilities, and explanations of them."""

@@ -1,0 +1,268 @@
+"""A trained run, ready to give probabilities; what evaluate, predict and explain share.
+
+The model is loaded once and compiled for one batch size. Smaller batches are padded up to it and
+the padding's outputs dropped, so a remainder never costs a second trace (half a second or more).
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.base import command_line, progress
+from engine.base.config import UserError
+from engine.images import bit_depth
+from engine.metrics import predictions
+from engine.runs.run_directory import RunDirectory
+
+Batch = Mapping[str, Any]
+LOGITS = (
+    "logits"  # the layer before the sigmoid or softmax, in every network of engine.networks.models
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSettings:
+    """What a run's images are like: how `decoding.decode_file` must prepare any other image.
+
+    Attributes:
+        image_size: (height, width) in pixels.
+        bits: how many the values of 16-bit files are taken to have; see `engine.images.bit_depth`.
+    """
+
+    class_names: tuple[str, ...]
+    image_size: tuple[int, int]
+    channels: int
+    keep_aspect_ratio: bool
+    bits: int = bit_depth.DEFAULT
+
+    @classmethod
+    def of_run(cls, run: RunDirectory) -> "DataSettings":
+        """Reads them from `environment.json`.
+
+        Raises:
+            UserError: the file is missing or damaged, or does not describe the data.
+        """
+        environment = run.read_environment()
+        try:
+            data = environment["data"]
+            height, width = (int(size) for size in data["image_size"])
+            return cls(
+                class_names=tuple(str(name) for name in data["class_names"]),
+                image_size=(height, width),
+                channels=int(data["channels"]),
+                keep_aspect_ratio=bool(data.get("keep_aspect_ratio", False)),
+                bits=int(data.get("bits", bit_depth.DEFAULT)),
+            )
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{run.environment}: does not say what the run was trained on ({error!r}); "
+                'expected "data" with class_names, image_size and channels, as engine.train writes'
+            ) from error
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels)."""
+        return (*self.image_size, self.channels)
+
+    @property
+    def is_binary(self) -> bool:
+        """Two classes: one probability, and a threshold."""
+        return len(self.class_names) == 2
+
+    @property
+    def positive_class(self) -> str | None:
+        """The class whose probability a two-class run gives; None with more classes."""
+        return self.class_names[1] if self.is_binary else None
+
+
+@dataclasses.dataclass(frozen=True)
+class Outputs:
+    """What a run says of N images: `probabilities` and `log_odds`, float64[N] of the positive class or
+    float64[N, K].
+
+    The probabilities are the model's own, of float32, and are 1 from log-odds of about 17 on; the log-odds
+    come from its logits, and keep the order.
+    """
+
+    probabilities: np.ndarray
+    log_odds: np.ndarray
+
+
+class Predictor:
+    """A model with the classes, the image format and the threshold that belong to it.
+
+    Args:
+        model: a Keras model from uint8[B, H, W, C] to float[B, 1] or float[B, K] probabilities.
+        threshold: the least probability of the positive class that is called positive; None with
+            more than two classes.
+        batch_size: the one batch size that the model is compiled for.
+
+    Raises:
+        UserError: the model does not take such images, or gives another number of classes.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        data: DataSettings,
+        *,
+        threshold: float | None = 0.5,
+        batch_size: int = 64,
+    ) -> None:
+        self.model = model
+        self.data = data
+        self.batch_size = batch_size
+        self.threshold = threshold if data.is_binary else None
+        self._check_model()
+        self._compiled = self._compile()
+
+    @classmethod
+    def load(cls, run_directory: Path | str, *, batch_size: int = 64) -> "Predictor":
+        """Loads a run's best weights and its threshold.
+
+        Raises:
+            UserError: the directory holds no trained run, or one that cannot be read.
+        """
+        run = RunDirectory(run_directory)
+        run.require_trained()
+        data, threshold = DataSettings.of_run(run), stored_threshold(run)
+        if data.is_binary and threshold is None:
+            progress.say(
+                f"warning: {run.path} holds no {run.threshold.name} of this model, as its training "
+                "has not ended; using 0.5, which was not chosen on validation"
+            )
+        return cls(load_model(run.model), data, threshold=threshold, batch_size=batch_size)
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Probabilities of uint8[N, H, W, C] images.
+
+        Returns:
+            float64[N] of the positive class, or float64[N, K] with more than two classes.
+
+        Raises:
+            UserError: the images have another shape or type.
+        """
+        return self.outputs(images).probabilities
+
+    def outputs(self, images: np.ndarray) -> Outputs:
+        """Probabilities and log-odds of uint8[N, H, W, C] images.
+
+        Raises:
+            UserError: the images have another shape or type.
+        """
+        if images.shape[1:] != self.data.image_shape or images.dtype != np.uint8:
+            raise UserError(
+                f"got {images.dtype} images of shape {images.shape[1:]}; this run expects uint8 "
+                f"images of shape {self.data.image_shape}"
+            )
+        none = np.zeros((0, self._num_outputs))
+        parts = [
+            self._predict_block(images[start : start + self.batch_size])
+            for start in range(0, len(images), self.batch_size)
+        ]
+        probabilities, logits = map(np.concatenate, zip((none, none), *parts, strict=True))
+        return Outputs(predictions.as_probabilities(probabilities), predictions.log_odds(logits))
+
+    def predict_batches(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, np.ndarray]]:
+        """Yields each batch with its probabilities, in order.
+
+        Args:
+            batches: a `tf.data.Dataset` or an iterator of dicts that hold `image`,
+                uint8[B, H, W, C]; what else they hold is passed on.
+        """
+        numpy_batches = getattr(batches, "as_numpy_iterator", None)
+        for batch in numpy_batches() if numpy_batches else batches:
+            yield batch, self.predict(np.asarray(batch["image"]))
+
+    def predicted_labels(self, probabilities: np.ndarray) -> np.ndarray:
+        """int64[N] class indices, by the threshold or by the largest probability."""
+        return predictions.predict_labels(probabilities, self.threshold)
+
+    def _predict_block(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Probabilities and logits, float64[N, outputs], of at most one batch."""
+        count = len(images)
+        if count < self.batch_size:
+            padding = [(0, self.batch_size - count)] + [(0, 0)] * 3
+            images = np.pad(images, padding)
+        probabilities, logits = self._compiled(images)
+        return (
+            np.asarray(probabilities, np.float64)[:count],
+            np.asarray(logits, np.float64)[:count],
+        )
+
+    def _compile(self) -> Any:
+        import keras
+        import tensorflow as tf
+
+        shape = (self.batch_size, *self.data.image_shape)
+        has_logits = LOGITS in (layer.name for layer in self.model.layers)
+        network = self.model
+        if has_logits:
+            layer = self.model.get_layer(LOGITS)
+            network = keras.Model(self.model.inputs, [self.model.output, layer.output])
+
+        @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8)], autograph=False)
+        def forward(images: Any) -> Any:
+            outputs = network(images, training=False)
+            probabilities, logits = outputs if has_logits else (outputs, _logits_of(outputs))
+            return tf.cast(probabilities, tf.float32), tf.cast(logits, tf.float32)
+
+        return forward
+
+    def _check_model(self) -> None:
+        takes, gives = self.model.input_shape, self.model.output_shape
+        sizes = itertools.zip_longest(takes[1:], self.data.image_shape)
+        if any(size not in (None, wanted) for size, wanted in sizes):
+            raise UserError(
+                f"the model takes images of shape {takes[1:]} but the run was trained on "
+                f"{self.data.image_shape}; its files are not of one run"
+            )
+        self._num_outputs = int(gives[-1])
+        num_classes = len(self.data.class_names)
+        if self._num_outputs != num_classes and (self._num_outputs, num_classes) != (1, 2):
+            raise UserError(
+                f"the model gives {self._num_outputs} probabilities but the run names "
+                f"{num_classes} classes; its files are not of one run"
+            )
+
+
+def _logits_of(probabilities: Any) -> Any:
+    """Logits that give these probabilities, of a model that has no layer of that name."""
+    import tensorflow as tf
+
+    logs = tf.math.log(probabilities)
+    return logs - tf.math.log1p(-probabilities) if probabilities.shape[-1] == 1 else logs
+
+
+def load_model(path: Path) -> Any:
+    """A saved Keras model, custom layers of `engine.networks.models` included, without its optimizer.
+
+    Raises:
+        UserError: the file is damaged, or was saved by code that this version does not know.
+    """
+    with command_line.quiet_imports(), command_line.without_scikit_learn():
+        import keras
+
+        import engine.networks.models  # noqa: F401  registers the layers that a saved model names
+
+    try:
+        return keras.models.load_model(path, compile=False)
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise UserError(
+            f"{path}: cannot be loaded ({reason}); expected a model that engine.train saved"
+        ) from error
+
+
+def stored_threshold(run: RunDirectory) -> float | None:
+    """The run's decision threshold, or None where none was chosen for its model.
+
+    Raises:
+        UserError: `threshold.json` holds no number from 0 to 1.
+    """
+    value = run.read_threshold().get("threshold")
+    return None if value is None else float(value)

@@ -1,0 +1,126 @@
+"""Whether probabilities come true: reliability by bins, and the temperature that corrects them."""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from engine.metrics import bootstrap, intervals, predictions
+
+Array = np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Reliability:
+    """How often what was given a probability came true, by bins of the probability.
+
+    Attributes:
+        edges: float[bins + 1], of the bins, from 0 to 1.
+        predicted, observed: float[bins], the mean probability and the fraction that came true;
+            NaN in an empty bin.
+        low, high: float[bins], the 95 % interval of `observed`, over patients.
+        counts: int[bins], the examples in each bin.
+        expected_calibration_error: the mean of |observed - predicted|, weighted by the counts.
+    """
+
+    edges: Array
+    predicted: Array
+    observed: Array
+    low: Array
+    high: Array
+    counts: Array
+    expected_calibration_error: float
+
+    def to_json(self) -> list[dict[str, float]]:
+        """One entry per bin that holds examples."""
+        columns = {
+            "low": self.edges[:-1],
+            "high": self.edges[1:],
+            "count": self.counts,
+            "predicted": self.predicted,
+            "observed": self.observed,
+            "observed_low": self.low,
+            "observed_high": self.high,
+        }
+        rows = zip(*(values.tolist() for values in columns.values()), strict=True)
+        bins = [dict(zip(columns, row, strict=True)) for row in rows]
+        return [one for one in bins if one["count"]]
+
+
+def reliability_curve(
+    labels: Array, probabilities: Array, *, groups: Array | None = None, bins: int = 10
+) -> Reliability:
+    """Bins of equal width over P(positive), or over the largest probability of many classes.
+
+    The error is that of Naeini et al., Obtaining well calibrated probabilities using Bayesian
+    binning, 2015; for many classes, of Guo et al., On calibration of modern neural networks, 2017.
+
+    Args:
+        groups: int[N], the patient of each example; None makes each one of its own.
+    """
+    if probabilities.ndim == 1:
+        confidence, came_true = probabilities, labels == 1
+    else:
+        confidence, came_true = probabilities.max(axis=1), labels == probabilities.argmax(axis=1)
+    confidence = np.asarray(confidence, np.float64)
+    place = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    counts = np.bincount(place, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        predicted = np.bincount(place, weights=confidence, minlength=bins) / counts
+        observed = np.bincount(place, weights=came_true, minlength=bins) / counts
+    groups = np.arange(len(confidence)) if groups is None else groups
+    limits = [_limits(came_true[place == one], groups[place == one]) for one in range(bins)]
+    gaps = np.where(counts > 0, np.abs(observed - predicted), 0.0)
+    return Reliability(
+        edges=np.linspace(0, 1, bins + 1),
+        predicted=predicted,
+        observed=observed,
+        low=np.array([low for low, _ in limits]),
+        high=np.array([high for _, high in limits]),
+        counts=counts,
+        expected_calibration_error=float((gaps * counts).sum() / max(1, counts.sum())),
+    )
+
+
+def _limits(came_true: Array, groups: Array) -> intervals.Interval:
+    """The interval of a bin's fraction; NaN of an empty one."""
+    patients, of_patient = np.unique(groups, return_inverse=True)
+    hits = np.bincount(of_patient, came_true, len(patients))
+    low, high = intervals.proportion(hits, np.bincount(of_patient, minlength=len(patients)))
+    return float(low), float(high)
+
+
+def fit_temperature(labels: Array, probabilities: Array) -> float:
+    """The temperature that calibrates best: logits are divided by it (Guo et al., 2017).
+
+    Fitted on validation by least cross-entropy; above 1 the model was too sure. It never changes
+    the order of binary scores, nor the largest class.
+
+    Raises:
+        UserError: as `evaluate`.
+    """
+    from scipy import optimize
+
+    classes = 2 if np.ndim(probabilities) == 1 else np.shape(probabilities)[1]
+    labels, probabilities = predictions.checked(labels, probabilities, classes)
+
+    def loss_at(log_temperature: float) -> float:
+        tempered = apply_temperature(probabilities, math.exp(log_temperature))
+        return float(bootstrap.cross_entropy(labels, tempered).mean())
+
+    found = optimize.minimize_scalar(
+        loss_at,
+        bounds=(math.log(0.05), math.log(20.0)),
+        method="bounded",
+    )
+    return float(math.exp(found.x))
+
+
+def apply_temperature(probabilities: Array, temperature: float) -> Array:
+    """The probabilities, float[N] or float[N, K], that logits divided by `temperature` give."""
+    clipped = np.clip(np.asarray(probabilities, np.float64), bootstrap.PROBABILITY_FLOOR, 1.0)
+    if clipped.ndim == 1:
+        clipped = np.minimum(clipped, 1 - bootstrap.PROBABILITY_FLOOR)
+        return 1 / (1 + ((1 - clipped) / clipped) ** (1 / temperature))
+    powers = clipped ** (1 / temperature)
+    return powers / powers.sum(axis=1, keepdims=True)

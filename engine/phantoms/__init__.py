@@ -1,0 +1,1 @@
+"""Chest-like images made by a procedure, for when no real ones are at hand."""

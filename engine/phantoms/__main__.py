@@ -1,0 +1,62 @@
+"""`python -m engine.phantoms DIR`: an image folder made by a procedure, for when no real one is at hand.
+
+Grey chest-like images in Kaggle's layout, `train|val|test/NORMAL|PNEUMONIA`, with patient numbers in
+their names and several images per patient. Pneumonia is soft opacities inside the lungs; the mean
+brightness gives nothing away. The same flags give the same bytes.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from engine.base import command_line, config
+from engine.base.flag_parser import FlagParser
+from engine.base.settings import PhantomConfig
+from engine.phantoms import phantom_folder
+from engine.phantoms.phantom_folder import Phantom
+
+PROGRAM = "python -m engine.phantoms"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's flags."""
+    parser = FlagParser(prog=PROGRAM, description=__doc__.partition("\n\n")[2])
+    parser.add_argument("directory", type=Path, metavar="DIR", help="where the images go")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace phantoms of other settings in DIR"
+    )
+    config.add_flags(parser, PhantomConfig)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    arguments = build_parser().parse_args(argv)
+    return command_line.run(PROGRAM, lambda: _run(arguments))
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    settings = config.from_flags(PhantomConfig, arguments)
+    made = phantom_folder.make_phantoms(
+        settings, arguments.directory, overwrite=arguments.overwrite
+    )
+    if made is None:
+        print(f"{arguments.directory}: complete already, nothing to do")
+    else:
+        print(f"{arguments.directory}: {summary(made)}")
+    return command_line.DONE
+
+
+def summary(phantoms: list[Phantom]) -> str:
+    """`1,936 images of 967 patients (train 1,600, val 16, test 320), 60 % with pneumonia`."""
+    splits = [phantom.path.partition("/")[0] for phantom in phantoms]
+    counts = ", ".join(f"{split} {splits.count(split):,}" for split in dict.fromkeys(splits))
+    patients = len({phantom.patient for phantom in phantoms})
+    sick = sum(phantom.finding is not None for phantom in phantoms) / len(phantoms)
+    return (
+        f"{len(phantoms):,} images of {patients:,} patients ({counts}), {sick:.0%} with pneumonia"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

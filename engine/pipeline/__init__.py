@@ -1,0 +1,1 @@
+"""Shards to batches: order, tiers, and the augmentation that goes with them."""

@@ -1,0 +1,1 @@
+"""A run on disk: its directory, its figures and its report."""

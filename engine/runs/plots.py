@@ -1,0 +1,470 @@
+"""Figures from plain arrays, each written as a PNG, whole or not at all.
+
+Figures are made with matplotlib's object interface on the Agg canvas: no display is needed, no
+global state is touched, and a notebook's own settings and open figures stay as they are. Colours
+are those of Okabe and Ito (Color universal design, 2008), told apart by colour-blind readers.
+"""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.text import Text
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from engine.base import files
+
+BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, YELLOW = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#56B4E9",
+    "#CC79A7",
+    "#F0E442",
+)
+CLASS_COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
+INK, MUTED, GRID = "#222222", "#6B6B6B", "#E3E3E3"
+BLUES = LinearSegmentedColormap.from_list("white to blue", ["#FFFFFF", "#9CC9E5", BLUE, "#00395C"])
+DOTS_PER_INCH = 150
+PADDING = 0.1  # inches around each panel
+LARGEST_LEGEND = 10  # classes; more would cover the curves
+LARGEST_ANNOTATED = 20  # classes; the cells of a larger confusion matrix hold no legible text
+
+Interval = tuple[float | None, float | None]
+
+
+def history(
+    rows: Sequence[Mapping[str, Any]],
+    path: Path,
+    *,
+    best_epoch: int | None = None,
+    learned_with: Sequence[str] = (),
+) -> None:
+    """Loss, accuracy and AUROC over epochs, training beside validation.
+
+    Args:
+        rows: one mapping per epoch, as read from `history.csv` (text or numbers): `epoch` (counted
+            from 1; without it, by place), `loss`, `accuracy`, `auroc`, and each as `val_...`.
+            A panel is drawn for each metric that is there.
+        best_epoch: the epoch whose weights were kept, marked by a line.
+        learned_with: what made training unlike validation (`augmented images`, `dropout`, ...); told
+            below the panels, because the two curves of a panel are then not of the same thing.
+    """
+    columns = _columns(rows)
+    epochs = columns.pop("epoch", np.arange(1, len(rows) + 1))
+    wanted = (("loss", "Loss"), ("accuracy", "Accuracy"), ("auroc", "AUROC"))
+    panels = [(k, t) for k, t in wanted if k in columns or f"val_{k}" in columns] or [wanted[0]]
+    figure = new_figure(4.4 * len(panels), 4)
+    for place, (key, title) in enumerate(panels):
+        axes = _axes(figure, 1, len(panels), place + 1, title=title, xlabel="Epoch")
+        for name, label, colour in (
+            (key, "training, over the epoch", BLUE),
+            (f"val_{key}", "validation, after it", VERMILION),
+        ):
+            if name in columns:
+                _draw_line_over_epochs(axes, epochs, columns[name], label, colour)
+        if best_epoch is not None:
+            axes.axvline(best_epoch, color=MUTED, linewidth=1, linestyle="--", zorder=1)
+            axes.plot(
+                [], [], color=MUTED, linewidth=1, linestyle="--", label=f"best ({best_epoch})"
+            )
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        if key == "loss":
+            axes.set_ylim(bottom=0)
+        legend(axes)
+    if learned_with:
+        figure.supxlabel(
+            textwrap.fill(
+                f"Training figures are with {_listed(learned_with)}; validation has none of it.",
+                58 * len(panels),
+            ),
+            fontsize=8.5,
+            color=MUTED,
+        )
+    save(figure, path)
+
+
+def roc(
+    curves: Sequence[tuple[str, np.ndarray, np.ndarray]],
+    path: Path,
+    *,
+    area: float | None = None,
+    interval: Interval = (None, None),
+    operating_point: tuple[float, float] | None = None,
+    title: str = "ROC",
+) -> None:
+    """Receiver operating characteristic.
+
+    Args:
+        curves: (class name, false positive rate float[G], true positive rate float[G]).
+        area, interval: the AUROC and its 95 % interval, told in the legend.
+        operating_point: (false positive rate, true positive rate) at the stored threshold.
+    """
+    figure = new_figure(5.4, 5.2)
+    axes = _axes(
+        figure,
+        title=title,
+        xlabel="False positive rate (1 - specificity)",
+        ylabel="True positive rate (sensitivity)",
+    )
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=":", label="chance (0.500)")
+    _draw_curves(axes, curves, _with_interval("AUROC", area, interval), step=None)
+    _draw_operating_point(axes, operating_point, "sensitivity {1:.3f}, specificity {2:.3f}")
+    _square_unit_axes(axes)
+    legend(axes, location="lower right")
+    save(figure, path)
+
+
+def precision_recall(
+    curves: Sequence[tuple[str, np.ndarray, np.ndarray]],
+    path: Path,
+    *,
+    area: float | None = None,
+    interval: Interval = (None, None),
+    operating_point: tuple[float, float] | None = None,
+    prevalence: float | None = None,
+    title: str = "Precision-recall",
+) -> None:
+    """Precision over recall.
+
+    Args:
+        curves: (class name, recall float[G], precision float[G]).
+        area, interval: the average precision and its 95 % interval.
+        operating_point: (recall, precision) at the stored threshold.
+        prevalence: the positive fraction, which is what chance would give.
+    """
+    figure = new_figure(5.4, 5.2)
+    axes = _axes(figure, title=title, xlabel="Recall (sensitivity)", ylabel="Precision")
+    if prevalence is not None:
+        label = f"chance ({prevalence:.3f})"
+        axes.axhline(prevalence, color=MUTED, linewidth=1, linestyle=":", label=label)
+    _draw_curves(axes, curves, _with_interval("average precision", area, interval), step="pre")
+    _draw_operating_point(axes, operating_point, "recall {0:.3f}, precision {1:.3f}")
+    _square_unit_axes(axes)
+    legend(axes, location="lower left")
+    save(figure, path)
+
+
+def confusion_matrix(
+    matrix: np.ndarray, class_names: Sequence[str], path: Path, *, title: str = "Confusion matrix"
+) -> None:
+    """Counts and the percentage of each row, int[K, K]: rows the true class, columns the predicted.
+
+    Cells are shaded by row percentage, so that a rare class is as legible as a common one.
+    """
+    matrix = np.asarray(matrix)
+    count = len(class_names)
+    fractions = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    side = float(np.clip(0.62 * count + 2.6, 4.6, 14))
+    figure = new_figure(side + 0.8, side)
+    axes = _axes(figure, title=title, xlabel="Predicted class", ylabel="True class")
+    axes.grid(False)
+    shown = axes.imshow(fractions, cmap=BLUES, vmin=0, vmax=1)
+    bar = figure.colorbar(shown, ax=axes, fraction=0.046, pad=0.03, format=PercentFormatter(1.0))
+    bar.set_label("of the true class", color=MUTED, fontsize=9)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(labelsize=8, colors=MUTED, length=0)
+    _name_classes(axes, class_names)
+    if count <= LARGEST_ANNOTATED:
+        _annotate_cells(axes, matrix, fractions)
+    # White lines between the cells.
+    axes.set_xticks(np.arange(count + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(count + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color="white", linewidth=1.5)
+    axes.tick_params(which="both", length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    save(figure, path)
+
+
+def calibration(
+    edges: np.ndarray,
+    predicted: np.ndarray,
+    observed: np.ndarray,
+    limits: tuple[np.ndarray, np.ndarray],
+    counts: np.ndarray,
+    path: Path,
+    *,
+    error: float | None = None,
+    subject: str = "the positive class",
+    title: str = "Calibration",
+) -> None:
+    """A reliability diagram above the histogram of the probabilities.
+
+    Args:
+        edges: float[bins + 1]; `predicted`, `observed`: float[bins]; `counts`: int[bins].
+        limits: of the 95 % interval of `observed`, low and high, float[bins] each.
+        error: the expected calibration error, told in the legend.
+        subject: what the probability is of, told under the axis.
+    """
+    figure = new_figure(5.4, 6.2)
+    rows = figure.add_gridspec(2, 1, height_ratios=[3.4, 1])
+    axes = styled(figure.add_subplot(rows[0]), title=title, ylabel="Observed fraction")
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=":", label="perfectly calibrated")
+    filled = counts > 0
+    # With its interval, a far-off bin of five images does not alarm, nor one without errors soothe.
+    low, high = (limit[filled] for limit in limits)
+    label = "observed, with 95 % interval"
+    if error is not None:
+        label += f"\nexpected calibration error {error:.3f}"
+    axes.errorbar(
+        predicted[filled],
+        observed[filled],
+        yerr=(observed[filled] - low, high - observed[filled]),
+        color=BLUE,
+        marker="o",
+        markersize=5,
+        linewidth=1.8,
+        elinewidth=1,
+        capsize=2,
+        label=label,
+        clip_on=False,
+    )
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    legend(axes)
+    below = styled(
+        figure.add_subplot(rows[1]), xlabel=f"Predicted probability of {subject}", ylabel="Images"
+    )
+    below.bar(edges[:-1], counts, width=np.diff(edges), align="edge", color=SKY, edgecolor="white")
+    below.set_xlim(0, 1)
+    below.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+    figure.align_ylabels()
+    save(figure, path)
+
+
+def image_grid(
+    images: np.ndarray,
+    titles: Sequence[str] | None,
+    path: Path,
+    *,
+    columns: int = 8,
+    title: str | None = None,
+    cell: float = 1.7,
+) -> None:
+    """Images in rows, each with a title of its own.
+
+    Args:
+        images: uint8[N, H, W, C], C being 1 or 3.
+        titles: N short texts, or None.
+        cell: the width of an image in inches, of 150 dots each.
+    """
+    images = np.asarray(images)
+    count, height, width = images.shape[:3]
+    columns = max(1, min(columns, count))
+    rows = -(-count // columns)
+    head = (0.24 if titles is not None else 0.06) + 0.02
+    figure = new_figure(
+        cell * columns, rows * (cell * height / width + head) + (0.45 if title else 0)
+    )
+    for place, image in enumerate(images):
+        axes = figure.add_subplot(rows, columns, place + 1)
+        grey = image.shape[-1] == 1
+        axes.imshow(
+            image[..., 0] if grey else image, cmap="gray" if grey else None, vmin=0, vmax=255
+        )
+        axes.set_axis_off()
+        if titles is not None:
+            axes.set_title(_shortened(titles[place], int(14 * cell)), fontsize=8, color=INK, pad=3)
+    if title:
+        figure.suptitle(title, fontsize=11, color=INK, fontweight="bold")
+    save(figure, path)
+
+
+# --- the common look ----------------------------------------------------------------------------
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of so many inches, drawn by Agg and laid out without overlaps."""
+    # Without compress, the room that axes of a fixed aspect leave empty is counted as free for labels.
+    figure = Figure(
+        figsize=(width, height),
+        dpi=DOTS_PER_INCH,
+        layout=ConstrainedLayoutEngine(w_pad=PADDING, h_pad=PADDING, compress=True),
+    )
+    figure.set_facecolor("white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _axes(figure: Figure, *position: int, **texts: str) -> Axes:
+    return styled(figure.add_subplot(*position), **texts)
+
+
+def styled(axes: Axes, *, title: str = "", xlabel: str = "", ylabel: str = "") -> Axes:
+    """The axes with titles, a light grid, and no frame above and to the right."""
+    axes.set_title(title, fontsize=11, color=INK, loc="left", fontweight="bold", pad=8)
+    axes.set_xlabel(xlabel, fontsize=9.5, color=INK)
+    axes.set_ylabel(ylabel, fontsize=9.5, color=INK)
+    axes.tick_params(labelsize=8.5, colors=MUTED, length=3, color=GRID)
+    axes.grid(color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color("#BBBBBB")
+    return axes
+
+
+def legend(axes: Axes, location: str = "best") -> None:
+    """A legend, if anything drawn has a label."""
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(
+            loc=location,
+            fontsize=8.5,
+            frameon=True,
+            framealpha=0.9,
+            edgecolor="none",
+            labelcolor=INK,
+        )
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Writes a PNG, whole or not at all, in which every text stands as it is."""
+    for text in figure.findobj(Text):
+        # Names of classes and files are no formulas: `$\\frac{$` would fail to be drawn.
+        text.set_parse_math(False)
+    with files.written_aside(Path(path)) as aside:
+        # The version of matplotlib is left out, so that equal arrays give equal bytes.
+        figure.savefig(aside, format="png", metadata={"Software": None})
+
+
+def _draw_line_over_epochs(
+    axes: Axes, epochs: np.ndarray, values: np.ndarray, label: str, colour: str
+) -> None:
+    marker = "o" if len(epochs) <= 40 else None
+    known = np.isfinite(values)
+    axes.plot(
+        epochs[known],
+        values[known],
+        color=colour,
+        linewidth=1.8,
+        marker=marker,
+        markersize=3.5,
+        label=label,
+    )
+
+
+def _draw_curves(
+    axes: Axes,
+    curves: Sequence[tuple[str, np.ndarray, np.ndarray]],
+    area_text: str,
+    step: str | None,
+) -> None:
+    """One curve with its area; several with their names; many thin ones without a legend."""
+    style: dict[str, Any] = {"clip_on": False, "zorder": 3}
+    if step:
+        style["drawstyle"] = "steps-" + step
+    for place, (name, x, y) in enumerate(curves):
+        colour = CLASS_COLOURS[place % len(CLASS_COLOURS)]
+        dashes = ("-", "--", "-.")[place // len(CLASS_COLOURS) % 3]
+        named = len(curves) <= LARGEST_LEGEND
+        label = area_text if len(curves) == 1 else _shortened(name, 24) if named else None
+        axes.plot(
+            x,
+            y,
+            color=colour,
+            linestyle=dashes,
+            label=label,
+            linewidth=2 if named else 0.9,
+            **style,
+        )
+    if len(curves) > 1 and area_text:
+        axes.plot([], [], color="none", label=f"mean {area_text}")
+
+
+def _draw_operating_point(axes: Axes, point: tuple[float, float] | None, template: str) -> None:
+    if point is None or not np.isfinite(point).all():
+        return
+    label = "threshold: " + template.format(point[0], point[1], 1 - point[0])
+    axes.plot(
+        *point,
+        marker="o",
+        markersize=8,
+        color=ORANGE,
+        markeredgecolor=INK,
+        linestyle="none",
+        label=label,
+        zorder=4,
+        clip_on=False,
+    )
+
+
+def _square_unit_axes(axes: Axes) -> None:
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.set_aspect("equal")
+
+
+def _with_interval(name: str, value: float | None, interval: Interval) -> str:
+    if value is None:
+        return f"{name} undefined"
+    low, high = interval
+    if low is None or high is None:
+        return f"{name} {value:.3f}"
+    return f"{name} {value:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _name_classes(axes: Axes, class_names: Sequence[str]) -> None:
+    names = [_shortened(name, 20) for name in class_names]
+    crowded = len(names) > 4 or max(len(name) for name in names) > 12
+    size = 9 if len(names) <= LARGEST_ANNOTATED else max(3.0, 180 / len(names))
+    places = np.arange(len(names))
+    axes.set_xticks(places, names, fontsize=size, color=INK)
+    axes.set_yticks(places, names, fontsize=size, color=INK)
+    if crowded:
+        for label in axes.get_xticklabels():
+            label.set_rotation(45)
+            label.set_horizontalalignment("right")
+            label.set_rotation_mode("anchor")
+
+
+def _annotate_cells(axes: Axes, matrix: np.ndarray, fractions: np.ndarray) -> None:
+    count = len(matrix)
+    size = 13 if count <= 3 else 10 if count <= 6 else 7.5 if count <= 12 else 6
+    for row, column in np.ndindex(count, count):
+        light = fractions[row, column] > 0.45
+        axes.text(
+            column,
+            row,
+            f"{matrix[row, column]:,}\n{fractions[row, column]:.1%}",
+            ha="center",
+            va="center",
+            fontsize=size,
+            color="white" if light else INK,
+            linespacing=1.35,
+        )
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    """Rows of text or numbers to float columns; what is no number is NaN."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return {name: np.array([_number(row.get(name)) for row in rows]) for name in names}
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return float("nan")
+
+
+def _shortened(text: str, length: int) -> str:
+    """Without its middle if it is longer: names that differ do so at one end."""
+    if len(text) <= length:
+        return text
+    head = length // 2
+    return text[:head] + "…" + text[len(text) - (length - 1 - head) :]
+
+
+def _listed(things: Sequence[str]) -> str:
+    """`a, b and c`."""
+    *others, last = things
+    return f"{', '.join(others)} and {last}" if others else last

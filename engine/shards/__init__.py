@@ -1,0 +1,1 @@
+"""TFRecord shards: how they are built, verified, repaired and described."""

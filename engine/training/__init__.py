@@ -1,0 +1,1 @@
+"""From batches to a trained run: the loop, the compiled step, checkpoints, devices."""

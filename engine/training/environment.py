@@ -1,0 +1,79 @@
+"""What a run was trained on and with: the contents of `environment.json`."""
+
+import os
+import platform
+import subprocess
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from engine.shards import data_identity
+from engine.shards.tfrecords import Manifest
+from engine.training import runtime
+
+
+def describe(
+    manifest: Manifest, shards: Path, run_on: runtime.Runtime, *, order: str
+) -> dict[str, Any]:
+    """The contents of `environment.json`: data, hardware, versions, source revision.
+
+    Args:
+        order: see `input_pipeline.order_of`.
+    """
+    return {
+        "data": {
+            "shards": str(shards),
+            **data_identity.describe(manifest),
+            "bits": manifest.bits,
+            "resize_method": manifest.resize_method,
+            "warnings": list(manifest.warnings),
+        },
+        "runtime": {
+            "summary": run_on.summary,
+            "precision": run_on.precision,
+            "jit_compile": run_on.jit_compile,
+            "num_replicas": run_on.num_replicas,
+            "order": order,
+        },
+        **runtime.describe_machine(),
+        "packages": _package_versions(),
+        "git_commit": _git_commit(),
+        "host": platform.node(),
+    }
+
+
+def session(described: dict[str, Any]) -> dict[str, Any]:
+    """What `environment.json` keeps of a resume, out of what `describe` gives there."""
+    kept = ("host", "runtime", "packages", "git_commit")
+    since = time.strftime("%Y-%m-%d %H:%M:%S")
+    return {"since": since, **{name: described[name] for name in kept}}
+
+
+def _package_versions() -> dict[str, str]:
+    names = ("tensorflow", "keras", "numpy", "tensorflow-datasets", "keras-tuner", "pillow")
+    found = {}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _git_commit() -> str | None:
+    """The revision of the engine's own source, marked where it has uncommitted changes."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(
+            command,
+            cwd=Path(__file__).parent,
+            env={**os.environ, "LC_ALL": "C"},
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None

@@ -1,0 +1,75 @@
+"""The arguments of `engine.train`, and what can be told of them before TensorFlow is imported.
+
+`engine.launch` hands the same arguments to each of its workers, and checks them once before it starts any.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+from engine.base import config
+from engine.base.config import UserError
+from engine.base.flag_parser import FlagParser
+from engine.base.settings import TrainConfig
+from engine.runs.run_directory import RunDirectory
+from engine.shards import data_identity, dataset_checks, tfrecords
+from engine.training import resuming
+
+
+def build_parser(program: str, description: str) -> argparse.ArgumentParser:
+    """The flags of `engine.train`."""
+    parser = FlagParser(prog=program, description=description)
+    parser.add_argument(
+        "shards", type=Path, metavar="SHARDS", help="made by engine.build_tfrecords"
+    )
+    parser.add_argument("--workdir", type=Path, metavar="RUN", help="where the run's files go")
+    parser.add_argument("--resume", action="store_true", help="continue the run in --workdir")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="remove the run in --workdir first"
+    )
+    parser.add_argument(
+        "--preview-augmentation",
+        type=Path,
+        metavar="FILE.png",
+        help="draw what the network would see, and train nothing",
+    )
+    parser.add_argument(
+        "--diagnose",
+        action="store_true",
+        help="when done, measure whether input or step limited the speed, and say what to do",
+    )
+    config.add_flags(parser, TrainConfig)
+    return parser
+
+
+def checked_settings(arguments: argparse.Namespace, *, directory_is_ours: bool) -> TrainConfig:
+    """The settings that parsed flags ask for, if a training can start with them.
+
+    Args:
+        directory_is_ours: whether --workdir is this process's to look at. Of several workers the chief
+            alone does, later: by the time that another one looks, the chief may have begun to write.
+
+    Raises:
+        UserError: settings, shards or --workdir are wrong.
+    """
+    settings = config.from_flags(TrainConfig, arguments)
+    if arguments.workdir is None and arguments.preview_augmentation is None:
+        raise UserError("--workdir RUN is missing; say where the run's files go")
+    manifest = tfrecords.read_manifest(arguments.shards)
+    if arguments.preview_augmentation is not None:
+        dataset_checks.split_info(manifest, "train")
+        return settings
+    dataset_checks.check_trainable(manifest, settings)
+    if directory_is_ours:
+        run = RunDirectory(arguments.workdir)
+        resuming.check_directory(run, resume=arguments.resume, overwrite=arguments.overwrite)
+        if arguments.resume and run.config.is_file():
+            resuming.check_same_run(run, settings, data_identity.describe(manifest))
+    return settings
+
+
+def is_one_of_several(arguments: argparse.Namespace) -> bool:
+    """Whether this process may be one worker of a cluster, as far as flags and environment say."""
+    asked = getattr(arguments, "strategy", "auto")  # absent where the flag was not given
+    named = "TF_CONFIG" in os.environ or "SLURM_STEP_NUM_TASKS" in os.environ
+    return asked == "multi_worker" or (asked == "auto" and named)

@@ -1,0 +1,169 @@
+"""The compiled step: augment, predict, differentiate, clip, apply; on any number of replicas.
+
+The loop is our own rather than `Model.fit`: gradients are reduced before they are clipped (Keras clips
+each replica's apart, silently), and the loss is divided by the global batch, so the numbers are the
+same however the batch is divided.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from engine.networks import models
+from engine.pipeline import augmentation
+
+_EVALUATION_BATCH = 256
+
+
+class TrainingStep:
+    """Runs training steps of one model under one strategy.
+
+    Args:
+        network: pixels to logits (`models.training_model`); float32[B, H, W, C] -> float32[B, units].
+        optimizer: built for the network's weights, within the strategy's scope.
+        class_weights: float32[K]; what an example of each class counts.
+        label_smoothing: the share of certainty given to the other classes.
+        clip_norm: the largest global norm of the gradients; 0 leaves them.
+    """
+
+    def __init__(
+        self,
+        network: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        *,
+        strategy: tf.distribute.Strategy,
+        global_batch_size: int,
+        class_weights: np.ndarray,
+        label_smoothing: float,
+        clip_norm: float,
+        jit_compile: bool,
+    ) -> None:
+        self._network = network
+        self._optimizer = optimizer
+        self._strategy = strategy
+        self._global_batch_size = global_batch_size
+        self._class_weights = tf.constant(class_weights, tf.float32)
+        self._label_smoothing = label_smoothing
+        self._clip_norm = clip_norm
+        # The warp is compiled by itself, so what is compiled here begins behind it.
+        self._learn_from = (
+            tf.function(self._learn, jit_compile=True, autograph=False)
+            if jit_compile
+            else self._learn
+        )
+        # Autograph would spend a second of every start on rewriting what needs no rewriting.
+        self._execute = tf.function(self._steps, reduce_retracing=True, autograph=False)
+        self._predict = tf.function(self._logits, reduce_retracing=True, autograph=False)
+
+    def run(
+        self, batches: Iterator[Any], steps: int, *, stop: bool = False
+    ) -> tuple[np.ndarray, int, bool]:
+        """Trains on the next `steps` batches, in one call of the compiled function.
+
+        The function is the same for any number of steps, and so are the weights that come out.
+
+        Args:
+            stop: whether this worker was asked to stop; all of them hear of it.
+
+        Returns:
+            The sum over examples of the (weighted) loss in each step, float32[steps], how many were
+            classified right in all, and whether any worker was asked to stop; the same on every worker.
+        """
+        sums = self._execute(batches, tf.constant(steps), tf.constant(float(stop))).numpy()
+        return sums[:, 0], int(sums[:, 1].sum()), bool(sums[:, 2].any())
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Logits without augmentation or dropout; uint8[N, H, W, C] -> float32[N, units]."""
+        parts = [
+            self._predict(tf.constant(images[start : start + _EVALUATION_BATCH])).numpy()
+            for start in range(0, len(images), _EVALUATION_BATCH)
+        ]
+        return np.concatenate(parts)
+
+    def _steps(self, batches: Any, steps: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
+        """float32[steps, 3]: what `_replica_step` gives, summed over replicas."""
+        rows = tf.TensorArray(tf.float32, size=steps, element_shape=[3])
+
+        def one_more(step: tf.Tensor, rows: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
+            sums = self._strategy.run(self._replica_step, args=(batches.get_next(), stop))
+            summed = self._strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
+            return step + 1, rows.write(step, summed)
+
+        _, rows = tf.while_loop(lambda step, _: step < steps, one_more, (0, rows))
+        return rows.stack()
+
+    def _logits(self, images: tf.Tensor) -> tf.Tensor:
+        return self._network(tf.cast(images, tf.float32), training=False)
+
+    def _replica_step(self, batch: dict[str, tf.Tensor], stop: tf.Tensor) -> tf.Tensor:
+        """One replica's share of a step; returns float32[3]: its loss, its right answers, `stop`."""
+        sums = self._learn_from(augmentation.apply(batch), batch["label"], batch.get("key"))
+        return tf.concat([sums, [stop]], axis=0)
+
+    def _learn(self, pixels: tf.Tensor, labels: tf.Tensor, keys: tf.Tensor | None) -> tf.Tensor:
+        with tf.GradientTape() as tape, models.keyed(keys):
+            logits = self._network(pixels, training=True)
+            loss = tf.reduce_sum(
+                tf.gather(self._class_weights, labels)
+                * cross_entropy_from_logits(labels, logits, label_smoothing=self._label_smoothing)
+            )
+            objective = loss / self._global_batch_size
+            scaled = self._optimizer.scale_loss(objective)
+        weights = self._network.trainable_variables
+        gradients = tape.gradient(scaled, weights)
+        self._optimizer.apply_gradients(zip(self._clipped(gradients), weights, strict=True))
+        correct = tf.reduce_sum(tf.cast(predicted_labels(logits) == labels, tf.float32))
+        return tf.stack([loss, correct])
+
+    def _clipped(self, gradients: list[tf.Tensor]) -> list[tf.Tensor]:
+        """The replica's gradients, scaled such that their sum over replicas obeys `clip_norm`.
+
+        With loss scaling they become NaN on all replicas where they overflowed on any: each decides by
+        its own whether to apply them (Keras asks the first alone), and all must decide alike.
+        """
+        loss_scale = getattr(self._optimizer, "dynamic_scale", None)
+        if not self._clip_norm and loss_scale is None:
+            return gradients
+        context = tf.distribute.get_replica_context()
+        summed = gradients
+        if self._strategy.num_replicas_in_sync > 1:
+            summed = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        norm = tf.linalg.global_norm(summed)
+        if loss_scale is not None:
+            norm /= tf.convert_to_tensor(loss_scale)
+        factor = tf.minimum(1.0, self._clip_norm / (norm + 1e-12)) if self._clip_norm else 1.0
+        if loss_scale is not None:
+            factor = tf.where(tf.math.is_finite(norm), factor, math.nan)
+        return [gradient * tf.cast(factor, gradient.dtype) for gradient in gradients]
+
+
+def cross_entropy_from_logits(
+    labels: tf.Tensor, logits: tf.Tensor, *, label_smoothing: float = 0.0
+) -> tf.Tensor:
+    """Cross-entropy of each example.
+
+    Args:
+        labels: int64[B].
+        logits: float32[B, 1] for a sigmoid, float32[B, K] for a softmax.
+
+    Returns:
+        float32[B].
+    """
+    num_classes = max(2, logits.shape[-1])
+    off = label_smoothing / num_classes
+    if logits.shape[-1] == 1:
+        targets = tf.cast(labels, tf.float32) * (1 - label_smoothing) + off
+        return tf.nn.sigmoid_cross_entropy_with_logits(targets, logits[:, 0])
+    targets = tf.one_hot(labels, num_classes, on_value=1 - label_smoothing + off, off_value=off)
+    return tf.nn.softmax_cross_entropy_with_logits(targets, logits)
+
+
+def predicted_labels(logits: tf.Tensor) -> tf.Tensor:
+    """The likelier class, int64[B], of logits float32[B, 1] or float32[B, K]."""
+    if logits.shape[-1] == 1:
+        return tf.cast(logits[:, 0] > 0, tf.int64)
+    return tf.argmax(logits, axis=-1)

@@ -1,0 +1,63 @@
+import argparse
+
+import pytest
+
+from engine import train
+from engine.base import config
+from engine.base.flag_parser import FlagParser
+from engine.base.settings import TrainConfig
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--lr", "0.1"], "unknown flag --lr; did you mean --learning-rate?"),
+        (["--lr=0.1"], "unknown flag --lr; did you mean --learning-rate?"),
+        (["-lr", "0.1"], "unknown flag -lr; did you mean --learning-rate?"),
+        (["--epoch", "3"], "unknown flag --epoch; did you mean --epochs?"),
+        (["--learning-rat", "1"], "unknown flag --learning-rat; did you mean --learning-rate?"),
+        (["--learning_rate", "1"], "unknown flag --learning_rate; did you mean --learning-rate?"),
+        (["--batch-size", "8"], "unknown flag --batch-size; did you mean --global-batch-size?"),
+        (["--wd", "0"], "unknown flag --wd; did you mean --weight-decay?"),
+        (["--momentum", "0.9"], "unknown flag --momentum; did you mean --optimizer?"),
+        (["--output", "run"], "unknown flag --output; did you mean --workdir?"),
+        (["--zzz"], "unknown flag --zzz; --help lists the flags"),
+        (["more"], "unexpected argument 'more'; --help shows what is expected"),
+        (["--epochs"], "argument --epochs: expected one argument"),
+    ],
+)
+def test_a_wrong_flag_is_one_line_with_the_right_one(words, said, capsys):
+    with pytest.raises(SystemExit) as stop:
+        train.main(["shards", "--workdir", "run", *words])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == f"python -m engine.train: error: {said}\n"
+
+
+def test_every_alias_names_a_flag_and_is_none_itself():
+    """Else a hint leads nowhere."""
+    from engine import build_tfrecords, explain
+
+    flags = set()
+    for command in (train, build_tfrecords, explain):
+        flags |= {name.lstrip("-") for name in command.build_parser()._option_string_actions}
+    assert set(config.ALIASES.values()) <= flags
+    known = {name.replace("_", "-") for name in TrainConfig().to_json()}
+    assert not known & config.ALIASES.keys()
+
+
+def test_a_key_of_a_file_and_a_choice_are_met_with_the_right_one_too():
+    with pytest.raises(config.UserError, match=r"'lr'; did you mean 'learning_rate'"):
+        TrainConfig.from_json({"lr": 1})
+    with pytest.raises(
+        config.UserError, match=r"'standart', expected one of none, .*; did you mean standard\?"
+    ):
+        TrainConfig(augment="standart")
+
+
+def test_a_beginning_of_a_flag_is_not_taken_for_it():
+    """A script that leans on it would mean another flag on the day that one is added."""
+    parser = FlagParser(prog="x")
+    parser.add_argument("--resume", action="store_true")
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--res"])
+    assert parser.parse_args(["--resume"]) == argparse.Namespace(resume=True)

@@ -1,0 +1,116 @@
+"""What is wrong with paths, flags and settings is said before TensorFlow is imported, by every command."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from engine.base import files
+
+ROOT = Path(__file__).resolve().parents[2]
+# An import of TensorFlow fails, which would be a traceback and status 1.
+PROGRAM = """
+import contextlib, importlib, io, json, sys
+class Refused:
+    def find_spec(self, name, path=None, target=None):
+        if name in ("tensorflow", "keras", "keras_tuner", "tensorflow_datasets"):
+            raise ImportError(f"{name} is imported")
+sys.meta_path.insert(0, Refused())
+answers = []
+for module, *words in json.load(sys.stdin):
+    errors = io.StringIO()
+    with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
+        try:
+            status = importlib.import_module(module).main(words)
+        except SystemExit as stop:
+            status = stop.code
+    answers.append([status, errors.getvalue()])
+print(json.dumps(answers))
+"""
+# Command, and what its line must say. {shards}, {run}, ... are made below.
+CASES = [
+    ("engine.train {tmp}/absent --workdir {tmp}/new", "no such directory"),
+    ("engine.train {other} --workdir {tmp}/new", "holds no manifest.json"),
+    ("engine.train {shards}", "--workdir RUN is missing"),
+    ("engine.train {shards} --workdir {run}", "already holds a run; continue with --resume"),
+    ("engine.train {shards} --workdir {other}", "holds other files"),
+    ("engine.train {shards} --workdir {other} --overwrite", "does not look like a run"),
+    ("engine.train {shards} --workdir {file}", "is a file; expected a directory"),
+    ("engine.train {shards} --workdir {run} --resume --overwrite", "give one of them"),
+    ("engine.train {shards} --workdir {run} --resume --epochs 7", "--epochs was 24, now 7"),
+    ("engine.train {shards} --workdir {run} --resume", "was started on other data"),
+    ("engine.train {shards} --workdir {tmp}/new --epochs 0", "must be at least 1"),
+    ("engine.train {shards} --workdir {tmp}/new --threshold lucky", "expected youden"),
+    ("engine.train {shards} --workdir {tmp}/new --global-batch-size 9999", "give at most"),
+    ("engine.train {shards} --workdir {tmp}/new --config {tmp}/absent.json", "cannot be read"),
+    ("engine.train {tmp}/absent --preview-augmentation {tmp}/x.png", "no such directory"),
+    ("engine.launch -- {tmp}/absent --workdir {tmp}/new", "no such directory"),
+    ("engine.launch -- {shards} --workdir {run}", "already holds a run"),
+    ("engine.launch -- {shards} --workdir {tmp}/new --lr 1", "did you mean --learning-rate?"),
+    ("engine.evaluate {tmp}/absent {shards}", "no such run directory"),
+    ("engine.evaluate {other} {shards}", "holds no model.keras"),
+    ("engine.evaluate {trained} {tmp}/absent", "no such directory"),
+    ("engine.evaluate {trained} {shards} --split extra", "hold no split 'extra'"),
+    ("engine.evaluate {foreign} {shards}", "the run was trained on"),
+    ("engine.predict {tmp}/absent {images}", "no such run directory"),
+    ("engine.predict {trained} {tmp}/absent.png", "absent.png: no such file or folder"),
+    ("engine.predict {trained} {tmp}/absent.png", "none of the paths leads to a file"),
+    ("engine.explain {tmp}/absent {images}", "no such run directory"),
+    ("engine.explain {trained} {tmp}/no*.png", "none of the paths leads to a file"),
+    ("engine.explain {trained} {images} --target NORML", "did you mean 'NORMAL'?"),
+    ("engine.build_tfrecords {tmp}/absent {tmp}/new", "no such folder"),
+    ("tuning.search {tmp}/absent --workdir {tmp}/new", "no such directory"),
+    ("tuning.search {shards} --workdir {other}", "holds other files"),
+    ("tuning.search {shards} --workdir {file}", "is a file; expected a directory"),
+    ("tuning.search {shards} --workdir {tmp}/new --global-batch-size 9999", "give at most"),
+    ("tuning.search {shards} --workdir {tmp}/new --tunr random", "did you mean --tuner?"),
+    ("benchmarks.__main__ input --images {tmp}/absent", "no such folder"),
+    ("benchmarks.__main__ input --shards {tmp}/absent", "no such directory"),
+    ("benchmarks.coverage --repeat 5", "did you mean --repeats?"),
+    ("engine.data_service worker --dispatcher h:1 --prot 5", "did you mean --port?"),
+]
+
+
+@pytest.fixture(scope="module")
+def answers(shards, image_folder, tmp_path_factory):
+    """Case -> (exit status, standard error), of all cases run by one process without TensorFlow."""
+    tmp = tmp_path_factory.mktemp("refused")
+    places = {name: tmp / name for name in ("run", "trained", "foreign", "other", "file")}
+    places["file"].write_text("text")
+    files.write_json(places["run"] / "config.json", {})
+    started = {"data": {"fingerprint": "of other images"}, "runtime": {}}
+    files.write_json(places["run"] / "environment.json", started)
+    files.write_json(places["other"] / "other.json", {})
+    for name, channels in (("trained", 1), ("foreign", 3)):
+        data = {
+            "class_names": ["NORMAL", "PNEUMONIA"],
+            "image_size": [32, 32],
+            "channels": channels,
+        }
+        files.write_json(places[name] / "environment.json", {"data": data})
+        files.write_json(places[name] / "threshold.json", {"threshold": 0.5})
+        (places[name] / "model.keras").write_bytes(b"never opened")
+    places |= {"tmp": tmp, "shards": shards, "images": image_folder}
+    commands = [[word.format(**places) for word in command.split()] for command, _ in CASES]
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        input=json.dumps(commands),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    yield dict(zip((command for command, _ in CASES), json.loads(done.stdout), strict=True))
+    assert not (tmp / "new").exists()
+
+
+@pytest.mark.parametrize(("command", "said"), CASES)
+def test_wrong_input_is_refused_in_a_line_without_tensorflow(answers, command, said):
+    status, errors = answers[command]
+    assert status == 2, errors
+    assert said in errors
+    assert "Traceback" not in errors and "usage:" not in errors
+    assert sum(": error: " in line for line in errors.splitlines()) == 1

@@ -1,0 +1,381 @@
+"""`engine.evaluate` measures every example of a split and leaves figures, a table and a report."""
+
+import csv
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import fake_run
+import numpy as np
+import pytest
+
+from engine import evaluate
+from engine.base import files, locks
+from engine.evaluation import evaluation_files
+from engine.inference.predictor import Predictor
+from engine.metrics import curves, evaluation
+from engine.runs.report import render
+from engine.runs.run_directory import RunDirectory
+
+LEVELS = np.concatenate([np.linspace(20, 150, 30), np.linspace(105, 235, 41)]).astype(int)
+LABELS = np.repeat([0, 1], [30, 41])
+PATIENTS = [f"patient {i // 2}" for i in range(71)]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return fake_run.make_run(tmp_path_factory.mktemp("runs") / "first", threshold=0.45)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    images = fake_run.grey_images(LEVELS)
+    return fake_run.make_shards(tmp_path_factory.mktemp("shards"), images, LABELS, PATIENTS)
+
+
+@pytest.fixture(scope="module")
+def evaluated(run, shards):
+    """The evaluated run, and what the command printed, in a process of its own."""
+    command = [sys.executable, "-m", "engine.evaluate", str(run), str(shards), "--batch-size", "16"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return run, done
+
+
+def metrics_of(run, split="test"):
+    return json.loads((run / "evaluation" / split / "metrics.json").read_text(encoding="utf-8"))
+
+
+def test_the_files_of_the_design_are_written(evaluated):
+    run, _ = evaluated
+    assert {path.name for path in (run / "evaluation" / "test").iterdir()} == {
+        "metrics.json",
+        "predictions.csv",
+        "roc.png",
+        "precision_recall.png",
+        "confusion_matrix.png",
+        "calibration.png",
+    }
+    assert "Not for diagnosis" in (run / "report.md").read_text(encoding="utf-8")
+
+
+def test_metrics_count_every_example_once_at_the_stored_threshold(evaluated):
+    metrics = metrics_of(evaluated[0])
+    assert metrics["num_examples"] == 71
+    assert metrics["num_patients"] == 36
+    assert metrics["threshold"] == 0.45
+    assert metrics["split"] == "test"
+    assert metrics["warnings"] == []
+    assert np.sum(metrics["confusion_matrix"]) == 71
+    for name in ("auroc", "accuracy", "sensitivity", "specificity", "f1", "brier"):
+        assert metrics[name]["low"] <= metrics[name]["value"] <= metrics[name]["high"]
+    assert 0.8 < metrics["auroc"]["value"] < 1
+
+
+def test_predictions_hold_each_path_and_give_the_same_metrics(evaluated):
+    run, _ = evaluated
+    with open(run / "evaluation" / "test" / "predictions.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["path", "label", "probability", "predicted", "logit"]
+    assert len({row["path"] for row in rows}) == 71
+    assert all(f"/{row['label']}/" in row["path"] for row in rows)
+    called = [float(row["probability"]) >= 0.45 for row in rows]
+    assert called == [row["predicted"] == "PNEUMONIA" for row in rows]
+    right = np.mean([row["label"] == row["predicted"] for row in rows])
+    assert right == pytest.approx(metrics_of(run)["accuracy"]["value"])
+
+
+def test_what_is_printed_fits_80_columns_and_ends_with_what_matters(evaluated):
+    run, done = evaluated
+    lines = done.stdout.rstrip().splitlines()
+    assert max(len(line) for line in lines if str(run) not in line) <= 80
+    auroc = metrics_of(run)["auroc"]
+    assert any(
+        "AUROC" in line and f"{auroc['low']:.4f} to {auroc['high']:.4f}" in line for line in lines
+    )
+    assert "71 images of 36 patients" in done.stdout
+    assert lines[-2:] == [
+        f"figures: {run / 'evaluation' / 'test'}",
+        f"report: {run / 'report.md'}",
+    ]
+    assert "evaluating test: 71/71" in done.stderr
+    assert "\x1b" not in done.stdout
+
+
+def test_more_classes_add_a_column_each(tmp_path, capsys):
+    names = ("dark", "grey", "light")
+    labels = np.arange(30) % 3
+    images = fake_run.grey_images(labels * 100 + 27, seed=3)
+    shards = fake_run.make_shards(tmp_path / "s", images, labels, [""] * 30, class_names=names)
+    run = fake_run.make_run(tmp_path / "r", class_names=names)
+    assert evaluate.main([str(run), str(shards), "--resamples", "200"]) == 0
+    metrics = metrics_of(run)
+    assert metrics["accuracy"]["value"] == 1
+    assert metrics["threshold"] is None
+    assert set(metrics["per_class"]) == set(names)
+    with open(run / "evaluation" / "test" / "predictions.csv", encoding="utf-8") as file:
+        row = next(csv.DictReader(file))
+    assert list(row)[4:] == [f"{kind}_{n}" for kind in ("probability", "logit") for n in names]
+    assert float(row["probability"]) == max(float(row[f"probability_{n}"]) for n in names)
+    assert "the largest probability decides" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_saturated_probabilities_keep_their_ranks_in_metrics_and_predictions(tmp_path, classes):
+    # All above a grey level of 190 are given a probability of 1 in float32.
+    names = ("a", "b", "c")[:classes]
+    model = fake_run.brightness_model(classes)
+    weights, biases = model.get_layer("logits").get_weights()
+    model.get_layer("logits").set_weights([20 * weights, 20 * biases])
+    levels = np.repeat([200, 225], 20)
+    labels = np.repeat([0, classes - 1], 20)
+    shards = fake_run.make_shards(
+        tmp_path / "s", fake_run.grey_images(levels), labels, [""] * 40, class_names=names
+    )
+    run = fake_run.make_run(tmp_path / "r", class_names=names, model=model)
+    assert evaluate.main([str(run), str(shards), "--resamples", "200"]) == 0
+    assert metrics_of(run)["auroc"]["value"] == 1
+    assert metrics_of(run)["average_precision"]["value"] == 1
+    with open(run / "evaluation" / "test" / "predictions.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    column = "logit" if classes == 2 else "logit_c"
+    assert len({row["probability"] for row in rows}) < 20
+    assert curves.auroc(labels, np.array([float(row[column]) for row in rows])) == 1
+
+
+def test_a_split_of_one_class_is_measured_and_says_what_is_undefined(tmp_path, capsys):
+    run = fake_run.make_run(tmp_path / "r")
+    shards = fake_run.make_shards(
+        tmp_path / "s", fake_run.grey_images([200] * 9), [1] * 9, [""] * 9
+    )
+    assert evaluate.main([str(run), str(shards), "--resamples", "200"]) == 0
+    assert "undefined" in capsys.readouterr().out
+    assert metrics_of(run)["auroc"]["value"] is None
+
+
+@pytest.mark.parametrize(
+    ("split", "fingerprint", "expected"),
+    [
+        ("train", "f" * 64, "was trained on this split"),
+        ("validation", "f" * 64, "were chosen on this split"),
+        ("test", "e" * 64, "come from other images"),
+    ],
+)
+def test_figures_that_flatter_are_warned_of(tmp_path, split, fingerprint, expected, capsys):
+    run = fake_run.make_run(tmp_path / "r")
+    images = fake_run.grey_images([50, 60, 190, 200])
+    shards = fake_run.make_shards(
+        tmp_path / "s", images, [0, 0, 1, 1], [""] * 4, split=split, fingerprint=fingerprint
+    )
+    assert evaluate.main([str(run), str(shards), "--split", split, "--resamples", "200"]) == 0
+    assert expected in capsys.readouterr().err
+    (name,) = (path.name for path in (run / "evaluation").iterdir())
+    assert name.startswith(f"{split}-" if fingerprint[0] == "e" else split)
+    assert expected in metrics_of(run, name)["warnings"][0]
+    assert expected in (run / "report.md").read_text(encoding="utf-8")
+
+
+def test_the_same_images_split_in_another_way_are_warned_of(tmp_path, capsys):
+    images = fake_run.grey_images([50, 60, 190, 200])
+    shards = fake_run.make_shards(tmp_path / "s", images, [0, 0, 1, 1], [""] * 4, seed=1)
+    counts = {"test": {"num_examples": 4, "class_counts": {"NORMAL": 2, "PNEUMONIA": 2}}}
+    for seed, warned in ((1, False), (2, True)):
+        run = fake_run.make_run(tmp_path / f"r{seed}", splits=counts, seed=seed)
+        assert evaluate.main([str(run), str(shards), "--resamples", "200"]) == 0
+        assert ("split the run's images in another way" in capsys.readouterr().err) == warned
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ({"class_names": ("CAT", "DOG")}, "classes"),
+        ({"image_size": [24, 16]}, "image size"),
+        ({"channels": 3}, "channels"),
+    ],
+)
+def test_shards_of_another_kind_are_refused(tmp_path, shards, data, expected, capsys):
+    run = fake_run.make_run(tmp_path)
+    environment = files.read_json(run / "environment.json")
+    environment["data"].update(data)
+    files.write_json(run / "environment.json", environment)
+    assert evaluate.main([str(run), str(shards)]) == 2
+    error = capsys.readouterr().err
+    assert expected in error and len(error.strip().splitlines()) == 1
+
+
+def test_wrong_input_is_one_line_and_status_2(tmp_path, run, shards, capsys):
+    for arguments, expected in (
+        ([str(tmp_path / "absent"), str(shards)], "no such run directory"),
+        ([str(run), str(tmp_path / "absent")], "no such directory"),
+        ([str(run), str(shards), "--split", "holdout"], "holdout"),
+        ([str(run), str(shards), "--resamples", "3"], "--resamples"),
+    ):
+        assert evaluate.main(arguments) == 2
+        error = capsys.readouterr().err.strip().splitlines()
+        assert expected in error[-1]
+        assert "Traceback" not in "".join(error)
+
+
+def test_help_does_not_import_tensorflow():
+    program = (
+        "import sys\nfrom engine import evaluate\n"
+        "try:\n    evaluate.main(['--help'])\nexcept SystemExit as stop:\n    assert stop.code == 0\n"
+        "assert 'tensorflow' not in sys.modules and 'matplotlib' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+
+
+def test_shifts_are_measured_on_request_and_stand_in_the_report(run, shards, capsys):
+    assert evaluate.main([str(run), str(shards), "--shifts", "--resamples", "200"]) == 0
+    shifted = json.loads((run / "evaluation" / "test" / "shifts.json").read_text(encoding="utf-8"))
+    assert shifted["none"]["auroc"] == pytest.approx(metrics_of(run)["auroc"]["value"])
+    assert shifted["brighter"]["sensitivity"] >= shifted["none"]["sensitivity"]
+    assert shifted["darker"]["specificity"] >= shifted["none"]["specificity"]
+    assert "under-exposed" in capsys.readouterr().out
+    assert "under-exposed" in (run / "report.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def four(tmp_path):
+    """A run, and two sets of four images for it: its own, and others."""
+    run = fake_run.make_run(tmp_path / "r")
+    own, other = (
+        fake_run.make_shards(
+            tmp_path / name,
+            fake_run.grey_images([50, 60, 190, 200]),
+            [0, 0, 1, 1],
+            [""] * 4,
+            fingerprint=fingerprint * 64,
+        )
+        for name, fingerprint in (("own", "f"), ("other", "e"))
+    )
+    return run, own, other
+
+
+def measure(run, shards, *flags):
+    return evaluate.main([str(run), str(shards), "--resamples", "200", *flags])
+
+
+def contents(directory):
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+def test_another_data_set_has_a_directory_of_its_own_and_the_report_lists_both(four, capsys):
+    run, own, other = four
+    assert measure(run, own, "--shifts") == 0
+    before = contents(run / "evaluation" / "test")
+    assert measure(run, other) == 0
+    assert contents(run / "evaluation" / "test") == before
+    (name,) = {path.name for path in (run / "evaluation").iterdir()} - {"test"}
+    assert re.fullmatch("test-[0-9a-f]{8}", name)
+    assert not (run / "evaluation" / name / "shifts.json").exists()
+    assert f"figures: {run / 'evaluation' / name}" in capsys.readouterr().out
+    report = (run / "report.md").read_text(encoding="utf-8")
+    first, second = report.partition(f"### {name} (test split)")[::2]
+    assert "under-exposed" in first and "under-exposed" not in second
+    for part, shards, letter in ((first, own, "f"), (second, other, "e")):
+        assert f"Measured on `{shards}`: fingerprint of the images `{letter * 12}`" in part
+
+
+def test_results_on_other_data_are_not_overwritten(four, capsys):
+    run, own, other = four
+    assert measure(run, own, "--name", "mine") == 0
+    before = contents(run / "evaluation" / "mine")
+    assert measure(run, other, "--name", "mine") == 2
+    assert f"the test split of {own}; give another --name" in capsys.readouterr().err
+    assert contents(run / "evaluation" / "mine") == before
+    assert measure(run, own, "--name", "mine") == 0
+    assert measure(run, own, "--name", "../mine") == 2
+
+
+def test_what_an_earlier_evaluation_left_is_removed(four):
+    run, own, _ = four
+    assert measure(run, own, "--shifts") == 0
+    (run / "evaluation" / "test" / "old.png").write_bytes(b"x")
+    assert measure(run, own) == 0
+    left = {path.name for path in (run / "evaluation" / "test").iterdir()}
+    assert "metrics.json" in left and not left & {"shifts.json", "old.png", ".lock"}
+    assert "under-exposed" not in (run / "report.md").read_text(encoding="utf-8")
+
+
+def test_two_evaluations_do_not_write_one_directory(four, capsys):
+    run, own, _ = four
+    with locks.held(run / "evaluation" / "test", purpose="an evaluation"):
+        assert measure(run, own) == 2
+        assert measure(run, own, "--name", "other") == 0
+    assert "is in use: an evaluation by process" in capsys.readouterr().err
+
+
+def test_an_evaluation_whose_directory_is_removed_meanwhile_still_writes_its_results(
+    four, monkeypatch
+):
+    run, own, _ = four
+    evaluate_arrays = evaluation.evaluate
+
+    def removing(*arguments, **options):
+        shutil.rmtree(run / "evaluation")  # as engine.train --overwrite does
+        return evaluate_arrays(*arguments, **options)
+
+    monkeypatch.setattr(evaluation, "evaluate", removing)
+    assert measure(run, own) == 0
+    assert metrics_of(run)["split"] == "test"
+
+
+def test_figures_of_a_model_that_training_replaced_are_marked(four, capsys):
+    run, own, _ = four
+    (run / "threshold.json").unlink()  # as long as training has not ended
+    assert measure(run, own) == 0
+    assert "using 0.5, which was not chosen on validation" in capsys.readouterr().err
+    assert metrics_of(run)["model"] == RunDirectory(run).model_digest()
+    report = (run / "report.md").read_text(encoding="utf-8")
+    assert "on, which was not chosen" in report and "Out of date" not in report
+    model = fake_run.brightness_model()
+    model.get_layer("logits").bias.assign([-3.0])
+    fake_run.make_run(run, model=model)  # training goes on to its end
+    report = render(RunDirectory(run))
+    assert "**Out of date:**" in report
+    assert "chosen on validation" not in report
+    assert measure(run, own) == 0
+    report = render(RunDirectory(run))
+    assert "Out of date" not in report and "chosen on validation by the rule `youden`" in report
+
+
+def test_a_model_that_is_replaced_while_it_is_loaded_is_not_measured_as_the_old_one(
+    four, capsys, monkeypatch
+):
+    run, own, _ = four
+    load = Predictor.load
+
+    def load_slowly(*arguments, **options):
+        model = fake_run.brightness_model()
+        model.get_layer("logits").bias.assign([-3.0])
+        fake_run.make_run(run, model=model)
+        return load(*arguments, **options)
+
+    monkeypatch.setattr(Predictor, "load", load_slowly)
+    assert measure(run, own) == 2
+    assert "replaced the model while it was loaded" in capsys.readouterr().err
+
+
+def test_a_threshold_that_is_no_number_is_refused(four, capsys):
+    run, own, _ = four
+    (run / "threshold.json").write_text('{"threshold": NaN}', encoding="utf-8")
+    assert measure(run, own) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "threshold.json: holds no threshold (got nan, expected a number from 0 to 1)" in line
+
+
+def test_odd_file_names_come_back_from_predictions_csv(tmp_path):
+    paths = ["a\rb.png", "a\nb.png", 'q"uo,te.png']
+    result = evaluation.evaluate(
+        np.array([0, 1, 1]), np.array([0.1, 0.8, 0.9]), ["", "", ""], resamples=200,
+        class_names=("NORMAL", "PNEUMONIA"), threshold=0.5,
+    )  # fmt: skip
+    predictions = evaluation_files.SplitPredictions(
+        np.array([0, 1, 1]), np.array([0.1, 0.8, 0.9]), np.array([-2.2, 1.4, 2.2]), paths, [""] * 3
+    )
+    evaluation_files.write_predictions(tmp_path / "predictions.csv", result, predictions)
+    with open(tmp_path / "predictions.csv", encoding="utf-8", newline="") as file:
+        assert [row["path"] for row in csv.DictReader(file)] == paths

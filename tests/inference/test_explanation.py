@@ -1,0 +1,96 @@
+"""Evidence lies where the image speaks for the class, for any model with the named layer."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from engine.base.config import UserError
+from engine.inference import explanation
+from engine.networks import models
+
+
+def spot_model(units=1, with_logits=True, trainable=True):
+    """A brighter spot anywhere speaks for class 1 (or, of three, for class 2)."""
+    inputs = keras.Input((32, 32, 1), dtype="uint8")
+    x = layers.Rescaling(1 / 255)(inputs)
+    x = layers.Conv2D(1, 4, 4, use_bias=False, kernel_initializer="ones", name="last_convolution")(
+        x
+    )
+    x = layers.GlobalAveragePooling2D()(x)
+    x = layers.Dense(units, name="logits" if with_logits else "head")(x)
+    outputs = layers.Activation("sigmoid" if units == 1 else "softmax")(x)
+    model = keras.Model(inputs, outputs)
+    weights = [[3.0]] if units == 1 else [[-1.0, -2.0, 3.0]]
+    model.layers[-2].set_weights([np.array(weights), np.zeros(units)])
+    model.trainable = trainable
+    return model
+
+
+def spots(places):
+    images = np.zeros((len(places), 32, 32, 1), np.uint8)
+    for image, (row, column) in zip(images, places, strict=True):
+        image[row : row + 4, column : column + 4] = 255
+    return images
+
+
+PLACES = [(4, 8), (24, 28), (16, 0)]
+
+
+@pytest.mark.parametrize("with_logits", [True, False])
+@pytest.mark.parametrize(("units", "index"), [(1, 1), (3, 2)])
+@pytest.mark.parametrize("trainable", [True, False])
+def test_evidence_lies_in_the_spot(with_logits, units, index, trainable):
+    model = spot_model(units, with_logits, trainable)
+    maps = explanation.GradCam(model)(spots(PLACES), np.full(3, index))
+    assert maps.shape == (3, 8, 8)
+    for evidence, (row, column) in zip(maps, PLACES, strict=True):
+        assert np.unravel_index(evidence.argmax(), (8, 8)) == (row // 4, column // 4)
+        assert evidence.max() == pytest.approx(1) and (evidence > 0).sum() == 1
+
+
+@pytest.mark.parametrize(("units", "index"), [(1, 0), (3, 1)])
+def test_what_speaks_against_a_class_is_no_evidence_for_it(units, index):
+    maps = explanation.GradCam(spot_model(units))(spots(PLACES), np.full(3, index))
+    assert not maps.any()
+
+
+def test_each_image_is_explained_for_its_own_class():
+    maps = explanation.GradCam(spot_model())(spots(PLACES), np.array([1, 0, 1]))
+    assert [bool(evidence.any()) for evidence in maps] == [True, False, True]
+
+
+@pytest.mark.parametrize("name", ["cnn", "tutorial"])
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_the_engines_networks_can_be_explained(name, num_classes):
+    options = {"depth": 3, "width": 4} if name == "cnn" else {}
+    model = models.build_model(
+        name, image_size=(32, 40), channels=1, num_classes=num_classes, **options
+    )
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 40, 1), np.uint8)
+    maps = explanation.GradCam(model)(images, np.array([0, 1]))
+    assert maps.ndim == 3 and maps.shape[1] < maps.shape[2]
+    assert np.isfinite(maps).all() and maps.min() >= 0 and maps.max() <= 1
+
+
+def test_a_model_without_the_layer_is_refused_with_the_layers_it_has():
+    inputs = keras.Input((8, 8, 1))
+    model = keras.Model(inputs, layers.Dense(1, name="only")(layers.Flatten()(inputs)))
+    with pytest.raises(UserError, match="only"):
+        explanation.GradCam(model)
+
+
+def test_without_evidence_the_image_is_untouched():
+    image = np.random.default_rng(0).integers(0, 256, (20, 30, 1), np.uint8)
+    shown = explanation.overlay(image, np.zeros((4, 5)))
+    np.testing.assert_array_equal(shown, np.repeat(image, 3, axis=2))
+
+
+def test_evidence_colours_its_own_place():
+    image = np.full((40, 60, 3), 120, np.uint8)
+    evidence = np.zeros((4, 6))
+    evidence[1, 4] = 1
+    change = np.abs(explanation.overlay(image, evidence).astype(int) - image).sum(axis=2)
+    row, column = np.unravel_index(change.argmax(), change.shape)
+    assert 10 <= row < 20 and 40 <= column < 50
+    assert change[30:, :30].max() == 0

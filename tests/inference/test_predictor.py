@@ -1,0 +1,197 @@
+"""A loaded run gives the model's probabilities, whatever the batches, and says when it cannot."""
+
+import dataclasses
+import json
+import types
+
+import fake_run
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy import special
+
+from engine.base.config import UserError
+from engine.inference.predictor import DataSettings, Predictor
+from engine.networks import models
+from engine.runs.run_directory import RunDirectory
+from engine.shards import tfrecords
+from engine.training import environment
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return fake_run.make_run(tmp_path_factory.mktemp("run"), threshold=0.4)
+
+
+@pytest.fixture(scope="module")
+def predictor(run):
+    return Predictor.load(run, batch_size=8)
+
+
+def test_probabilities_are_the_models_own(predictor):
+    images = fake_run.grey_images(np.arange(19) * 13)
+    means = images.mean(axis=(1, 2, 3)) / 255
+    found = predictor.predict(images)
+    assert found.shape == (19,)
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(4 - 8 * means)), atol=1e-3)
+
+
+def test_neither_the_batch_nor_its_size_changes_an_image(run, predictor):
+    images = fake_run.grey_images(np.arange(19) * 13)
+    whole = predictor.predict(images)
+    single = np.concatenate([predictor.predict(image[None]) for image in images])
+    np.testing.assert_allclose(single, whole, atol=1e-6)
+    np.testing.assert_allclose(Predictor.load(run, batch_size=3).predict(images), whole, atol=1e-6)
+
+
+def test_the_model_is_traced_once(run):
+    predictor = Predictor.load(run, batch_size=4)
+    for count in (4, 1, 3, 9):
+        predictor.predict(fake_run.grey_images([100] * count))
+    assert predictor._compiled.experimental_get_tracing_count() == 1
+
+
+def test_no_image_gives_no_probability(predictor):
+    assert predictor.predict(np.zeros((0, *fake_run.IMAGE_SIZE, 1), np.uint8)).shape == (0,)
+
+
+def test_batches_come_from_datasets_and_iterators_alike(predictor):
+    images = fake_run.grey_images(np.arange(11) * 20)
+    names = [f"{i}.png" for i in range(11)]
+    dataset = tf.data.Dataset.from_tensor_slices({"image": images, "path": names}).batch(4)
+    plain = [{"image": images[:6], "path": names[:6]}, {"image": images[6:], "path": names[6:]}]
+    from_dataset = list(predictor.predict_batches(dataset))
+    from_list = list(predictor.predict_batches(iter(plain)))
+    for found in (from_dataset, from_list):
+        probabilities = np.concatenate([probability for _, probability in found])
+        np.testing.assert_allclose(probabilities, predictor.predict(images), atol=1e-6)
+    assert [path for batch, _ in from_dataset for path in batch["path"]] == [
+        name.encode() for name in names
+    ]
+
+
+def test_the_stored_threshold_decides(predictor):
+    assert predictor.threshold == 0.4
+    np.testing.assert_array_equal(
+        predictor.predicted_labels(np.array([0.1, 0.39, 0.4, 0.9])), [0, 0, 1, 1]
+    )
+    assert predictor.data.positive_class == "PNEUMONIA"
+
+
+@pytest.mark.parametrize("left", ["none", "of another model"])
+def test_without_a_threshold_of_this_model_a_half_decides_and_it_is_said(tmp_path, left, capsys):
+    run = fake_run.make_run(tmp_path, threshold=None)
+    if left == "of another model":
+        stored = {"threshold": 0.7, "model": "e" * 64}
+        (run / "threshold.json").write_text(json.dumps(stored), encoding="utf-8")
+    assert list(Predictor.load(run).predicted_labels(np.array([0.4, 0.6]))) == [0, 1]
+    assert "using 0.5, which was not chosen on validation" in capsys.readouterr().err
+
+
+def test_of_more_classes_the_largest_probability_decides(tmp_path):
+    run = fake_run.make_run(tmp_path, class_names=("dark", "grey", "light"), channels=3)
+    predictor = Predictor.load(run, batch_size=4)
+    probabilities = predictor.predict(fake_run.grey_images([250, 5, 128], channels=3))
+    assert probabilities.shape == (3, 3)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_array_equal(predictor.predicted_labels(probabilities), [2, 0, 1])
+    assert predictor.data.positive_class is None
+    assert predictor.threshold is None
+
+
+@pytest.mark.parametrize("head", ["sigmoid", "softmax"])
+def test_the_engines_own_networks_load(tmp_path, head):
+    model = models.build_model(
+        "cnn",
+        image_size=fake_run.IMAGE_SIZE,
+        channels=1,
+        num_classes=2,
+        depth=2,
+        width=4,
+        head=head,
+    )
+    images = fake_run.grey_images([20, 120, 220])
+    expected = np.asarray(model(images, training=False))[:, -1]
+    predictor = Predictor.load(fake_run.make_run(tmp_path, model=model), batch_size=2)
+    np.testing.assert_allclose(predictor.predict(images), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("with_logits", [True, False])
+@pytest.mark.parametrize("head", ["sigmoid", "softmax"])
+def test_log_odds_are_those_of_the_probabilities_and_none_for_no_image(tmp_path, head, with_logits):
+    classes = ("dark", "light") if head == "sigmoid" else ("dark", "grey", "light")
+    model = fake_run.brightness_model(len(classes))
+    model.get_layer("logits").name = "logits" if with_logits else "head"
+    predictor = Predictor.load(
+        fake_run.make_run(tmp_path, class_names=classes, model=model), batch_size=2
+    )
+    outputs = predictor.outputs(fake_run.grey_images([20, 120, 220]))
+    np.testing.assert_allclose(
+        outputs.log_odds, special.logit(outputs.probabilities), rtol=1e-3, atol=1e-3
+    )
+    none = predictor.outputs(np.zeros((0, *fake_run.IMAGE_SIZE, 1), np.uint8))
+    assert none.log_odds.shape == none.probabilities.shape == (0, *outputs.log_odds.shape[1:])
+
+
+def test_images_of_another_shape_or_type_are_refused(predictor):
+    for images in (
+        np.zeros((1, 8, 8, 1), np.uint8),
+        np.zeros((1, *fake_run.IMAGE_SIZE, 1), np.float32),
+    ):
+        with pytest.raises(UserError, match=r"expects uint8 images of shape \(12, 16, 1\)"):
+            predictor.predict(images)
+
+
+def test_what_is_no_run_is_refused_in_one_line(tmp_path):
+    with pytest.raises(UserError, match="no such run directory"):
+        Predictor.load(tmp_path / "absent")
+    with pytest.raises(UserError, match=r"model\.keras"):
+        Predictor.load(tmp_path)
+    (tmp_path / "model.keras").write_bytes(b"nonsense")
+    with pytest.raises(UserError, match=r"environment\.json"):
+        Predictor.load(tmp_path)
+    (tmp_path / "environment.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(UserError, match="trained on"):
+        Predictor.load(tmp_path)
+
+
+def test_damaged_parts_are_named(tmp_path):
+    run = fake_run.make_run(tmp_path / "model")
+    (run / "model.keras").write_bytes(b"nonsense")
+    with pytest.raises(UserError, match=r"model\.keras: cannot be loaded"):
+        Predictor.load(run)
+    run = fake_run.make_run(tmp_path / "threshold")
+    (run / "threshold.json").write_text(json.dumps({"threshold": "high"}), encoding="utf-8")
+    with pytest.raises(UserError, match=r"threshold\.json"):
+        Predictor.load(run)
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ({"image_size": [20, 16]}, "not of one run"),
+        ({"class_names": ["a", "b", "c"]}, "3 classes"),
+    ],
+)
+def test_a_model_of_another_run_is_refused(tmp_path, data, expected):
+    run = fake_run.make_run(tmp_path, model=fake_run.brightness_model(), **data)
+    with pytest.raises(UserError, match=expected):
+        Predictor.load(run)
+
+
+def test_the_data_settings_are_what_the_builder_was_told(tmp_path):
+    run = fake_run.make_run(tmp_path, keep_aspect_ratio=True)
+    data = DataSettings.of_run(RunDirectory(run))
+    assert data.keep_aspect_ratio
+    assert data.image_shape == (*fake_run.IMAGE_SIZE, 1)
+
+
+def test_the_range_of_deep_files_is_that_of_the_shards(tmp_path):
+    assert DataSettings.of_run(RunDirectory(fake_run.make_run(tmp_path / "run"))).bits == 16
+    images = fake_run.grey_images([10, 200, 20, 210])
+    shards = fake_run.make_shards(tmp_path / "shards", images, [0, 1, 0, 1], ["", "", "", ""])
+    manifest = dataclasses.replace(tfrecords.read_manifest(shards), bits=12)
+    run_on = types.SimpleNamespace(summary="", precision="", jit_compile=False, num_replicas=1)
+    described = environment.describe(manifest, shards, run_on, order="whole split")
+    run = fake_run.make_run(tmp_path / "other", **described["data"])
+    assert DataSettings.of_run(RunDirectory(run)).bits == 12

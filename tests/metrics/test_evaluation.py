@@ -1,0 +1,245 @@
+"""Metrics agree with scikit-learn, and every one has an interval over patients or says why not."""
+
+import json
+
+import numpy as np
+import pytest
+from labelled_scores import BINARY, binary_data, multiclass_data
+from sklearn import metrics as reference
+
+from engine.base.config import UserError
+from engine.metrics import bootstrap, evaluation
+
+RESAMPLED = ("loss", "brier", "average_precision", "balanced_accuracy", "f1")
+
+
+def names(classes):
+    return [f"class {k}" for k in range(classes)]
+
+
+@pytest.mark.parametrize("decimals", [None, 1], ids=["distinct", "tied"])
+def test_binary_metrics_are_those_of_scikit_learn(decimals):
+    labels, scores = binary_data(decimals=decimals)
+    predicted = scores >= 0.4
+    found = evaluation.evaluate(labels, scores, class_names=BINARY, threshold=0.4, resamples=200)
+    clipped = np.clip(scores, bootstrap.PROBABILITY_FLOOR, 1 - bootstrap.PROBABILITY_FLOOR)
+    expected = {
+        "loss": reference.log_loss(labels, clipped),
+        "accuracy": reference.accuracy_score(labels, predicted),
+        "balanced_accuracy": reference.balanced_accuracy_score(labels, predicted),
+        "auroc": reference.roc_auc_score(labels, scores),
+        "average_precision": reference.average_precision_score(labels, scores),
+        "sensitivity": reference.recall_score(labels, predicted),
+        "specificity": reference.recall_score(labels, predicted, pos_label=0),
+        "precision": reference.precision_score(labels, predicted),
+        "recall": reference.recall_score(labels, predicted),
+        "f1": reference.f1_score(labels, predicted),
+        "brier": reference.brier_score_loss(labels, scores),
+    }
+    assert set(expected) == set(evaluation.METRICS)
+    for name, value in expected.items():
+        # A certain and right answer costs nothing here, and 1e-7 in the reference.
+        error = 1e-6 if name == "loss" and decimals else 1e-12
+        assert found.metrics[name].value == pytest.approx(value, abs=error), name
+    confusion = reference.confusion_matrix(labels, predicted)
+    np.testing.assert_array_equal(found.confusion, confusion)
+
+
+def test_multiclass_metrics_are_those_of_scikit_learn():
+    labels, probabilities = multiclass_data()
+    predicted = probabilities.argmax(axis=1)
+    found = evaluation.evaluate(labels, probabilities, class_names=names(4), resamples=200)
+    expected = {
+        "loss": reference.log_loss(labels, probabilities),
+        "accuracy": reference.accuracy_score(labels, predicted),
+        "balanced_accuracy": reference.balanced_accuracy_score(labels, predicted),
+        "auroc": reference.roc_auc_score(labels, probabilities, multi_class="ovr"),
+        "average_precision": reference.average_precision_score(np.eye(4)[labels], probabilities),
+        "recall": reference.recall_score(labels, predicted, average="macro"),
+        "precision": reference.precision_score(labels, predicted, average="macro"),
+        "f1": reference.f1_score(labels, predicted, average="macro"),
+        "brier": ((probabilities - np.eye(4)[labels]) ** 2).sum(axis=1).mean(),
+    }
+    for name, value in expected.items():
+        assert found.metrics[name].value == pytest.approx(value, abs=1e-12), name
+    each = reference.precision_score(labels, predicted, average=None)
+    for name, value in zip(names(4), each, strict=True):
+        assert found.per_class[name]["precision"].value == pytest.approx(value, abs=1e-12)
+
+
+def test_a_class_never_predicted_counts_as_precision_zero_in_the_mean():
+    labels = np.array([0, 0, 1, 2])
+    probabilities = np.eye(3)[[0, 0, 1, 1]] * 0.9 + 0.1 / 3
+    found = evaluation.evaluate(labels, probabilities, class_names=names(3), resamples=200)
+    assert found.metrics["precision"].value == pytest.approx((1 + 0.5 + 0) / 3)
+    assert found.per_class["class 2"]["precision"].value is None
+
+
+@pytest.mark.parametrize("name", evaluation.METRICS)
+def test_intervals_hold_the_value_and_have_a_width(name):
+    labels, scores = binary_data()
+    estimate = evaluation.evaluate(labels, scores, class_names=BINARY).metrics[name]
+    assert estimate.low < estimate.value < estimate.high
+
+
+def test_the_spread_of_accuracy_is_the_binomial_one_when_each_image_is_a_patient():
+    labels, scores = binary_data(1000)
+    accuracy = evaluation.evaluate(labels, scores, class_names=BINARY).metrics["accuracy"]
+    spread = np.sqrt(accuracy.value * (1 - accuracy.value) / 1000)
+    assert accuracy.high - accuracy.low == pytest.approx(2 * 1.96 * spread, rel=0.12)
+
+
+def test_patients_who_repeat_widen_the_intervals():
+    labels, scores = binary_data(150)
+    repeated_labels, repeated_scores = np.repeat(labels, 6), np.repeat(scores, 6)
+    patients = np.repeat([f"patient {i}" for i in range(150)], 6)
+    grouped = evaluation.evaluate(repeated_labels, repeated_scores, patients, class_names=BINARY)
+    alone = evaluation.evaluate(repeated_labels, repeated_scores, class_names=BINARY)
+    assert (grouped.num_patients, alone.num_patients) == (150, 900)
+    for name in ("accuracy", "auroc", "sensitivity"):
+        wide, narrow = grouped.metrics[name], alone.metrics[name]
+        assert wide.value == pytest.approx(narrow.value)
+        # Six copies of each image are no more information: sqrt(6) = 2.4 times the width.
+        assert 1.8 < (wide.high - wide.low) / (narrow.high - narrow.low) < 3.2
+
+
+def test_images_without_a_patient_stand_alone():
+    labels, scores = binary_data(40)
+    patients = [""] * 20 + ["same"] * 20
+    found = evaluation.evaluate(labels, scores, patients, class_names=BINARY, resamples=200)
+    assert found.num_patients == 21
+
+
+def test_the_order_of_examples_does_not_matter_and_the_seed_decides_what_is_resampled():
+    labels, scores = binary_data()
+    patients = np.array([f"p{i % 70}" for i in range(len(labels))])
+    order = np.random.default_rng(2).permutation(len(labels))
+
+    def measured(order, seed=0):
+        return evaluation.evaluate(
+            labels[order], scores[order], patients[order], class_names=BINARY, seed=seed
+        ).metrics
+
+    first, again, reseeded = measured(slice(None)), measured(order), measured(slice(None), seed=1)
+    assert measured(slice(None)) == first
+    for name, estimate in first.items():
+        assert (estimate.value, estimate.low) == pytest.approx(
+            (again[name].value, again[name].low), abs=5e-3 if name in RESAMPLED else 1e-12
+        ), name
+        assert (reseeded[name].low != estimate.low) == (name in RESAMPLED), name
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_a_split_of_one_class_gives_null_with_a_reason_and_valid_json(label):
+    labels, scores = np.full(20, label), np.linspace(0.1, 0.9, 20)
+    found = evaluation.evaluate(labels, scores, class_names=BINARY, resamples=200)
+    values = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert values["auroc"]["value"] is None
+    assert "both classes" in values["auroc"]["reason"]
+    missing = "specificity" if label else "sensitivity"
+    assert values[missing]["value"] is None
+    assert values["accuracy"]["low"] <= values["accuracy"]["value"]
+
+
+def test_nothing_called_positive_leaves_precision_undefined():
+    found = evaluation.evaluate(
+        np.array([0, 1, 1]), np.array([0.1, 0.2, 0.3]), class_names=BINARY, resamples=200
+    )
+    assert found.metrics["precision"].value is None
+    assert found.metrics["sensitivity"].value == 0
+
+
+def test_four_images_ranked_right_leave_almost_everything_possible():
+    labels, scores = np.array([1, 0, 0, 0]), np.array([0.9, 0.2, 0.3, 0.4])
+    metrics = evaluation.evaluate(labels, scores, class_names=BINARY).metrics
+    for name in ("auroc", "average_precision", "accuracy", "sensitivity", "specificity", "f1"):
+        assert (metrics[name].value, metrics[name].high) == (1, 1), name
+        assert 0 <= metrics[name].low < 0.5, name
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_no_metric_of_a_faultless_classifier_has_an_interval_without_width(classes):
+    labels = np.arange(240) % classes
+    probabilities = np.eye(classes)[labels] * 0.98 + 0.02 / classes
+    patients = [f"patient {i // (2 * classes)}" for i in range(240)]
+    found = evaluation.evaluate(labels, probabilities, patients, class_names=names(classes))
+    rows = [found.metrics, *found.per_class.values()]
+    for row in rows:
+        for name, estimate in row.items():
+            if name not in bootstrap.MEANS:
+                assert (estimate.value, estimate.high) == (1, 1), name
+                assert 0.7 < estimate.low < 0.97, (name, estimate)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_nor_has_any_of_one_that_is_always_wrong(classes):
+    labels = np.arange(240) % classes
+    probabilities = np.eye(classes)[(labels + 1) % classes] * 0.98 + 0.02 / classes
+    found = evaluation.evaluate(labels, probabilities, class_names=names(classes))
+    for name in ("accuracy", "sensitivity", "precision", "f1", "balanced_accuracy"):
+        estimate = found.metrics[name]
+        assert (estimate.value, estimate.low) == (0, 0), name
+        assert 0.01 < estimate.high < 0.3, (name, estimate)
+
+
+def test_saturated_probabilities_are_ranked_by_their_log_odds():
+    labels = np.array([0, 0, 0, 1, 1, 1])
+    logits = np.array([-40.0, 18.0, -3.0, 20.0, 19.0, 30.0], np.float32)
+    probabilities = 1 / (1 + np.exp(-logits))  # float32: 1 from a logit of 17 on
+    tied = evaluation.evaluate(labels, probabilities, class_names=BINARY, resamples=200)
+    ranked = evaluation.evaluate(
+        labels, probabilities, class_names=BINARY, resamples=200, log_odds=logits
+    )
+    assert tied.metrics["auroc"].value < 1
+    assert ranked.metrics["auroc"].value == ranked.metrics["average_precision"].value == 1
+    assert ranked.metrics["loss"] == tied.metrics["loss"]
+    with pytest.raises(UserError, match="log-odds"):
+        evaluation.evaluate(labels, probabilities, class_names=BINARY, log_odds=logits[:3])
+
+
+def test_a_single_patient_has_no_interval():
+    labels, scores = binary_data(30)
+    found = evaluation.evaluate(labels, scores, ["one"] * 30, class_names=BINARY, resamples=200)
+    assert found.metrics["accuracy"].low is None
+    assert "two patients" in found.metrics["accuracy"].reason
+
+
+def test_metrics_json_has_the_promised_keys():
+    labels, scores = binary_data()
+    values = evaluation.evaluate(labels, scores, class_names=BINARY, resamples=200).to_json()
+    assert values["num_examples"] == 300
+    assert isinstance(values["loss"], float)
+    assert values["threshold"] == 0.5
+    for name in set(evaluation.METRICS) - {"loss"}:
+        assert {"value", "low", "high"} <= values[name].keys()
+
+
+def test_a_softmax_of_two_classes_is_the_same_as_its_second_column():
+    labels, scores = binary_data()
+    both = evaluation.evaluate(
+        labels, np.stack([1 - scores, scores], axis=1), class_names=BINARY, resamples=200
+    )
+    one = evaluation.evaluate(labels, scores, class_names=BINARY, resamples=200)
+    assert both.metrics == one.metrics
+
+
+@pytest.mark.parametrize(
+    ("labels", "probabilities", "expected"),
+    [
+        ([], [], "no example"),
+        ([0, 2], [0.1, 0.2], "0 to 1"),
+        ([0, 1], [0.1, float("nan")], "nan"),
+        ([0, 1], [0.1, 1.4], "0 to 1"),
+        ([0, 1], [0.1], "shape"),
+        ([0, 1], [[0.1, 0.2, 0.7]] * 2, "shape"),
+    ],
+)
+def test_wrong_arrays_are_refused(labels, probabilities, expected):
+    with pytest.raises(UserError, match=expected):
+        evaluation.evaluate(np.array(labels), np.array(probabilities), class_names=BINARY)
+
+
+def test_many_classes_cost_resamples_but_never_below_the_floor():
+    assert bootstrap.affordable_resamples(1000, examples=5000, classes=2) == 1000
+    few = bootstrap.affordable_resamples(1000, examples=50_000, classes=1000)
+    assert few == bootstrap.FEWEST_RESAMPLES

@@ -1,0 +1,234 @@
+"""Figures are whole PNG files, show what they are given, and leave matplotlib's state alone."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from matplotlib.text import Text
+from PIL import Image
+
+from engine.metrics import calibration
+from engine.runs import plots
+
+CURVE = (np.array([0, 0.1, 0.4, 1.0]), np.array([0, 0.8, 0.95, 1.0]))
+
+
+def drawn(path):
+    """The figure's pixels, float[H, W, 3]; fails unless it is a PNG with something on it."""
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        pixels = np.asarray(image.convert("RGB"), float)
+    assert pixels.std() > 5
+    return pixels
+
+
+def has_colour(pixels, colour):
+    wanted = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)], float)
+    return bool((np.abs(pixels - wanted).max(axis=-1) < 6).any())
+
+
+def history_rows():
+    return [
+        {
+            "epoch": str(i),
+            "loss": 1 / i,
+            "val_loss": 1.2 / i,
+            "accuracy": 1 - 0.4 / i,
+            "val_auroc": "",
+        }
+        for i in range(1, 6)
+    ]
+
+
+def figures(directory):
+    """Draws one of each; name -> path."""
+    paths = {
+        name: directory / f"{name}.png"
+        for name in (
+            "history",
+            "roc",
+            "precision_recall",
+            "confusion_matrix",
+            "calibration",
+            "grid",
+        )
+    }
+    plots.history(history_rows(), paths["history"], best_epoch=4)
+    plots.roc(
+        [("a", *CURVE)], paths["roc"], area=0.9, interval=(0.8, 0.95), operating_point=(0.1, 0.8)
+    )
+    plots.precision_recall(
+        [("a", *CURVE)],
+        paths["precision_recall"],
+        area=0.9,
+        operating_point=(0.8, 0.9),
+        prevalence=0.4,
+    )
+    plots.confusion_matrix(np.array([[8, 2], [1, 30]]), ["a", "b"], paths["confusion_matrix"])
+    edges = np.linspace(0, 1, 6)
+    nan = np.nan
+    plots.calibration(
+        edges,
+        np.array([0.1, nan, 0.5, 0.7, 0.9]),
+        np.array([0.0, nan, 0.4, 0.8, 1.0]),
+        (np.array([0.0, nan, 0.1, 0.5, 0.8]), np.array([0.5, nan, 0.8, 0.9, 1.0])),
+        np.array([5, 0, 5, 9, 12]),
+        paths["calibration"],
+        error=0.05,
+    )
+    images = np.random.default_rng(0).integers(0, 256, (5, 20, 30, 1), np.uint8)
+    plots.image_grid(images, [f"image {i}" for i in range(5)], paths["grid"], columns=3)
+    return paths
+
+
+def test_every_figure_is_a_png_and_nothing_else_is_left(tmp_path):
+    paths = figures(tmp_path / "new" / "folder")
+    for path in paths.values():
+        drawn(path)
+    assert sorted((tmp_path / "new" / "folder").iterdir()) == sorted(paths.values())
+
+
+def test_equal_arrays_give_equal_bytes(tmp_path):
+    first, second = figures(tmp_path / "1"), figures(tmp_path / "2")
+    for name in first:
+        assert first[name].read_bytes() == second[name].read_bytes(), name
+
+
+def test_pyplot_is_never_loaded():
+    # Its global figures leak memory in long runs and meddle with notebooks.
+    program = "import sys, engine.runs.plots; sys.exit('matplotlib.pyplot' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_the_operating_point_is_drawn_only_where_there_is_one(tmp_path):
+    path = tmp_path / "roc.png"
+    plots.roc([("a", *CURVE)], path, operating_point=(0.1, 0.8))
+    assert has_colour(drawn(path), plots.ORANGE)
+    for point in (None, (float("nan"), 0.5)):
+        plots.roc([("a", *CURVE)], path, operating_point=point)
+        assert not has_colour(drawn(path), plots.ORANGE)
+
+
+def test_the_best_epoch_moves_with_its_number(tmp_path):
+    paths = [tmp_path / f"{best}.png" for best in (2, 4)]
+    for best, path in zip((2, 4), paths, strict=True):
+        plots.history(history_rows(), path, best_epoch=best)
+    assert np.abs(drawn(paths[0]) - drawn(paths[1])).max() > 50
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 25])
+def test_confusion_matrices_of_any_size(tmp_path, count):
+    matrix = np.eye(count, dtype=int) * 50
+    plots.confusion_matrix(
+        matrix, [f"a class called {i}" for i in range(count)], tmp_path / "m.png"
+    )
+    drawn(tmp_path / "m.png")
+
+
+@pytest.fixture
+def saved(monkeypatch):
+    """The figures that are saved, drawn once."""
+    figures = []
+    monkeypatch.setattr(plots, "save", lambda figure, path: figures.append(figure))
+
+    def drawn_figures():
+        for figure in figures:
+            figure.canvas.draw()
+        return figures
+
+    return drawn_figures
+
+
+LONG_NAMES = ("Bacterial pneumonia, confirmed", "Normal chest", "Viral pneumonia of a child")
+
+
+@pytest.mark.parametrize("name", [*LONG_NAMES, "class {} of five", "W" * 40, "x"])
+@pytest.mark.parametrize("count", [2, 3, 5, 8, 25])
+def test_no_text_of_a_confusion_matrix_is_cut_off(saved, tmp_path, name, count):
+    names = [name.format(i) if i else LONG_NAMES[0] for i in range(count)]
+    plots.confusion_matrix(np.eye(count, dtype=int) * 9000, names, tmp_path / "m.png")
+    (figure,) = saved()
+    width, height = figure.canvas.get_width_height()
+    for text in figure.findobj(Text):
+        if text.get_text() and text.get_visible():
+            left, bottom, right, top = text.get_window_extent().extents
+            assert left >= 0 and bottom >= 0 and right <= width and top <= height, text
+
+
+def test_long_names_that_differ_at_their_ends_stay_different(saved, tmp_path):
+    names = [f"a class with a long name, number {i}" for i in range(8)]
+    plots.confusion_matrix(np.eye(8, dtype=int), names, tmp_path / "m.png")
+    (figure,) = saved()
+    assert len({label.get_text() for label in figure.axes[0].get_xticklabels()}) == 8
+
+
+@pytest.mark.parametrize("name", [r"$\frac{$", "$x^$", "a $ b", r"\$", "50 % _ {} ^"])
+def test_names_are_no_formulas(tmp_path, name):
+    plots.confusion_matrix(np.eye(2, dtype=int), [name, "b"], tmp_path / "m.png", title=name)
+    plots.roc([(name, *CURVE), ("b", *CURVE)], tmp_path / "roc.png", title=name)
+    plots.precision_recall([(name, *CURVE), ("b", *CURVE)], tmp_path / "pr.png", title=name)
+    bins = np.array([0.2, 0.8])
+    edges = np.array([0, 0.5, 1])
+    plots.calibration(
+        edges, bins, bins, (bins, bins), np.array([3, 4]), tmp_path / "cal.png", subject=name
+    )
+    plots.image_grid(np.zeros((1, 9, 9, 1), np.uint8), [name], tmp_path / "g.png", title=name)
+    for path in tmp_path.iterdir():
+        with Image.open(path) as image:
+            assert image.format == "PNG"
+
+
+def test_the_history_says_what_training_is_measured_with(saved, tmp_path):
+    plots.history(history_rows(), tmp_path / "h.png", learned_with=["noise", "dropout", "luck"])
+    plots.history(history_rows(), tmp_path / "h.png")
+    told, plain = (" ".join(t.get_text() for t in f.findobj(Text)).split() for f in saved())
+    assert "noise, dropout and luck; validation has none of it" in " ".join(told)
+    assert "luck;" not in plain
+    assert "training, over the epoch" in " ".join(plain)
+
+
+def test_a_calibration_bin_without_positives_has_an_interval(saved, tmp_path):
+    curve = calibration.reliability_curve(np.array([0] * 20 + [1] * 20), np.repeat([0.1, 0.9], 20))
+    limits = (curve.low, curve.high)
+    plots.calibration(
+        curve.edges, curve.predicted, curve.observed, limits, curve.counts, tmp_path / "c.png"
+    )
+    (figure,) = saved()
+    (bars,) = figure.axes[0].containers[0].lines[2]
+    low, high = (segment[:, 1] for segment in bars.get_segments())
+    assert low == pytest.approx([0, 0.168], abs=1e-3)
+    assert high == pytest.approx([0.832, 1], abs=1e-3)
+
+
+def test_what_is_missing_is_passed_over(tmp_path):
+    plots.history([], tmp_path / "history.png")
+    plots.history([{"loss": "nan", "val_loss": 0.5}], tmp_path / "one.png")
+    plots.roc([], tmp_path / "roc.png")
+    plots.precision_recall([], tmp_path / "pr.png")
+    plots.confusion_matrix(np.zeros((2, 2), int), ["a", "b"], tmp_path / "empty.png")
+    for path in tmp_path.iterdir():
+        drawn(path)
+
+
+def test_many_classes_and_colour_images(tmp_path):
+    plots.roc([(f"class {i}", *CURVE) for i in range(30)], tmp_path / "roc.png", area=0.9)
+    colour = np.zeros((1, 16, 16, 3), np.uint8)
+    colour[...] = (10, 200, 30)
+    plots.image_grid(colour, None, tmp_path / "grid.png", title="a title")
+    assert has_colour(drawn(tmp_path / "grid.png"), "#0AC81E")
+
+
+def test_a_failed_figure_leaves_the_old_one(tmp_path, monkeypatch):
+    path = tmp_path / "confusion.png"
+    path.write_bytes(b"old")
+
+    def save_half(figure, aside, **options):
+        aside.write_bytes(b"half")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(plots.Figure, "savefig", save_half)
+    with pytest.raises(OSError, match="no space"):
+        plots.confusion_matrix(np.eye(2), ["a", "b"], path)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]

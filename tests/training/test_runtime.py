@@ -1,0 +1,140 @@
+import subprocess
+import sys
+
+import keras
+import pytest
+import tensorflow as tf
+
+from engine.base.config import UserError
+from engine.training import runtime
+
+NO_GPU = not tf.config.list_physical_devices("GPU")
+
+
+def prepare(**options):
+    defaults = {
+        "precision": "float32",
+        "jit_compile": "auto",
+        "strategy": "auto",
+        "num_logical_devices": 1,
+        "global_batch_size": 8,
+        "normalization": "weight",
+        "seed": 0,
+        "deterministic": False,
+    }
+    return runtime.prepare(**{**defaults, **options})
+
+
+@pytest.mark.skipif(not NO_GPU, reason="says what happens without a GPU")
+@pytest.mark.parametrize(
+    ("flags", "normalization", "expected"),
+    [
+        ({"amx_bf16", "avx512_bf16"}, "batch", "mixed_bfloat16"),
+        ({"avx512_bf16"}, "weight", "mixed_bfloat16"),
+        ({"avx512_bf16"}, "batch", "float32"),
+        ({"avx2"}, "weight", "float32"),
+        (set(), "none", "float32"),
+    ],
+)
+def test_auto_precision_follows_the_processor(monkeypatch, flags, normalization, expected):
+    monkeypatch.setattr(runtime, "processor_flags", lambda: frozenset(flags))
+    precision, reason = runtime.choose_precision("auto", normalization)
+    assert precision == expected
+    assert reason
+
+
+@pytest.mark.skipif(not NO_GPU, reason="says what happens without a GPU")
+def test_float16_is_refused_on_a_processor():
+    with pytest.raises(UserError, match="mixed_float16"):
+        runtime.choose_precision("mixed_float16", "weight")
+
+
+def test_what_is_asked_for_is_taken():
+    assert runtime.choose_precision("mixed_bfloat16", "batch")[0] == "mixed_bfloat16"
+
+
+@pytest.mark.skipif(not NO_GPU, reason="says what happens without a GPU")
+def test_one_processor_is_a_single_device_without_xla():
+    chosen = prepare()
+    assert chosen.num_replicas == 1
+    assert not chosen.jit_compile
+    assert "float32" in chosen.summary
+    assert "XLA off" in chosen.summary
+
+
+def test_more_devices_than_a_running_process_has_are_refused():
+    tf.constant(0) + 1  # the devices are in use from here on
+    with pytest.raises(UserError, match="--num-logical-devices 64"):
+        prepare(num_logical_devices=64)
+
+
+def test_a_batch_that_does_not_divide_is_refused_with_the_nearest_that_do():
+    for batch, replicas, nearest in ((10, 4, "8 or 12"), (3, 4, "are 4")):
+        with pytest.raises(UserError, match=nearest):
+            runtime._check_divides(batch, replicas)
+
+
+def test_the_dtype_policy_is_put_back_even_after_an_error():
+    before = keras.config.dtype_policy().name
+    with pytest.raises(RuntimeError), runtime.dtype_policy("mixed_bfloat16"):
+        assert keras.config.dtype_policy().name == "mixed_bfloat16"
+        raise RuntimeError
+    assert keras.config.dtype_policy().name == before
+
+
+@pytest.mark.parametrize(
+    ("asked", "on_gpu", "replicas", "deterministic", "expected"),
+    [
+        ("auto", False, 1, False, (False, "halves the speed")),
+        ("auto", True, 1, False, (True, "one GPU")),
+        ("auto", True, 1, True, (False, "deterministic")),
+        ("auto", True, 2, False, (False, "several devices")),
+        ("on", False, 1, False, (True, "as asked")),
+        ("on", True, 1, False, (True, "as asked")),
+        ("on", True, 1, True, (False, "deterministic")),
+        ("on", False, 2, False, (False, "several devices")),
+        ("on", True, 8, False, (False, "several devices")),
+        ("off", True, 1, False, (False, "as asked")),
+        ("off", True, 2, True, (False, "as asked")),
+    ],
+)
+def test_xla_is_used_where_the_stack_can(asked, on_gpu, replicas, deterministic, expected):
+    jit, reason = runtime.choose_jit(
+        asked, on_gpu=on_gpu, replicas=replicas, deterministic=deterministic
+    )
+    assert jit == expected[0]
+    assert expected[1] in reason
+
+
+_MIRRORED = """
+import numpy as np, sys
+from engine.training import trainer
+from engine.base.settings import TrainConfig
+sys.path.insert(0, "tests")
+config = TrainConfig(
+    epochs=2, global_batch_size=16, depth=2, width=4, dropout=0.5, augment="strong",
+    precision="float32", num_logical_devices=int(sys.argv[2]), clip_norm=0.5,
+)
+result = trainer.train(config, sys.argv[1], sys.argv[3], say=lambda line: None)
+print(*[row["loss"] for row in result.history])
+"""
+
+
+@pytest.mark.slow
+def test_two_and_four_devices_train_as_one(tmp_path):
+    """Same losses with the batch divided: augmentation, dropout, clipping and averaging included."""
+    from numbered_shards import striped_image, write_shards
+
+    write_shards(tmp_path / "shards", {"train": 100, "validation": 40}, draw=striped_image)
+    losses = []
+    for devices in (1, 2, 4):
+        arguments = [str(tmp_path / "shards"), str(devices), str(tmp_path / f"run{devices}")]
+        done = subprocess.run(
+            [sys.executable, "-c", _MIRRORED, *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        losses.append([float(loss) for loss in done.stdout.split()])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert losses[0] == pytest.approx(losses[2], rel=1e-5)

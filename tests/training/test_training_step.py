@@ -1,0 +1,267 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from engine.networks import models
+from engine.pipeline import augmentation
+from engine.training import optimization, runtime, training_step
+from engine.training.training_step import TrainingStep, cross_entropy_from_logits
+
+SIZE = (16, 16)
+BATCH = 8
+
+
+def make_step(*, num_classes=2, optimizer=None, class_weights=None, **options):
+    keras.utils.set_random_seed(0)
+    model = models.build_model(
+        "cnn", image_size=SIZE, channels=1, num_classes=num_classes, depth=2, width=4, dropout=0.0
+    )
+    network = models.training_model(model)
+    optimizer = optimizer or keras.optimizers.SGD(0.1)
+    optimizer.build(network.trainable_variables)
+    defaults = {"label_smoothing": 0.0, "clip_norm": 0.0, "jit_compile": False}
+    step = TrainingStep(
+        network,
+        optimizer,
+        strategy=tf.distribute.OneDeviceStrategy("/cpu:0"),
+        global_batch_size=BATCH,
+        class_weights=np.ones(num_classes) if class_weights is None else class_weights,
+        **{**defaults, **options},
+    )
+    return network, step
+
+
+def make_batch(num_classes=2):
+    """Images whose brighter half tells the class."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(BATCH) % num_classes
+    images = rng.integers(0, 120, (BATCH, *SIZE, 1)).astype(np.uint8)
+    images[labels == 1, : SIZE[0] // 2] += 100
+    return {"image": images, "label": labels.astype(np.int64)}
+
+
+def repeated(batch):
+    return iter(tf.data.Dataset.from_tensors(batch).repeat())
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_steps_bring_the_loss_down(num_classes):
+    _, step = make_step(num_classes=num_classes)
+    batches = repeated(make_batch(num_classes))
+    first, _, _ = step.run(batches, 1)
+    step.run(batches, 20)
+    last, correct, _ = step.run(batches, 1)
+    assert last < 0.7 * first
+    assert 0 <= correct <= BATCH
+
+
+def test_the_first_loss_is_that_of_the_untrained_network():
+    network, step = make_step()
+    batch = make_batch()
+    logits = network(batch["image"].astype(np.float32))
+    expected = float(tf.reduce_sum(cross_entropy_from_logits(batch["label"], logits)))
+    loss, _, _ = step.run(repeated(batch), 1)
+    assert loss == pytest.approx(expected, rel=1e-5)
+
+
+def test_several_steps_at_once_equal_as_many_single_ones():
+    one, together = make_step(), make_step()
+    batches = repeated(make_batch())
+    singles = [one[1].run(batches, 1)[0].item() for _ in range(3)]
+    assert together[1].run(repeated(make_batch()), 3)[0].tolist() == pytest.approx(
+        singles, rel=1e-5
+    )
+    for a, b in zip(one[0].weights, together[0].weights, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_clipping_bounds_the_length_of_a_step():
+    network, step = make_step(clip_norm=0.01, optimizer=keras.optimizers.SGD(1.0))
+    before = [variable.numpy() for variable in network.trainable_variables]
+    step.run(repeated(make_batch()), 1)
+    moved = [b - v.numpy() for b, v in zip(before, network.trainable_variables, strict=True)]
+    assert np.sqrt(sum((m**2).sum() for m in moved)) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_a_class_of_no_weight_teaches_nothing():
+    batch = make_batch()
+    batch["label"][:] = 1
+    network, step = make_step(class_weights=np.array([1.0, 0.0]))
+    before = [variable.numpy() for variable in network.trainable_variables]
+    loss, _, _ = step.run(repeated(batch), 1)
+    assert loss == 0
+    for b, v in zip(before, network.trainable_variables, strict=True):
+        np.testing.assert_array_equal(b, v)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_the_cross_entropy_of_a_sigmoid_equals_that_of_a_two_way_softmax(smoothing):
+    labels = tf.constant([0, 1, 1], tf.int64)
+    one = tf.constant([[-1.5], [0.3], [4.0]])
+    two = tf.concat([tf.zeros_like(one), one], axis=1)
+    np.testing.assert_allclose(
+        cross_entropy_from_logits(labels, one, label_smoothing=smoothing),
+        cross_entropy_from_logits(labels, two, label_smoothing=smoothing),
+        rtol=1e-5,
+    )
+
+
+def test_predicted_labels_are_the_likelier_class():
+    assert training_step.predicted_labels(tf.constant([[-0.1], [0.1]])).numpy().tolist() == [0, 1]
+    assert training_step.predicted_labels(tf.constant([[1.0, 3.0, 2.0]])).numpy().tolist() == [1]
+
+
+def test_predict_covers_every_image_in_order():
+    network, step = make_step()
+    images = np.random.default_rng(1).integers(0, 256, (300, *SIZE, 1), dtype=np.uint8)
+    np.testing.assert_allclose(
+        step.predict(images), network(images.astype(np.float32)), rtol=1e-4, atol=1e-5
+    )
+
+
+_COMPILED = """
+import sys
+sys.path.insert(0, "tests")
+import test_training_step as here
+print(*here.losses_with_augmentation(jit_compile=True))
+"""
+
+
+def losses_with_augmentation(*, jit_compile):
+    batch = make_batch()
+    batch |= augmentation.draw(
+        tf.range(BATCH),
+        seed=0,
+        epoch=0,
+        image_size=SIZE,
+        strengths=augmentation.PRESETS["strong"],
+    )
+    _, step = make_step(jit_compile=jit_compile)
+    batches = repeated(batch)
+    return [step.run(batches, 1)[0].item() for _ in range(3)]
+
+
+@pytest.mark.slow
+def test_a_step_compiled_by_xla_learns_the_same_with_augmentation_before_it():
+    # In a process of its own: another test may have asked for deterministic operations, which
+    # cannot be taken back, and XLA has no deterministic gradient of a pooling.
+    done = subprocess.run(
+        [sys.executable, "-c", _COMPILED],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
+    compiled = [float(loss) for loss in done.stdout.split()]
+    np.testing.assert_allclose(compiled, losses_with_augmentation(jit_compile=False), rtol=1e-3)
+
+
+_SCALED = """
+import sys
+sys.path.insert(0, "tests")
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+import test_training_step as here
+here.check_precisions(int(sys.argv[1]), jit_compile=sys.argv[2] == "xla")
+"""
+
+
+def make_mixed_step(policy, replicas, *, clip_norm, class_weights=(1, 1), jit_compile=False):
+    strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
+    if replicas > 1:
+        devices = [f"/cpu:{i}" for i in range(replicas)]
+        strategy = tf.distribute.MirroredStrategy(devices, tf.distribute.ReductionToOneDevice())
+    keras.utils.set_random_seed(0)
+    with runtime.dtype_policy(policy), strategy.scope():
+        model = models.build_model(
+            "cnn", image_size=SIZE, channels=1, num_classes=2, depth=2, width=4, dropout=0.0
+        )
+        network = models.training_model(model)
+        optimizer = optimization.make_optimizer(
+            "adamw",
+            learning_rate=1e-3,
+            schedule="constant",
+            steps_per_epoch=5,
+            epochs=1,
+            warmup_epochs=0.0,
+            weight_decay=0.01,
+            ema=0.9,
+            loss_scaling=policy == "mixed_float16",
+        )
+        optimizer.build(network.trainable_variables)
+    step = TrainingStep(
+        network,
+        optimizer,
+        strategy=strategy,
+        global_batch_size=BATCH,
+        class_weights=np.array(class_weights),
+        label_smoothing=0.0,
+        clip_norm=clip_norm,
+        jit_compile=jit_compile,
+    )
+    return network, optimizer, step
+
+
+def distributed(step, batch):
+    dataset = tf.data.Dataset.from_tensors(batch).repeat()
+    return iter(step._strategy.experimental_distribute_dataset(dataset))
+
+
+def check_precisions(replicas, *, jit_compile):
+    """In a process with two logical devices: precisions agree, and an overflow skips a step."""
+    losses = {}
+    for policy in ("float32", "mixed_bfloat16", "mixed_float16"):
+        _, _, step = make_mixed_step(policy, replicas, clip_norm=1.0, jit_compile=jit_compile)
+        batches = distributed(step, make_batch())
+        losses[policy] = [step.run(batches, 1)[0].item() for _ in range(4)]
+    np.testing.assert_allclose(losses["mixed_bfloat16"], losses["float32"], rtol=0.02)
+    np.testing.assert_allclose(losses["mixed_float16"], losses["float32"], rtol=0.005)
+    # To compile a step takes XLA 8 s.
+    for clip_norm in (1.0,) if jit_compile else (1.0, 0.0):
+        check_overflow(replicas, clip_norm=clip_norm, jit_compile=jit_compile)
+
+
+def check_overflow(replicas, *, clip_norm, jit_compile):
+    """The first half of the batch, a replica of its own where there are two, has no gradient."""
+    network, optimizer, step = make_mixed_step(
+        "mixed_float16",
+        replicas,
+        clip_norm=clip_norm,
+        class_weights=(0, 1),
+        jit_compile=jit_compile,
+    )
+    batch = make_batch()
+    batch["label"] = (np.arange(BATCH) >= BATCH // 2).astype(np.int64)
+    batches = distributed(step, batch)
+    step.run(batches, 1)
+    optimizer.dynamic_scale.assign(2.0**30)
+    inner = optimization.inner(optimizer)
+    before = [v.numpy() for v in [*network.trainable_variables, *inner.variables]]
+    step.run(batches, 1)
+    assert optimizer.dynamic_scale.numpy() == 2.0**29
+    for one, variable in zip(before, [*network.trainable_variables, *inner.variables], strict=True):
+        for copy in step._strategy.experimental_local_results(variable.value):
+            np.testing.assert_array_equal(one, copy.numpy(), err_msg=variable.path)
+    optimizer.dynamic_scale.assign(2.0**10)
+    step.run(batches, 1)
+    assert inner.iterations.numpy() == 2
+    assert all(np.isfinite(v.numpy()).all() for v in network.trainable_variables)
+    assert any(
+        (b != v.numpy()).any() for b, v in zip(before, network.trainable_variables, strict=False)
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["1 plain", "1 xla", "2 plain"])
+def test_every_precision_learns_alike_and_an_overflow_is_skipped_by_all_replicas(mode):
+    subprocess.run(
+        [sys.executable, "-c", _SCALED, *mode.split()],
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
