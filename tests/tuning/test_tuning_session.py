@@ -284,7 +284,7 @@ def test_trials_behind_the_median_end_early_and_are_never_the_winner(striped, tm
 
 
 def test_the_winner_of_several_seeds_is_the_best_mean(striped, tmp_path):
-    result = search(striped, tmp_path / "s", max_trials=6, seeds=3, top=2)
+    result = search(striped, tmp_path / "s", max_trials=6, num_seeds=3, top=2)
     assert len(result.repeats) == 2
     assert all(len(one.values) == 3 for one in result.repeats)
     assert all(one.spread == pytest.approx(0.01, rel=0.02) for one in result.repeats)
