@@ -24,7 +24,7 @@ from tuning.search_space import Choices, Range, SearchSpace
 from tuning.settings import SearchConfig
 from tuning.trial_files import Outcome, TrialSpec
 
-STUB = Path(__file__).with_name("stub_trial.py")
+STUB = Path(__file__).parents[1] / "helpers" / "stub_trial.py"
 SPACE = SearchSpace((Range("depth", 2, 4), Range("learning_rate", 1e-4, 1e-2, "log")))
 GRID = SearchSpace((Range("depth", 2, 4), Choices("width", (8, 16))))
 
@@ -284,7 +284,7 @@ def test_trials_behind_the_median_end_early_and_are_never_the_winner(striped, tm
 
 
 def test_the_winner_of_several_seeds_is_the_best_mean(striped, tmp_path):
-    result = search(striped, tmp_path / "s", max_trials=6, seeds=3, top=2)
+    result = search(striped, tmp_path / "s", max_trials=6, num_seeds=3, top=2)
     assert len(result.repeats) == 2
     assert all(len(one.values) == 3 for one in result.repeats)
     assert all(one.spread == pytest.approx(0.01, rel=0.02) for one in result.repeats)
