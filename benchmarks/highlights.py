@@ -6,6 +6,7 @@ from typing import Any
 
 from benchmarks.reports import number, times
 from engine.base import files
+from engine.metrics.estimate import Estimate
 
 ENGINE = "engine, memory tier"
 FROM_DIRECTORY = "image_dataset_from_directory, kept open"
@@ -74,7 +75,8 @@ def render_figures(training: dict[str, Any], results: Path) -> str:
         training: what `benchmarks/results/training/default.json` holds.
         results: the directory of the suites' results.
     """
-    auroc, accuracy = (training["metrics"][name] for name in ("auroc", "accuracy"))
+    metrics = training["metrics"]
+    auroc, accuracy = (Estimate.from_json(metrics[name]) for name in ("auroc", "accuracy"))
     patients, splits = training["num_patients"], training["splits"]
     loader = times(_ratio(results, "peers", ENGINE, FROM_DIRECTORY)["median"])
     script = times(_ratio(results, "train", "engine", KERAS_2_SCRIPT)["median"])
@@ -84,8 +86,8 @@ def render_figures(training: dict[str, Any], results: Path) -> str:
         [
             "| | |",
             "| --- | --- |",
-            f"| AUROC on {splits['test']} test images of {patients} patients | {_interval(auroc)} |",
-            f"| accuracy, at a threshold chosen on validation | {_interval(accuracy)} |",
+            f"| AUROC on {splits['test']} test images of {patients} patients | {auroc} |",
+            f"| accuracy, at a threshold chosen on validation | {accuracy} |",
             f"| that training: {training['training']['epochs']} epochs of {splits['train']:,} images "
             f"| {training['training']['seconds'] / 60:.1f} minutes |",
             f"| batches from memory | {speed} images/s, {loader} times "
@@ -157,7 +159,3 @@ def _ratio(results: Path, suite: str, side: str, other: str) -> dict[str, Any]:
 def _speeds(results: Path) -> dict[str, dict[str, Any]]:
     """The rows of the suite `peers` by name."""
     return {row["name"]: row for row in files.read_json(results / "peers.json")["rows"]}
-
-
-def _interval(estimate: dict[str, float]) -> str:
-    return f"{estimate['value']:.4f} ({estimate['low']:.4f} to {estimate['high']:.4f})"

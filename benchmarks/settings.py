@@ -24,7 +24,7 @@ class BenchmarkConfig(Config):
     num_images: int = setting(
         2048, minimum=64, help="phantoms to draw where neither --images nor --shards is given"
     )
-    seeds: int = setting(3, minimum=1, help="trainings of the accuracy suite")
+    num_seeds: int = setting(3, minimum=1, help="trainings of the accuracy suite")
     epochs: int = setting(12, minimum=1, help="epochs of a training of the accuracy suite")
 
     @property

@@ -20,7 +20,7 @@ shards, workdir, options = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 tf.config.experimental.enable_tensor_float_32_execution(False)
 visible = options.pop("gpus", 1)
 tf.config.set_visible_devices(tf.config.list_physical_devices("GPU")[:visible], "GPU")
-config = TrainConfig(epochs=2, global_batch_size=16, depth=2, width=8, ema=0.5, **options)
+config = TrainConfig(epochs=2, global_batch_size=16, depth=2, width=8, ema_momentum=0.5, **options)
 result = trainer.train(config, shards, workdir)
 runtime = RunDirectory(workdir).read_environment()["runtime"]
 peak = tf.config.experimental.get_memory_info("GPU:0")["peak"]

@@ -153,7 +153,7 @@ def seconds_left(
     ended = sum(trial.outcome is not None for trial in trials)
     running = [trial for trial in trials if trial.outcome is None]
     begun = sum(len(trial.history) / max(1, trial.spec.last_epoch) for trial in running)
-    again = config.top * (config.seeds - 1)
+    again = config.top * (config.num_seeds - 1)
     alone = int(config.compare_default)
     at_a_time = (max(0.0, planned - ended - begun) + again) / config.num_workers
     return (at_a_time + alone) * mean

@@ -38,7 +38,7 @@ OF_THE_CNN = (
 )  # no other network takes these
 _LOG_BY_DEFAULT = ("learning_rate", "weight_decay")
 # Choosing these by a validation metric makes no sense, or makes trials incomparable.
-_NOT_SEARCHED = {"model", "head", "epochs", "monitor", "early_stopping", "seed"}
+_NOT_SEARCHED = {"model", "head", "epochs", "monitor", "early_stopping_patience", "seed"}
 _DIGITS = 6  # that values keep; KerasTuner's workers are told them in single precision
 
 Value = int | float | str | bool

@@ -207,11 +207,11 @@ class _Session:
     def _repeat(self, result: SearchResult) -> SearchResult:
         """The top trials under more seeds, and the best of them by the mean."""
         config = self._config
-        if config.seeds < 2:
+        if config.num_seeds < 2:
             return result
         top = leaderboard.ranked(result.trials, config.objective)[: config.top]
-        seeds = range(config.seed, config.seed + config.seeds)
-        progress.say(f"training the top {len(top)} trials under {config.seeds} seeds")
+        seeds = range(config.seed, config.seed + config.num_seeds)
+        progress.say(f"training the top {len(top)} trials under {config.num_seeds} seeds")
         found = self._trainer().repeat(top, seeds)
         ranked = repeats.ranked(found, config.objective)
         repeats.write(self._directory.repeats, ranked, seeds)

@@ -60,13 +60,15 @@ class SearchConfig(TrainConfig):
         help="trials at a time on this host, its cores or GPUs divided",
         on_resume=FREE,
     )
-    seeds: int = setting(
+    num_seeds: int = setting(
         1,
         minimum=1,
-        help="train the top trials under so many seeds, and choose by the mean",
+        help="train the top trials with this many seeds each, and choose by the mean",
         on_resume=FREE,
     )
-    top: int = setting(3, minimum=1, help="how many trials --seeds trains again", on_resume=FREE)
+    top: int = setting(
+        3, minimum=1, help="how many trials --num-seeds trains again", on_resume=FREE
+    )
     compare_default: bool = setting(
         False,
         help="at the end, measure the winner and the default configuration on the test split",

@@ -22,7 +22,7 @@ TARGETS = (0.95, 0.98, 0.99)
 def run(context: Context) -> Report:
     """Trains once a seed."""
     report = Report("accuracy", "minutes of training to an AUROC on held-out validation patients")
-    seeds = 1 if context.config.quick else context.config.seeds
+    seeds = 1 if context.config.quick else context.config.num_seeds
     epochs = 2 if context.config.quick else context.config.epochs
     histories = [_train(context, seed, epochs) for seed in range(seeds)]
     for target in TARGETS:

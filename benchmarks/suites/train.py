@@ -51,8 +51,8 @@ def tutorial_config(context: Context) -> TrainConfig:
         augment="tutorial",
         optimizer="adam",
         schedule="constant",
-        ema=0.0,
-        clip_norm=0.0,
+        ema_momentum=0.0,
+        global_clipnorm=0.0,
         label_smoothing=0.0,
         class_weights="none",
     )

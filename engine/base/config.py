@@ -26,7 +26,7 @@ class UserError(Exception):
 ConfigType = TypeVar("ConfigType", bound="Config")
 FIXED, FREE, RESOLVED = "fixed", "free", "resolved"  # what `setting` says of resuming
 
-# What other programs call a setting whose name here is spelled differently.
+# What other programs, and earlier versions of this one, call a setting.
 ALIASES = {
     "amp": "precision",
     "arch": "model",
@@ -35,11 +35,15 @@ ALIASES = {
     "batch": "global-batch-size",
     "batch-size": "global-batch-size",
     "bs": "global-batch-size",
+    "clip-norm": "global-clipnorm",
+    "clipnorm": "global-clipnorm",
     "dtype": "precision",
+    "early-stopping": "early-stopping-patience",
+    "ema": "ema-momentum",
     "flip": "horizontal-flip",
     "fp16": "precision",
     "gpus": "strategy",
-    "grad-clip": "clip-norm",
+    "grad-clip": "global-clipnorm",
     "img-size": "image-size",
     "jobs": "workers",
     "logdir": "workdir",
@@ -53,11 +57,12 @@ ALIASES = {
     "out": "output",
     "output": "workdir",
     "output-dir": "workdir",
-    "patience": "early-stopping",
+    "patience": "early-stopping-patience",
     "random-seed": "seed",
     "resize": "image-size",
     "run-dir": "workdir",
     "scheduler": "schedule",
+    "seeds": "num-seeds",
     "val-split": "validation-fraction",
     "validation-split": "validation-fraction",
     "warmup": "warmup-epochs",

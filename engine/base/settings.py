@@ -150,7 +150,7 @@ class OptimizationSettings(Config):
     plateau_factor: float = setting(
         0.3, above=0, maximum=0.99, help="what a constant rate is multiplied by on a plateau"
     )
-    early_stopping: int = setting(
+    early_stopping_patience: int = setting(
         0, minimum=0, help="stop after this many epochs without progress (0: never)"
     )
     monitor: str = setting(
@@ -159,13 +159,13 @@ class OptimizationSettings(Config):
         help="the metric that best weights, plateau and early stopping go by",
     )
     weight_decay: float = setting(1e-2, minimum=0, help="decoupled weight decay; adam has none")
-    ema: float = setting(
+    ema_momentum: float = setting(
         0.995,
         minimum=0,
         maximum=0.99999,
         help="largest momentum of averaged weights, which grows with the steps taken (0: off)",
     )
-    clip_norm: float = setting(
+    global_clipnorm: float = setting(
         1.0, minimum=0, help="gradients are scaled to this global norm at most (0: off)"
     )
     label_smoothing: float = setting(0.05, minimum=0, maximum=0.5, help="label smoothing")

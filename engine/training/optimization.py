@@ -87,14 +87,14 @@ def make_optimizer(
     epochs: int,
     warmup_epochs: float,
     weight_decay: float,
-    ema: float,
+    ema_momentum: float,
     loss_scaling: bool = False,
 ) -> keras.optimizers.Optimizer:
     """An optimizer; with a constant schedule its learning rate is a variable that can be assigned.
 
     Args:
         name: `adam` or `adamw`; only the latter decays weights (biases and gains are spared).
-        ema: largest momentum of the averaged weights (see `weight_averaging`), 0 for none.
+        ema_momentum: largest momentum of the averaged weights (see `weight_averaging`), 0 for none.
         loss_scaling: keeps float16 gradients from vanishing.
     """
     total_steps = steps_per_epoch * epochs
@@ -105,8 +105,8 @@ def make_optimizer(
     optimizer = FusedAdam(
         rate,
         weight_decay=weight_decay if name == "adamw" else None,
-        use_ema=bool(ema),
-        ema_momentum=ema or 0.99,
+        use_ema=bool(ema_momentum),
+        ema_momentum=ema_momentum or 0.99,
         name=name,
     )
     if name == "adamw":

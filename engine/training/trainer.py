@@ -104,7 +104,7 @@ def train(
         should_stop: asked after every step; when true, the state is saved and training ends, to be
             resumed.
         ends_early: asked with the rows of all epochs so far, after each and on resuming; when true,
-            the run is finished there, as by `early_stopping`. Decide by the rows alone, and a resumed
+            the run is finished there, as by `early_stopping_patience`. Decide by the rows alone, and a resumed
             run ends where the undisturbed one does.
         say: takes lines for the user.
 
@@ -437,7 +437,7 @@ class _Session:
             self._say(f"no progress: learning rate reduced to {float(rate):.2g}")
 
     def _out_of_patience(self) -> bool:
-        patience = self._config.early_stopping
+        patience = self._config.early_stopping_patience
         if not patience or self._progress.stale_epochs < patience:
             return False
         self._say(f"no progress for {patience} epochs: stopping early")
@@ -566,7 +566,7 @@ def build_step(config: TrainConfig, manifest: Manifest, run_on: runtime.Runtime)
         global_batch_size=config.global_batch_size,
         class_weights=_class_weights(config, manifest),
         label_smoothing=config.label_smoothing,
-        clip_norm=config.clip_norm,
+        global_clipnorm=config.global_clipnorm,
         jit_compile=run_on.jit_compile,
     )
     return BuiltStep(model, network, optimizer, step)
@@ -646,7 +646,7 @@ def _learned_with(config: TrainConfig) -> list[str]:
         "classes weighted alike": balanced,
         "classes drawn alike": config.sampling == "balanced",
         "dropout": config.model == "tutorial" or config.dropout > 0,
-        "weights that are not averaged": config.ema > 0,
+        "weights that are not averaged": config.ema_momentum > 0,
     }
     return [name for name, applied in applies.items() if applied]
 
@@ -660,7 +660,7 @@ def _build_optimizer(config: TrainConfig, steps_per_epoch: int, precision: str) 
         epochs=config.epochs,
         warmup_epochs=config.warmup_epochs,
         weight_decay=config.weight_decay,
-        ema=config.ema,
+        ema_momentum=config.ema_momentum,
         loss_scaling=precision == "mixed_float16",
     )
 

@@ -27,7 +27,7 @@ class TrainingStep:
         optimizer: built for the network's weights, within the strategy's scope.
         class_weights: float32[K]; what an example of each class counts.
         label_smoothing: the share of certainty given to the other classes.
-        clip_norm: the largest global norm of the gradients; 0 leaves them.
+        global_clipnorm: the largest global norm of the gradients; 0 leaves them.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class TrainingStep:
         global_batch_size: int,
         class_weights: np.ndarray,
         label_smoothing: float,
-        clip_norm: float,
+        global_clipnorm: float,
         jit_compile: bool,
     ) -> None:
         self._network = network
@@ -48,7 +48,7 @@ class TrainingStep:
         self._global_batch_size = global_batch_size
         self._class_weights = tf.constant(class_weights, tf.float32)
         self._label_smoothing = label_smoothing
-        self._clip_norm = clip_norm
+        self._global_clipnorm = global_clipnorm
         # The warp is compiled by itself, so what is compiled here begins behind it.
         self._learn_from = (
             tf.function(self._learn, jit_compile=True, autograph=False)
@@ -120,13 +120,13 @@ class TrainingStep:
         return tf.stack([loss, correct])
 
     def _clipped(self, gradients: list[tf.Tensor]) -> list[tf.Tensor]:
-        """The replica's gradients, scaled such that their sum over replicas obeys `clip_norm`.
+        """The replica's gradients, scaled such that their sum over replicas obeys `global_clipnorm`.
 
         With loss scaling they become NaN on all replicas where they overflowed on any: each decides by
         its own whether to apply them (Keras asks the first alone), and all must decide alike.
         """
         loss_scale = getattr(self._optimizer, "dynamic_scale", None)
-        if not self._clip_norm and loss_scale is None:
+        if not self._global_clipnorm and loss_scale is None:
             return gradients
         context = tf.distribute.get_replica_context()
         summed = gradients
@@ -135,7 +135,11 @@ class TrainingStep:
         norm = tf.linalg.global_norm(summed)
         if loss_scale is not None:
             norm /= tf.convert_to_tensor(loss_scale)
-        factor = tf.minimum(1.0, self._clip_norm / (norm + 1e-12)) if self._clip_norm else 1.0
+        factor = (
+            tf.minimum(1.0, self._global_clipnorm / (norm + 1e-12))
+            if self._global_clipnorm
+            else 1.0
+        )
         if loss_scale is not None:
             factor = tf.where(tf.math.is_finite(norm), factor, math.nan)
         return [gradient * tf.cast(factor, gradient.dtype) for gradient in gradients]

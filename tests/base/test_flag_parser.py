@@ -20,6 +20,12 @@ from engine.base.settings import TrainConfig
         (["--batch-size", "8"], "unknown flag --batch-size; did you mean --global-batch-size?"),
         (["--wd", "0"], "unknown flag --wd; did you mean --weight-decay?"),
         (["--momentum", "0.9"], "unknown flag --momentum; did you mean --optimizer?"),
+        (["--ema", "0"], "unknown flag --ema; did you mean --ema-momentum?"),
+        (["--clip-norm", "1"], "unknown flag --clip-norm; did you mean --global-clipnorm?"),
+        (
+            ["--early-stopping", "3"],
+            "unknown flag --early-stopping; did you mean --early-stopping-patience?",
+        ),
         (["--output", "run"], "unknown flag --output; did you mean --workdir?"),
         (["--zzz"], "unknown flag --zzz; --help lists the flags"),
         (["more"], "unexpected argument 'more'; --help shows what is expected"),
@@ -36,9 +42,10 @@ def test_a_wrong_flag_is_one_line_with_the_right_one(words, said, capsys):
 def test_every_alias_names_a_flag_and_is_none_itself():
     """Else a hint leads nowhere."""
     from engine import build_tfrecords, explain
+    from tuning import search
 
     flags = set()
-    for command in (train, build_tfrecords, explain):
+    for command in (train, build_tfrecords, explain, search):
         flags |= {name.lstrip("-") for name in command.build_parser()._option_string_actions}
     assert set(config.ALIASES.values()) <= flags
     known = {name.replace("_", "-") for name in TrainConfig().to_json()}
@@ -48,6 +55,8 @@ def test_every_alias_names_a_flag_and_is_none_itself():
 def test_a_key_of_a_file_and_a_choice_are_met_with_the_right_one_too():
     with pytest.raises(config.UserError, match=r"'lr'; did you mean 'learning_rate'"):
         TrainConfig.from_json({"lr": 1})
+    with pytest.raises(config.UserError, match=r"'ema'; did you mean 'ema_momentum'"):
+        TrainConfig.from_json({"ema": 0.9}, source="RUN/config.json")
     with pytest.raises(
         config.UserError, match=r"'standart', expected one of none, .*; did you mean standard\?"
     ):

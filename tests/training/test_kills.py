@@ -27,7 +27,7 @@ from engine.base.settings import TrainConfig
 shards, whole, parts, cache, kills = *sys.argv[1:5], int(sys.argv[5])
 config = TrainConfig(
     epochs=20, global_batch_size=16, depth=2, width=4, dropout=0.5, augment="standard", seed=3,
-    precision="float32", ema=0.5, deterministic=True, checkpoint_every="2", cache=cache,
+    precision="float32", ema_momentum=0.5, deterministic=True, checkpoint_every="2", cache=cache,
     steps_per_execution="1",
 )
 STEPS = 120

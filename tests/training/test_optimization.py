@@ -14,7 +14,7 @@ def make(name="adamw", **options):
         "epochs": 4,
         "warmup_epochs": 1.0,
         "weight_decay": 0.5,
-        "ema": 0.0,
+        "ema_momentum": 0.0,
     }
     return optimization.make_optimizer(name, **{**defaults, **options})
 
@@ -48,7 +48,7 @@ def test_adamw_decays_kernels_but_not_biases():
 
 def test_averaged_weights_lag_behind():
     kernel = keras.Variable(np.zeros(1), name="kernel")
-    optimizer = make("adam", ema=0.9)
+    optimizer = make("adam", ema_momentum=0.9)
     optimizer.build([kernel])
     for _ in range(5):
         optimizer.apply_gradients([(-np.ones(1, np.float32), kernel)])

@@ -113,7 +113,7 @@ from engine.base.settings import TrainConfig
 sys.path.insert(0, "tests")
 config = TrainConfig(
     epochs=2, global_batch_size=16, depth=2, width=4, dropout=0.5, augment="strong",
-    precision="float32", num_logical_devices=int(sys.argv[2]), clip_norm=0.5,
+    precision="float32", num_logical_devices=int(sys.argv[2]), global_clipnorm=0.5,
 )
 result = trainer.train(config, sys.argv[1], sys.argv[3], say=lambda line: None)
 print(*[row["loss"] for row in result.history])

@@ -30,7 +30,7 @@ TINY = TrainConfig(
     precision="float32",
     warmup_epochs=0.0,
     learning_rate=3e-3,
-    ema=0.5,
+    ema_momentum=0.5,
     steps_per_execution="1",
 )
 STEPS = 6  # an epoch: 100 // 16
@@ -157,7 +157,9 @@ def test_validation_ranks_images_whose_probabilities_are_all_one(striped, tmp_pa
 
 
 def test_what_training_is_measured_with_is_what_is_switched_on(striped):
-    plain = with_(augment="none", label_smoothing=0, class_weights="none", dropout=0, ema=0)
+    plain = with_(
+        augment="none", label_smoothing=0, class_weights="none", dropout=0, ema_momentum=0
+    )
     assert trainer._learned_with(plain) == []
     assert trainer._learned_with(with_(plain, label_smoothing=0.1, class_weights="balanced")) == [
         "labels smoothed by 0.1",
@@ -492,7 +494,7 @@ def test_chosen_steps_are_traced(striped, tmp_path):
 def test_early_stopping_ends_a_run_without_progress(striped, tmp_path, monkeypatch):
     values = itertools.chain([0.9], itertools.repeat(0.5))
     monkeypatch.setattr(curves, "mean_auroc", lambda labels, probabilities: next(values))
-    result = train(striped, tmp_path / "run", with_(epochs=20, early_stopping=2))
+    result = train(striped, tmp_path / "run", with_(epochs=20, early_stopping_patience=2))
     assert len(result.history) == 3
     assert result.best_epoch == 1
 
@@ -557,15 +559,17 @@ def test_averaged_weights_are_as_good_as_the_last_steps(striped, tmp_path, norma
     """With a fixed momentum and the last steps' batch statistics: an accuracy of 0.65 instead of 1."""
     config = with_(epochs=6, normalization=normalization)
     accuracies = {}
-    for ema in (0.0, 0.995):
-        result = train(striped, tmp_path / str(ema), with_(config, ema=ema))
-        accuracies[ema] = result.history[-1]["val_accuracy"]
+    for ema_momentum in (0.0, 0.995):
+        result = train(
+            striped, tmp_path / str(ema_momentum), with_(config, ema_momentum=ema_momentum)
+        )
+        accuracies[ema_momentum] = result.history[-1]["val_accuracy"]
     assert accuracies[0.0] > 0.9
     assert accuracies[0.995] >= accuracies[0.0] - 0.05
 
 
 def test_the_model_file_holds_the_batch_statistics_that_were_validated(striped, tmp_path):
-    result = train(striped, tmp_path / "run", with_(ema=0.995, normalization="batch"))
+    result = train(striped, tmp_path / "run", with_(ema_momentum=0.995, normalization="batch"))
     model = keras.saving.load_model(RunDirectory(tmp_path / "run").model)
     probabilities = model.predict(np.stack([striped_image(n) for n in range(40)]), verbose=0)[:, 0]
     labels = np.arange(40) % 3 > 0
@@ -574,7 +578,7 @@ def test_the_model_file_holds_the_batch_statistics_that_were_validated(striped, 
 
 
 def test_a_resumed_run_with_batch_statistics_equals_the_undisturbed_one(striped, tmp_path):
-    config = with_(ema=0.995, normalization="batch", deterministic=True)
+    config = with_(ema_momentum=0.995, normalization="batch", deterministic=True)
     whole = train(striped, tmp_path / "whole", config)
     train(striped, tmp_path / "parts", config, should_stop=stop_after(STEPS + 3))
     resumed = train(striped, tmp_path / "parts", config, resume=True)

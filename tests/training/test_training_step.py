@@ -24,7 +24,7 @@ def make_step(*, num_classes=2, optimizer=None, class_weights=None, **options):
     network = models.training_model(model)
     optimizer = optimizer or keras.optimizers.SGD(0.1)
     optimizer.build(network.trainable_variables)
-    defaults = {"label_smoothing": 0.0, "clip_norm": 0.0, "jit_compile": False}
+    defaults = {"label_smoothing": 0.0, "global_clipnorm": 0.0, "jit_compile": False}
     step = TrainingStep(
         network,
         optimizer,
@@ -81,7 +81,7 @@ def test_several_steps_at_once_equal_as_many_single_ones():
 
 
 def test_clipping_bounds_the_length_of_a_step():
-    network, step = make_step(clip_norm=0.01, optimizer=keras.optimizers.SGD(1.0))
+    network, step = make_step(global_clipnorm=0.01, optimizer=keras.optimizers.SGD(1.0))
     before = [variable.numpy() for variable in network.trainable_variables]
     step.run(repeated(make_batch()), 1)
     moved = [b - v.numpy() for b, v in zip(before, network.trainable_variables, strict=True)]
@@ -172,7 +172,7 @@ here.check_precisions(int(sys.argv[1]), jit_compile=sys.argv[2] == "xla")
 """
 
 
-def make_mixed_step(policy, replicas, *, clip_norm, class_weights=(1, 1), jit_compile=False):
+def make_mixed_step(policy, replicas, *, global_clipnorm, class_weights=(1, 1), jit_compile=False):
     strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
     if replicas > 1:
         devices = [f"/cpu:{i}" for i in range(replicas)]
@@ -191,7 +191,7 @@ def make_mixed_step(policy, replicas, *, clip_norm, class_weights=(1, 1), jit_co
             epochs=1,
             warmup_epochs=0.0,
             weight_decay=0.01,
-            ema=0.9,
+            ema_momentum=0.9,
             loss_scaling=policy == "mixed_float16",
         )
         optimizer.build(network.trainable_variables)
@@ -202,7 +202,7 @@ def make_mixed_step(policy, replicas, *, clip_norm, class_weights=(1, 1), jit_co
         global_batch_size=BATCH,
         class_weights=np.array(class_weights),
         label_smoothing=0.0,
-        clip_norm=clip_norm,
+        global_clipnorm=global_clipnorm,
         jit_compile=jit_compile,
     )
     return network, optimizer, step
@@ -217,22 +217,22 @@ def check_precisions(replicas, *, jit_compile):
     """In a process with two logical devices: precisions agree, and an overflow skips a step."""
     losses = {}
     for policy in ("float32", "mixed_bfloat16", "mixed_float16"):
-        _, _, step = make_mixed_step(policy, replicas, clip_norm=1.0, jit_compile=jit_compile)
+        _, _, step = make_mixed_step(policy, replicas, global_clipnorm=1.0, jit_compile=jit_compile)
         batches = distributed(step, make_batch())
         losses[policy] = [step.run(batches, 1)[0].item() for _ in range(4)]
     np.testing.assert_allclose(losses["mixed_bfloat16"], losses["float32"], rtol=0.02)
     np.testing.assert_allclose(losses["mixed_float16"], losses["float32"], rtol=0.005)
     # To compile a step takes XLA 8 s.
-    for clip_norm in (1.0,) if jit_compile else (1.0, 0.0):
-        check_overflow(replicas, clip_norm=clip_norm, jit_compile=jit_compile)
+    for global_clipnorm in (1.0,) if jit_compile else (1.0, 0.0):
+        check_overflow(replicas, global_clipnorm=global_clipnorm, jit_compile=jit_compile)
 
 
-def check_overflow(replicas, *, clip_norm, jit_compile):
+def check_overflow(replicas, *, global_clipnorm, jit_compile):
     """The first half of the batch, a replica of its own where there are two, has no gradient."""
     network, optimizer, step = make_mixed_step(
         "mixed_float16",
         replicas,
-        clip_norm=clip_norm,
+        global_clipnorm=global_clipnorm,
         class_weights=(0, 1),
         jit_compile=jit_compile,
     )

@@ -14,10 +14,15 @@ from engine.training.weight_averaging import FinalWeights, momentum_at
 SIZE = (8, 8)
 
 
-def make_optimizer(*, ema, **options):
+def make_optimizer(*, ema_momentum, **options):
     settings = {"learning_rate": 0.01, "weight_decay": 0.0, "schedule": "constant", **options}
     return optimization.make_optimizer(
-        "adam", steps_per_epoch=10, epochs=1, warmup_epochs=0.0, ema=ema, **settings
+        "adam",
+        steps_per_epoch=10,
+        epochs=1,
+        warmup_epochs=0.0,
+        ema_momentum=ema_momentum,
+        **settings,
     )
 
 
@@ -37,8 +42,8 @@ def make_images(count, seed=0):
     return images
 
 
-def final_weights(network, *, images=None, ema=0.0):
-    optimizer = make_optimizer(ema=ema)
+def final_weights(network, *, images=None, ema_momentum=0.0):
+    optimizer = make_optimizer(ema_momentum=ema_momentum)
     optimizer.build(network.trainable_variables)
     return optimizer, FinalWeights(network, optimizer, load_images=lambda: images)
 
@@ -60,7 +65,7 @@ def test_the_momentum_rises_from_nothing_to_the_largest():
 def test_averages_of_a_short_training_have_left_its_start_behind(steps, loss_scaling):
     """With a fixed momentum of 0.995 they stand at 34 %, 10 % and 37 % of the way."""
     weight = keras.Variable(np.zeros(1), name="kernel")
-    optimizer = make_optimizer(ema=0.995, loss_scaling=loss_scaling)
+    optimizer = make_optimizer(ema_momentum=0.995, loss_scaling=loss_scaling)
     optimizer.build([weight])
     for _ in range(steps):
         optimizer.apply([-np.ones(1, np.float32)], [weight])
@@ -71,7 +76,7 @@ def test_averages_of_a_short_training_have_left_its_start_behind(steps, loss_sca
 
 def test_averages_follow_their_formula():
     weight = keras.Variable(np.zeros(3), name="kernel")
-    optimizer = make_optimizer(ema=0.3)
+    optimizer = make_optimizer(ema_momentum=0.3)
     optimizer.build([weight])
     rng = np.random.default_rng(0)
     expected = np.zeros(3)
@@ -86,7 +91,7 @@ def test_averages_follow_their_formula():
 @pytest.mark.parametrize("normalization", ["batch", "weight"])
 def test_behind_the_block_the_network_is_as_it_was(normalization):
     network = make_network(normalization)
-    optimizer, final = final_weights(network, images=make_images(40), ema=0.9)
+    optimizer, final = final_weights(network, images=make_images(40), ema_momentum=0.9)
     gradients = [np.ones(v.shape, np.float32) for v in network.trainable_variables]
     for _ in range(3):
         optimizer.apply(gradients, network.trainable_variables)
@@ -131,7 +136,7 @@ def test_statistics_belong_to_the_weights_that_are_validated(momentum):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = momentum
     images = make_images(64)
-    optimizer, final = final_weights(network, images=images, ema=0.9)
+    optimizer, final = final_weights(network, images=images, ema_momentum=0.9)
     rng = np.random.default_rng(0)
     for _ in range(3):
         gradients = [rng.normal(size=v.shape) for v in network.trainable_variables]

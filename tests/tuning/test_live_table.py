@@ -87,7 +87,7 @@ def test_the_time_left_holds_what_is_trained_after_the_trials():
     compared = dataclasses.replace(CONFIG, compare_default=True)
     assert live_table.seconds_left(ended, compared, planned=2) == pytest.approx(10)
     assert "about 10 s left" in live_table.summary(ended, compared, planned=2)
-    repeated = dataclasses.replace(CONFIG, seeds=3, top=2, num_workers=2)
+    repeated = dataclasses.replace(CONFIG, num_seeds=3, top=2, num_workers=2)
     assert live_table.seconds_left(ended, repeated, planned=2) == pytest.approx(20)
 
 

@@ -78,3 +78,13 @@ def test_wrong_flags_get_one_line(flags, said):
 def test_the_objective_is_what_the_best_epoch_goes_by():
     assert read("--objective", "val_loss").config.train_config().monitor == "val_loss"
     assert read("--objective", "loss").config.train_config().monitor == "val_auroc"
+
+
+def test_a_setting_by_its_earlier_name_is_met_with_the_name_it_has_now(tmp_path):
+    for old, new in (("ema", "ema_momentum"), ("seeds", "num_seeds")):
+        (tmp_path / "search.json").write_text(json.dumps({old: 1}))
+        with pytest.raises(UserError, match=rf"'{old}'; did you mean '{new}'\?"):
+            read("--config", str(tmp_path / "search.json"))
+    (tmp_path / "space.json").write_text(json.dumps({"clip_norm": [0.5, 1.0]}))
+    with pytest.raises(UserError, match=r"clip_norm.*global_clipnorm"):
+        read("--space", str(tmp_path / "space.json"))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from numbered_shards import striped_image, write_shards
+from stored_results import make_evaluation
 
 from engine.base import files, locks
 from engine.base.config import UserError
@@ -24,7 +25,7 @@ from tuning.search_space import Choices, Range, SearchSpace
 from tuning.settings import SearchConfig
 from tuning.trial_files import Outcome, TrialSpec
 
-STUB = Path(__file__).with_name("stub_trial.py")
+STUB = Path(__file__).parents[1] / "helpers" / "stub_trial.py"
 SPACE = SearchSpace((Range("depth", 2, 4), Range("learning_rate", 1e-4, 1e-2, "log")))
 GRID = SearchSpace((Range("depth", 2, 4), Choices("width", (8, 16))))
 
@@ -284,7 +285,7 @@ def test_trials_behind_the_median_end_early_and_are_never_the_winner(striped, tm
 
 
 def test_the_winner_of_several_seeds_is_the_best_mean(striped, tmp_path):
-    result = search(striped, tmp_path / "s", max_trials=6, seeds=3, top=2)
+    result = search(striped, tmp_path / "s", max_trials=6, num_seeds=3, top=2)
     assert len(result.repeats) == 2
     assert all(len(one.values) == 3 for one in result.repeats)
     assert all(one.spread == pytest.approx(0.01, rel=0.02) for one in result.repeats)
@@ -360,14 +361,18 @@ def test_a_winner_worse_than_the_default_is_said_and_what_it_takes_announced(
     striped, tmp_path, monkeypatch, capsys
 ):
     """The stub's default is as good as can be: no trial of other depths and rates reaches it."""
-    estimates = {"auroc": {"value": 0.9, "low": 0.8, "high": 1.0}}
-    found = held_out.HeldOut("0", estimates, estimates)
+    measured = make_evaluation()
+    found = held_out.HeldOut("0", measured, measured)
     monkeypatch.setattr(held_out, "compare", lambda *arguments: found)
     result = search(striped, tmp_path / "s", compare_default=True)
     assert result.remark.startswith(
         "The default configuration did better on validation: val_auroc 0.97"
     )
     assert result.remark in SearchDirectory(tmp_path / "s").report.read_text()
+    assert (
+        f"| AUROC | {measured.metrics['auroc']} |"
+        in SearchDirectory(tmp_path / "s").report.read_text()
+    )
     said = capsys.readouterr().err
     assert "training the default configuration, to compare with, about 10 s" in said
     assert said.count("validation has 14 images of class 'well'") == 1
