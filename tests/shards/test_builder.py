@@ -21,7 +21,7 @@ from engine import build_tfrecords
 from engine.base.config import UserError
 from engine.base.settings import BuildConfig
 from engine.images import decoding, image_folder, split_plan
-from engine.shards import build_journal, builder, tfrecords
+from engine.shards import build_finish, build_journal, builder, tfrecords
 
 
 @pytest.fixture(scope="session")
@@ -289,8 +289,8 @@ def crash_at(patch: pytest.MonkeyPatch, point: str) -> None:
         patch.setattr(build_journal.Journal, "note", note_twice)
     else:
         function = {
-            "metadata": (builder, "_write_together"),
-            "tfds": (builder, "_write_bytes"),
+            "metadata": (build_finish, "_write_together"),
+            "tfds": (build_finish, "_write_bytes"),
             "manifest": (tfrecords, "write_manifest"),
         }[point]
         patch.setattr(*function, crash)
