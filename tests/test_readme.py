@@ -33,6 +33,12 @@ SMALL = {
 }
 
 
+def command(module: str):
+    """The module that `python -m` runs; of a package its `__main__`."""
+    found = importlib.import_module(module)
+    return importlib.import_module(f"{module}.__main__") if hasattr(found, "__path__") else found
+
+
 def block(title: str) -> str:
     """The indented lines behind `<!-- title -->`, without their indent."""
     lines = README.partition(f"<!-- {title} -->\n\n")[2].splitlines()
@@ -54,10 +60,10 @@ ALL = [one for one in commands(INDENTED) if not one[0].startswith("benchmarks.")
 @pytest.mark.parametrize("words", ALL, ids=[" ".join(words)[:60] for words in ALL])
 def test_every_command_parses_and_its_values_are_taken(words):
     module, *rest = words
-    parsed = importlib.import_module(module).build_parser().parse_args(rest)
+    parsed = command(module).build_parser().parse_args(rest)
     if module == "engine.launch":
         module, rest = "engine.train", parsed.train_arguments[1:]
-        parsed = importlib.import_module(module).build_parser().parse_args(rest)
+        parsed = command(module).build_parser().parse_args(rest)
     if module == "tuning.search":
         tuning_arguments.read(parsed)
     elif module in SETTINGS:
@@ -84,7 +90,7 @@ def test_variants_start_from_what_the_quick_start_makes():
 def test_the_quick_start_runs_from_top_to_bottom(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     for module, *words in commands(block("quick start")):
-        status = importlib.import_module(module).main([*words, *SMALL.get(module, "").split()])
+        status = command(module).main([*words, *SMALL.get(module, "").split()])
         assert status == 0, f"{module} {words}: {capfd.readouterr().err[-2000:]}"
     exec(block("quick start in Python"), {})
     for made in ("data/preview.png", "saved_models/quick/report.md", "saved_models/quick-best"):

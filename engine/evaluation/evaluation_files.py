@@ -3,8 +3,9 @@
     metrics.json  predictions.csv  roc.png  precision_recall.png  confusion_matrix.png  calibration.png
     shifts.json   with --shifts
 
-One directory holds one measurement, whole: of one split of one data set, by one model, which
-`metrics.json` names. It is removed first and written last, so results without it are invalid.
+One directory holds one whole measurement: of one split of one data set, by one model, which
+`metrics.json` names. That file is removed first and written last: results without it are incomplete.
+`engine.runs.stored_evaluations` reads them back.
 """
 
 import contextlib
@@ -20,15 +21,14 @@ from engine.base import files, locks
 from engine.base.config import UserError
 from engine.base.csv_rows import CsvRows
 from engine.metrics import curves
-from engine.metrics.evaluation import Estimate, Evaluation
+from engine.metrics.estimate import Estimate
+from engine.metrics.evaluation import Evaluation, Subject
 from engine.metrics.predictions import predict_labels
-from engine.runs import plots
+from engine.runs import plots, stored_evaluations
 from engine.shards import data_identity
 
-METRICS = "metrics.json"
 PREDICTIONS = "predictions.csv"
-SHIFTS = "shifts.json"
-_SHOWN = 8  # characters of an identity
+_SHOWN = 8  # characters of an identity in a name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,38 +43,8 @@ class SplitPredictions:
     patients: list[str]
 
 
-@dataclasses.dataclass(frozen=True)
-class Subject:
-    """What is measured: results without it cannot be told from those of another model or data set.
-
-    Attributes:
-        data: see `data_identity.describe`.
-        model: see `RunDirectory.model_digest`.
-        threshold_rule: by which the threshold was chosen on validation; None if it was not.
-        warnings: what a reader of the figures must know.
-    """
-
-    split: str
-    shards: Path
-    data: Mapping[str, Any]
-    model: str | None
-    threshold_rule: str | None = None
-    warnings: tuple[str, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """What of it stands in `metrics.json`."""
-        told = {name: self.data[name] for name in ("fingerprint", "identity")}
-        return {
-            "split": self.split,
-            "data": {"shards": str(self.shards), **told},
-            "model": self.model,
-            "threshold_rule": self.threshold_rule,
-            "warnings": list(self.warnings),
-        }
-
-
 def directory_name(split: str, *, trained_on: Mapping[str, Any], data: Mapping[str, Any]) -> str:
-    """The split's name, which on other data than the run's own gets a part of their identity behind it."""
+    """The split's name, which on other data than the run's own is followed by a part of their identity."""
     if not data_identity.differences(trained_on, data):
         return split
     return f"{split}-{data['identity'][:_SHOWN]}"
@@ -94,42 +64,38 @@ def held(directory: Path, subject: Subject) -> Iterator[None]:
 
 def _require_same_data(directory: Path, subject: Subject) -> None:
     try:
-        stored = files.read_json(directory / METRICS)
-        before = (stored["split"], stored["data"]["identity"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return  # none, a part, or of an earlier version that kept one directory for each split
-    if before != (subject.split, subject.data["identity"]):
+        before = stored_evaluations.read(directory).subject
+    except UserError:
+        return  # none, a part, or of an earlier version
+    if before is not None and (before.split, before.identity) != (subject.split, subject.identity):
         raise UserError(
-            f"{directory}: holds results on other data, the {before[0]} split of "
-            f"{stored['data'].get('shards')}; give another --name, or remove them"
+            f"{directory}: holds results on other data, the {before.split} split of "
+            f"{before.shards}; give another --name, or remove them"
         )
 
 
-def write_results(
-    directory: Path,
-    result: Evaluation,
-    predictions: SplitPredictions,
-    subject: Subject,
-    shifted: Mapping[str, Any] | None = None,
-) -> None:
-    """Puts these results in place of what the directory holds.
+def write_results(directory: Path, result: Evaluation, predictions: SplitPredictions) -> None:
+    """Replaces what the directory holds with these results.
 
     Args:
-        shifted: point estimates by shift, if they were measured.
+        result: with its subject.
     """
     # Measuring takes a while, in which another training may have removed it (--overwrite).
     directory.mkdir(parents=True, exist_ok=True)
     _clear(directory)
-    draw_figures(directory, result, predictions, split=subject.split)
+    split = result.subject.split if result.subject else directory.name
+    draw_figures(directory, result, predictions, split=split)
     write_predictions(directory / PREDICTIONS, result, predictions)
-    if shifted is not None:
-        files.write_json(directory / SHIFTS, shifted)
-    files.write_json(directory / METRICS, {**subject.to_json(), **result.to_json()})
+    values = result.to_json()
+    shifts = values.pop("shifts", None)
+    if shifts is not None:
+        files.write_json(directory / stored_evaluations.SHIFTS, shifts)
+    files.write_json(directory / stored_evaluations.METRICS, values)
 
 
 def _clear(directory: Path) -> None:
     """Removes what an earlier evaluation left, `metrics.json` first."""
-    (directory / METRICS).unlink(missing_ok=True)
+    (directory / stored_evaluations.METRICS).unlink(missing_ok=True)
     for path in directory.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -160,7 +126,7 @@ def write_predictions(path: Path, result: Evaluation, predictions: SplitPredicti
 def _columns_of(
     predictions: SplitPredictions, predicted: np.ndarray, names: Sequence[str]
 ) -> tuple[list[str], Iterable[list[str]]]:
-    """The names of the columns behind `predicted`, and for each image its probability and theirs."""
+    """The names of the columns after `predicted`; for each image its probability and their values."""
     probabilities, log_odds = predictions.probabilities, predictions.log_odds
     if probabilities.ndim == 1:
         header, values = ["logit"], np.stack([probabilities, log_odds], axis=1)

@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +34,7 @@ class Reliability:
     expected_calibration_error: float
 
     def to_json(self) -> list[dict[str, float]]:
-        """One entry per bin that holds examples."""
+        """One entry per bin that holds examples; bins are of equal width."""
         columns = {
             "low": self.edges[:-1],
             "high": self.edges[1:],
@@ -44,7 +46,41 @@ class Reliability:
         }
         rows = zip(*(values.tolist() for values in columns.values()), strict=True)
         bins = [dict(zip(columns, row, strict=True)) for row in rows]
-        return [one for one in bins if one["count"]]
+        return [values for values in bins if values["count"]]
+
+    @classmethod
+    def from_json(
+        cls, values: Sequence[Mapping[str, Any]], *, expected_calibration_error: float
+    ) -> "Reliability":
+        """The inverse of `to_json`, empty bins included.
+
+        Raises:
+            KeyError, TypeError, ValueError: the values are not those of bins of equal width.
+        """
+        if not values:
+            raise ValueError("expected at least one bin of the reliability")
+        num_bins = round(1 / (values[0]["high"] - values[0]["low"]))
+        columns = {
+            name: np.full(num_bins, np.nan)
+            for name in ("predicted", "observed", "observed_low", "observed_high")
+        }
+        counts = np.zeros(num_bins, np.int64)
+        for bin_values in values:
+            place = round(bin_values["low"] * num_bins)
+            if not 0 <= place < num_bins:
+                raise ValueError(f"got a bin from {bin_values['low']}, expected 0 to 1")
+            counts[place] = bin_values["count"]
+            for name, column in columns.items():
+                column[place] = bin_values[name]
+        return cls(
+            edges=np.linspace(0, 1, num_bins + 1),
+            predicted=columns["predicted"],
+            observed=columns["observed"],
+            low=columns["observed_low"],
+            high=columns["observed_high"],
+            counts=counts,
+            expected_calibration_error=float(expected_calibration_error),
+        )
 
 
 def reliability_curve(
@@ -69,7 +105,7 @@ def reliability_curve(
         predicted = np.bincount(place, weights=confidence, minlength=bins) / counts
         observed = np.bincount(place, weights=came_true, minlength=bins) / counts
     groups = np.arange(len(confidence)) if groups is None else groups
-    limits = [_limits(came_true[place == one], groups[place == one]) for one in range(bins)]
+    limits = [_limits(came_true[place == k], groups[place == k]) for k in range(bins)]
     gaps = np.where(counts > 0, np.abs(observed - predicted), 0.0)
     return Reliability(
         edges=np.linspace(0, 1, bins + 1),

@@ -1,7 +1,7 @@
-"""How good the probabilities of a split are: every metric with its interval, and what goes with them.
+"""How good the probabilities of a split are: every metric with its interval, as one object.
 
-Everything here takes plain arrays and returns plain arrays or small dataclasses; nothing draws. The
-arrays are those of `engine.metrics.predictions`.
+`evaluate` takes plain arrays, those of `engine.metrics.predictions`, and returns an `Evaluation`, which
+goes to JSON and back. `engine.evaluation.run_evaluation` measures a trained run with it.
 
 Intervals are of 95 %, over patients and not images: the images of one patient resemble one another, so
 counting images would claim more certainty than there is.
@@ -12,12 +12,16 @@ counting images would claim more certainty than there is.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from engine.base.config import UserError
 from engine.metrics import bootstrap, calibration, intervals, predictions
+from engine.metrics.estimate import HEADLINE, Estimate, title
+from engine.metrics.estimator import Estimator
+from engine.metrics.shift_results import ShiftResults
 
 METRICS = (
     "loss",
@@ -45,25 +49,68 @@ Array = np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
-class Estimate:
-    """A metric and its interval; None where it is undefined, and `reason` then says why."""
+class Subject:
+    """What was measured: results without it cannot be told from those of another model or data set.
 
-    value: float | None
-    low: float | None
-    high: float | None
-    reason: str | None = None
+    Attributes:
+        name: the directory of the results in `RUN/evaluation`.
+        shards: the path of the data set, as it was given.
+        fingerprint: over the source images; see `engine.shards.data_identity`.
+        identity: over the shards and how they were split.
+        model: see `RunDirectory.model_digest`.
+        threshold_rule: the rule by which the threshold was chosen on validation; None if it was not.
+        warnings: what a reader of the figures must know.
+    """
+
+    name: str
+    split: str
+    shards: str
+    fingerprint: str
+    identity: str
+    model: str | None
+    threshold_rule: str | None = None
+    warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """`{"value", "low", "high"}`, and `"reason"` where one of them is null."""
-        values: dict[str, Any] = {"value": self.value, "low": self.low, "high": self.high}
-        if self.reason is not None:
-            values["reason"] = self.reason
-        return values
+        """Its part of `metrics.json`."""
+        return {
+            "name": self.name,
+            "split": self.split,
+            "data": {
+                "shards": self.shards,
+                "fingerprint": self.fingerprint,
+                "identity": self.identity,
+            },
+            "model": self.model,
+            "threshold_rule": self.threshold_rule,
+            "warnings": list(self.warnings),
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Subject | None":
+        """The inverse of `to_json`; None where figures stand alone, without what they are of.
+
+        Raises:
+            KeyError, TypeError: a part of it is missing or of another kind.
+        """
+        if "split" not in values or "data" not in values:
+            return None
+        data, model, rule = values["data"], values["model"], values.get("threshold_rule")
+        return cls(
+            name=str(values.get("name", values["split"])),
+            split=str(values["split"]),
+            shards=str(data["shards"]),
+            fingerprint=str(data["fingerprint"]),
+            identity=str(data["identity"]),
+            model=None if model is None else str(model),
+            threshold_rule=None if rule is None else str(rule),
+            warnings=tuple(str(warning) for warning in values.get("warnings", ())),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """All figures of one split.
+    """All figures of one split. `str()` gives the few that matter most.
 
     Attributes:
         metrics: name -> estimate; the names are those of `METRICS`. With more than two classes they
@@ -71,6 +118,8 @@ class Evaluation:
         per_class: class name -> metric -> estimate; empty for two classes.
         confusion: int[K, K], rows the true class, columns the predicted one.
         threshold: the decision threshold; None where the largest probability decides.
+        subject: what was measured; None where only arrays were.
+        shifts: the figures under changed exposure, contrast, framing and sharpness, if measured.
     """
 
     class_names: tuple[str, ...]
@@ -82,10 +131,35 @@ class Evaluation:
     per_class: dict[str, dict[str, Estimate]]
     confusion: Array
     reliability: calibration.Reliability
+    subject: Subject | None = None
+    shifts: ShiftResults | None = None
+
+    def __str__(self) -> str:
+        return "\n".join(self.summary_lines())
+
+    def summary_lines(self) -> list[str]:
+        """What was counted, how it was decided, and the headline metrics, one per line."""
+        split = f"{self.subject.split}: " if self.subject else ""
+        images = "image" if self.num_examples == 1 else "images"
+        patients = "patient" if self.num_patients == 1 else "patients"
+        if self.threshold is None:
+            decided = "the largest probability decides; rates are means over classes"
+        else:
+            decided = f"threshold {self.threshold:.3f} for {self.class_names[1]}"
+        return [
+            f"{split}{self.num_examples:,} {images} of {self.num_patients:,} {patients}; "
+            "95 % intervals over patients",
+            decided,
+            *(f"{title(name):<11}  {self.metrics[name]}" for name in HEADLINE),
+        ]
 
     def to_json(self) -> dict[str, Any]:
-        """The contents of `metrics.json`: valid JSON, in which no NaN stands."""
-        values: dict[str, Any] = {
+        """The contents of `metrics.json`: valid JSON, without NaN.
+
+        `shifts` is a key of its own where they were measured; on disk they are in `shifts.json`.
+        """
+        values: dict[str, Any] = self.subject.to_json() if self.subject else {}
+        values |= {
             "num_examples": self.num_examples,
             "num_patients": self.num_patients,
             "num_resamples": self.num_resamples,
@@ -95,7 +169,7 @@ class Evaluation:
             "loss": self.metrics["loss"].value,
             "loss_interval": self.metrics["loss"].to_json(),
         }
-        values.update({k: v.to_json() for k, v in self.metrics.items() if k != "loss"})
+        values |= {k: v.to_json() for k, v in self.metrics.items() if k != "loss"}
         if self.per_class:
             values["per_class"] = {
                 name: {metric: estimate.to_json() for metric, estimate in row.items()}
@@ -104,7 +178,53 @@ class Evaluation:
         values["confusion_matrix"] = self.confusion.tolist()
         values["expected_calibration_error"] = self.reliability.expected_calibration_error
         values["reliability"] = self.reliability.to_json()
+        if self.shifts is not None:
+            values["shifts"] = self.shifts.to_json()
         return values
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Evaluation":
+        """The inverse of `to_json`, exact to the bit.
+
+        Raises:
+            UserError: the values are not those of an evaluation.
+        """
+        try:
+            return cls._from_json(values)
+        except KeyError as error:
+            raise UserError(f"not the figures of an evaluation: {error} is missing") from error
+        except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
+            raise UserError(f"not the figures of an evaluation: {error}") from error
+
+    @classmethod
+    def _from_json(cls, values: Mapping[str, Any]) -> "Evaluation":
+        threshold, shifts = values["threshold"], values.get("shifts")
+        class_names = tuple(str(name) for name in values["class_names"])
+        confusion = np.array(values["confusion_matrix"], np.int64)
+        if confusion.shape != (len(class_names), len(class_names)):
+            raise ValueError(f"got a confusion matrix of shape {confusion.shape}")
+        return cls(
+            class_names=class_names,
+            num_examples=int(values["num_examples"]),
+            num_patients=int(values["num_patients"]),
+            num_resamples=int(values["num_resamples"]),
+            threshold=None if threshold is None else float(threshold),
+            metrics={
+                name: Estimate.from_json(values["loss_interval" if name == "loss" else name])
+                for name in METRICS
+            },
+            per_class={
+                str(name): {metric: Estimate.from_json(row[metric]) for metric in CLASS_METRICS}
+                for name, row in values.get("per_class", {}).items()
+            },
+            confusion=confusion,
+            reliability=calibration.Reliability.from_json(
+                values["reliability"],
+                expected_calibration_error=values["expected_calibration_error"],
+            ),
+            subject=Subject.from_json(values),
+            shifts=None if shifts is None else ShiftResults.from_json(shifts),
+        )
 
 
 def evaluate(
@@ -151,7 +271,7 @@ def evaluate(
     resamples = bootstrap.affordable_resamples(
         resamples, examples=len(labels), classes=len(examples.scored)
     )
-    estimator = _Estimator(examples, resamples=resamples, seed=seed)
+    estimator = Estimator(examples, resamples=resamples, seed=seed)
     return Evaluation(
         class_names=tuple(class_names),
         num_examples=len(labels),
@@ -175,88 +295,3 @@ def confusion_matrix(labels: Array, predicted: Array, num_classes: int) -> Array
     matrix: Array = np.zeros((num_classes, num_classes), np.int64)
     np.add.at(matrix, (labels, predicted), 1)
     return matrix
-
-
-# --- estimates -----------------------------------------------------------------------------------
-
-_WHY_UNDEFINED = {
-    "auroc": "it needs examples of both classes",
-    "average_precision": "the split holds no example of the class",
-    "sensitivity": "the split holds no example of the class",
-    "recall": "the split holds no example of the class",
-    "specificity": "the split holds no example of another class",
-    "precision": "nothing was predicted to be of the class",
-    "f1": "the class was neither present nor predicted",
-    "balanced_accuracy": "it needs examples of both classes",
-}
-
-
-class _Estimator:
-    """The metrics of one set of examples, each with its interval or the reason why it has none."""
-
-    def __init__(self, examples: bootstrap.Examples, *, resamples: int, seed: int) -> None:
-        self._examples, self._resamples, self._seed = examples, resamples, seed
-        self._values = bootstrap.measure(examples)
-        imagined = examples.with_imaginary_patients()
-        self._near = bootstrap.measure(imagined)
-        self._spread = bootstrap.resample(imagined, resamples=resamples, seed=seed)
-
-    def estimate(self, name: str, place: int | None = None) -> Estimate:
-        """A metric over all, or of the class at a place of more than two."""
-        value = float(_values_of(self._values, name, place)[0])
-        if np.isnan(value):
-            return Estimate(None, None, None, f"undefined: {_WHY_UNDEFINED[name]}")
-        if self._examples.num_groups < 2:
-            return Estimate(value, None, None, "an interval needs two patients or more")
-        return Estimate(value, *self._interval(name, place, value))
-
-    def _interval(self, name: str, place: int | None, value: float) -> intervals.Interval:
-        examples = self._examples
-        if name in bootstrap.MEANS:
-            each = bootstrap.MEANS[name](examples.labels, examples.probabilities)
-            resampled, influence = bootstrap.resample_mean(
-                each, examples.groups, resamples=self._resamples, seed=self._seed
-            )
-            return intervals.corrected_percentiles(value, resampled, influence)
-        of_class = 0 if len(examples.scored) == 1 else place
-        counted = self._counted(name, of_class)
-        if counted is not None:
-            return self._proportion(*counted)
-        if name == "auroc" and of_class is not None:
-            member = examples.labels == examples.scored[of_class]
-            return intervals.area(member, examples.scores_of(of_class), examples.groups)
-        spread = _values_of(self._spread, name, place)
-        return intervals.bounded(
-            value,
-            near=float(_values_of(self._near, name, place)[0]),
-            variance=float(np.nanvar(spread)),
-            patients=examples.num_groups,
-        )
-
-    def _counted(self, name: str, of_class: int | None) -> tuple[Array, Array] | None:
-        """Which examples were right, bool[N], and which count, bool[N]; None for no proportion."""
-        examples = self._examples
-        if name == "accuracy":
-            return examples.predicted == examples.labels, np.ones(len(examples.labels), bool)
-        if of_class is None:
-            return None
-        label = examples.scored[of_class]
-        member, called = examples.labels == label, examples.predicted == label
-        counted = {
-            "sensitivity": member,
-            "recall": member,
-            "specificity": ~member,
-            "precision": called,
-        }
-        return (member == called, counted[name]) if name in counted else None
-
-    def _proportion(self, right: Array, counted: Array) -> intervals.Interval:
-        groups = self._examples.groups
-        hits, counts = np.bincount(groups, right & counted), np.bincount(groups, counted)
-        low, high = intervals.proportion(hits, counts)
-        return float(low), float(high)
-
-
-def _values_of(values: bootstrap.Values, name: str, place: int | None) -> Array:
-    """float[R]: a metric over all, or of one class."""
-    return values.overall[name] if place is None else values.classes[name][:, place]

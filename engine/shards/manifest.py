@@ -15,6 +15,8 @@ from typing import Any
 from engine.base import files, schema
 from engine.base.config import UserError
 from engine.base.schema import Rule, SchemaError
+from engine.images import format as image_formats
+from engine.images.format import ImageFormat
 
 FORMAT_VERSION = 2
 SPLITS = ("train", "validation", "test")
@@ -22,7 +24,6 @@ MANIFEST = "manifest.json"
 BUILD_STATE = "build.jsonl"
 REJECTED = "rejected.csv"
 
-_LARGEST_SIDE = 8192  # pixels; what --image-size takes
 SHARD_NAME = re.compile(r"(train|validation|test)-\d{5,}-of-\d{5,}\.tfrecord")
 
 
@@ -114,7 +115,17 @@ class Manifest:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(height, width, channels)."""
-        return *self.image_size, self.channels
+        return self.image_format.image_shape
+
+    @property
+    def image_format(self) -> ImageFormat:
+        """How the images were decoded and resized."""
+        return ImageFormat(
+            image_size=self.image_size,
+            channels=self.channels,
+            keep_aspect_ratio=self.keep_aspect_ratio,
+            bits=self.bits,
+        )
 
     @property
     def num_examples(self) -> int:
@@ -192,14 +203,6 @@ def _are_class_names(value: Any) -> bool:
     )
 
 
-def _is_image_size(value: Any) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) == 2
-        and all(schema.is_count(side) and 1 <= side <= _LARGEST_SIDE for side in value)
-    )
-
-
 def _are_splits(value: Any) -> bool:
     return isinstance(value, dict) and len(value) > 0 and set(value) <= set(SPLITS)
 
@@ -227,12 +230,9 @@ SOURCE_RULES = {"name": schema.TEXT, "num_files": schema.COUNT, "fingerprint": s
 _MANIFEST = {
     "format_version": schema.one_of(FORMAT_VERSION),
     "class_names": Rule("a list of different, non-empty names", _are_class_names),
-    "image_size": Rule(f"[height, width], each 1 to {_LARGEST_SIDE}", _is_image_size),
-    "channels": schema.one_of(1, 3),
+    **image_formats.RULES,
     "encoding": schema.one_of("raw", "png", "jpeg"),
-    "keep_aspect_ratio": schema.BOOLEAN,
     "resize_method": schema.TEXT,
-    "bits": schema.one_of(8, 12, 16),
     "group_by": schema.TEXT,
     "seed": schema.COUNT,
     "source": schema.OBJECT,

@@ -24,7 +24,7 @@ from tuning.search_space import Choices, Range, SearchSpace
 from tuning.settings import SearchConfig
 from tuning.trial_files import Outcome, TrialSpec
 
-STUB = Path(__file__).with_name("stub_trial.py")
+STUB = Path(__file__).parents[1] / "helpers" / "stub_trial.py"
 SPACE = SearchSpace((Range("depth", 2, 4), Range("learning_rate", 1e-4, 1e-2, "log")))
 GRID = SearchSpace((Range("depth", 2, 4), Choices("width", (8, 16))))
 

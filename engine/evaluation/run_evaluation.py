@@ -1,0 +1,205 @@
+"""`evaluate_run(run, shards)`: a trained run measured on a split of a data set, and the results kept.
+
+`python -m engine.evaluate`, the search and `engine.evaluate(...)` from Python all call it.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.base import progress
+from engine.base.config import UserError
+from engine.base.settings import EvaluateConfig
+from engine.evaluation import evaluation_files
+from engine.evaluation.evaluation_files import SplitPredictions
+from engine.inference.predictor import DataSettings, Predictor
+from engine.metrics import evaluation
+from engine.metrics.evaluation import Evaluation, Subject
+from engine.runs import report
+from engine.runs.run_directory import RunDirectory
+from engine.shards import data_identity, dataset_checks, tfrecords
+from engine.shards.tfrecords import Manifest
+
+
+def evaluate_run(
+    run: RunDirectory | Path | str,
+    shards: Path | str,
+    *,
+    split: str = "test",
+    name: str | None = None,
+    batch_size: int = 128,
+    resamples: int = 1000,
+    seed: int = 0,
+    shifts: bool = False,
+) -> Evaluation:
+    """Measures a run's model on every example of a split; writes `RUN/evaluation/NAME` and the report.
+
+    Args:
+        run: made by `engine.train`.
+        shards: made by `engine.build_tfrecords`, of the run's classes, image size and channels.
+        split: the split to measure.
+        name: the directory of the results; None: the split's name, followed by a part of the data's
+            identity if the run was trained on other data.
+        batch_size: images per step of the model.
+        resamples: bootstrap resamples behind the intervals that need them.
+        seed: seed of the resamples.
+        shifts: whether to measure under changed exposure, contrast, framing and sharpness too.
+
+    Returns:
+        All figures, with what they are of; `run.evaluation(result.subject.name)` holds the files.
+
+    Raises:
+        UserError: a setting is not valid, the run or the shards are missing or damaged or do not fit
+            each other, or the directory holds results on other data or is in use.
+    """
+    settings = EvaluateConfig(
+        split=split, name=name, batch_size=batch_size, resamples=resamples, seed=seed, shifts=shifts
+    )
+    run = run if isinstance(run, RunDirectory) else RunDirectory(run)
+    shards = Path(shards)
+    run.require_trained()
+    manifest = tfrecords.read_manifest(shards)
+    dataset_checks.split_info(manifest, settings.split)
+    check_same_format(DataSettings.of_run(run), manifest, shards)
+    subject = _subject(run, shards, manifest, settings)
+    for warning in subject.warnings:
+        progress.say(f"warning: {warning}")
+    directory = run.evaluation(subject.name)
+    with evaluation_files.held(directory, subject):
+        predictor = _load(run, subject, settings.batch_size)
+        predictions = predict_split(predictor, shards, manifest, settings.split)
+        result = evaluation.evaluate(
+            predictions.labels,
+            predictions.probabilities,
+            predictions.patients,
+            class_names=manifest.class_names,
+            threshold=predictor.threshold,
+            resamples=settings.resamples,
+            seed=settings.seed,
+            log_odds=predictions.log_odds,
+        )
+        result = dataclasses.replace(result, subject=subject)
+        if settings.shifts:
+            from engine.evaluation import shift_evaluation
+
+            shifted = shift_evaluation.measure(predictor, shards, manifest, settings.split)
+            result = dataclasses.replace(result, shifts=shifted)
+        evaluation_files.write_results(directory, result, predictions)
+    report.write_report(run)
+    return result
+
+
+def _subject(
+    run: RunDirectory, shards: Path, manifest: Manifest, settings: EvaluateConfig
+) -> Subject:
+    trained_on, data = run.read_environment()["data"], data_identity.describe(manifest)
+    split = settings.split
+    name = evaluation_files.directory_name(split, trained_on=trained_on, data=data)
+    return Subject(
+        name=settings.name or name,
+        split=split,
+        shards=str(shards),
+        fingerprint=data["fingerprint"],
+        identity=data["identity"],
+        model=run.model_digest(),
+        threshold_rule=run.read_threshold().get("rule"),
+        warnings=tuple(warnings_about(trained_on, data, split)),
+    )
+
+
+def _load(run: RunDirectory, subject: Subject, batch_size: int) -> Predictor:
+    progress.say("loading TensorFlow and the model ...")
+    predictor = Predictor.load(run.path, batch_size=batch_size)
+    if run.model_digest() != subject.model:
+        raise UserError(
+            f"{run.model}: a training replaced the model while it was loaded; run the command again"
+        )
+    return predictor
+
+
+def check_same_format(data: DataSettings, manifest: Manifest, shards: Path) -> None:
+    """Raises `UserError` unless shards hold the classes, image size and channels of the run."""
+    pairs = {
+        "classes": (data.class_names, tuple(manifest.class_names)),
+        "image size": (data.image_size, tuple(manifest.image_size)),
+        "channels": (data.channels, manifest.channels),
+    }
+    for name, (of_run, of_shards) in pairs.items():
+        if of_run != of_shards:
+            raise UserError(
+                f"{shards}: its {name} are {of_shards}, the run was trained on {of_run}; "
+                "build shards from folders of the same classes, at the run's image size"
+            )
+
+
+def warnings_about(trained_on: Mapping[str, Any], data: Mapping[str, Any], split: str) -> list[str]:
+    """What a reader of the figures must know about the examples they come from.
+
+    Args:
+        trained_on, data: the run's data set and this one, see `data_identity.describe`.
+    """
+    warnings = []
+    if split == "train":
+        warnings.append("the run was trained on this split; its figures say nothing of new images")
+    if split == "validation":
+        warnings.append(
+            "the best epoch and the threshold were chosen on this split, which flatters its figures"
+        )
+    differing = data_identity.differences(trained_on, data)
+    if trained_on.get("fingerprint", data["fingerprint"]) != data["fingerprint"]:
+        warnings.append(
+            f"these shards come from other images than the run was trained on ({differing[0]}); "
+            "whether they share patients with its training split cannot be told"
+        )
+    elif differing:
+        warnings.append(
+            "these shards split the run's images in another way; what is tested here may have "
+            f"been trained on ({'; '.join(differing)})"
+        )
+    return warnings
+
+
+def predict_split(
+    predictor: Predictor, shards: Path, manifest: Manifest, split: str
+) -> SplitPredictions:
+    """Every example of a split once, with progress on standard error.
+
+    Raises:
+        UserError: there is no such split.
+    """
+    from engine.pipeline import input_pipeline
+
+    dataset = input_pipeline.make_evaluation_dataset(
+        shards,
+        split=split,
+        batch_size=predictor.batch_size,
+        features=("image", "label", "path", "patient"),
+    )
+    labels, outputs = [], []
+    paths: list[str] = []
+    patients: list[str] = []
+    total = manifest.splits[split].num_examples
+    with (
+        input_pipeline.damage_named(shards, manifest, split),
+        progress.ProgressBar(f"evaluating {split}", total=total) as bar,
+    ):
+        for batch in dataset.as_numpy_iterator():
+            labels.append(np.asarray(batch["label"]))
+            outputs.append(predictor.outputs(batch["image"]))
+            paths += _texts(batch["path"])
+            patients += _texts(batch["patient"])
+            bar.advance(len(batch["label"]))
+    return SplitPredictions(
+        np.concatenate(labels),
+        np.concatenate([each.probabilities for each in outputs]),
+        np.concatenate([each.log_odds for each in outputs]),
+        paths,
+        patients,
+    )
+
+
+def _texts(values: Iterable[bytes]) -> list[str]:
+    return [value.decode("utf-8", errors="backslashreplace") for value in values]
