@@ -97,7 +97,7 @@ def test_equal_arrays_give_equal_bytes(tmp_path):
 
 def test_pyplot_is_never_loaded():
     # Its global figures leak memory in long runs and meddle with notebooks.
-    program = "import sys, engine.runs.plots; sys.exit('matplotlib.pyplot' in sys.modules)"
+    program = "import sys, engine.runs.plots, engine.runs.history_plot; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
@@ -130,7 +130,8 @@ def test_confusion_matrices_of_any_size(tmp_path, count):
 def saved(monkeypatch):
     """The figures that are saved, drawn once."""
     figures = []
-    monkeypatch.setattr(plots, "save", lambda figure, path: figures.append(figure))
+    for module in (plots, history_plot):
+        monkeypatch.setattr(module, "save", lambda figure, path: figures.append(figure))
 
     def drawn_figures():
         for figure in figures:
