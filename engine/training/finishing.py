@@ -8,7 +8,7 @@ import numpy as np
 from engine.base import files
 from engine.base.settings import TrainConfig
 from engine.pipeline import augmentation
-from engine.runs import plots, report
+from engine.runs import history_plot, report
 from engine.runs.run_directory import RunDirectory
 from engine.training.history import Row
 from engine.training.state import TrainState
@@ -83,7 +83,7 @@ def finish(
         chosen = validation.choose_threshold(threshold_rule)
         files.write_json(run.threshold, {**chosen.to_json(), "model": run.model_digest()})
         threshold = chosen.threshold
-    plots.history(
+    history_plot.draw(
         state.rows, run.history_figure, best_epoch=result.best_epoch, learned_with=learned_with
     )
     result = dataclasses.replace(result, threshold=threshold, seconds=state.seconds())

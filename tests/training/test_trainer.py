@@ -62,7 +62,7 @@ def undrawn(request, monkeypatch):
     """The figure, a quarter of so short a training's time, is drawn only where it is looked at."""
     if "drawn" not in request.fixturenames:
         monkeypatch.setattr(
-            finishing.plots, "history", lambda rows, path, **options: path.write_bytes(b"")
+            finishing.history_plot, "draw", lambda rows, path, **options: path.write_bytes(b"")
         )
 
 
