@@ -8,7 +8,7 @@ import numpy as np
 from engine.base import files
 from engine.base.settings import TrainConfig
 from engine.pipeline import augmentation
-from engine.runs import history_plot, report
+from engine.runs import contract, history_plot, report
 from engine.runs.run_directory import RunDirectory
 from engine.training.history import Row
 from engine.training.state import TrainState
@@ -79,9 +79,12 @@ def finish(
     """
     state.use_best()
     threshold = None
-    if threshold_rule is not None:
+    if threshold_rule is None:
+        contract.complete(run)
+    else:
         chosen = validation.choose_threshold(threshold_rule)
         files.write_json(run.threshold, {**chosen.to_json(), "model": run.model_digest()})
+        contract.complete(run, threshold=chosen.threshold, threshold_rule=chosen.rule)
         threshold = chosen.threshold
     history_plot.draw(
         state.rows, run.history_figure, best_epoch=result.best_epoch, learned_with=learned_with

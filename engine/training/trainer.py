@@ -20,6 +20,8 @@ from engine.base.config import UserError, parse_interval, parse_step_range
 from engine.base.settings import TrainConfig
 from engine.pipeline import input_pipeline
 from engine.pipeline.share import Share
+from engine.runs import contract
+from engine.runs.contract import InferenceContract
 from engine.runs.run_directory import RunDirectory
 from engine.shards import dataset_checks, tfrecords
 from engine.shards.tfrecords import Manifest
@@ -95,7 +97,13 @@ def train(
             say = _silent
         if (warning := dataset_checks.validation_warning(manifest)) is not None:
             say(warning)
-        with _recorded(run, config, described, run_on, resumed=checkpoint is not None):
+        to_infer = InferenceContract(
+            image_format=manifest.image_format,
+            class_names=manifest.class_names,
+            precision=run_on.precision,
+        )
+        resumed = checkpoint is not None
+        with _recorded(run, config, to_infer, described, run_on, resumed=resumed):
             session = _Session(config, manifest, shards, tier, run, run_on, say)
             if checkpoint is not None:
                 session.resume(checkpoint)
@@ -139,6 +147,7 @@ def _opened_run(
 def _recorded(
     run: RunDirectory,
     config: TrainConfig,
+    to_infer: InferenceContract,
     described: dict[str, Any],
     run_on: runtime.Runtime,
     *,
@@ -146,6 +155,7 @@ def _recorded(
 ) -> Iterator[None]:
     """Records the start, or the resume; the block then computes in the runtime's precision."""
     with resuming.freed_if_never_begun(run), runtime.dtype_policy(run_on.precision):
+        contract.begin(run, to_infer)
         resuming.record_start(run, config, described)
         if resumed and run_on.is_chief:
             resuming.record_resume(run, environment.session(described))
