@@ -11,8 +11,8 @@ import textwrap
 from pathlib import Path
 
 from engine.base import command_line, config
+from engine.base.build_settings import BuildConfig
 from engine.base.flag_parser import FlagParser
-from engine.base.settings import BuildConfig
 from engine.shards import builder, tfrecords
 from engine.shards.builder import BuildResult
 from engine.shards.tfrecords import Manifest

@@ -20,9 +20,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from engine.base import command_line, config, loopback, progress
+from engine.base import command_line, loopback, progress
 from engine.base.config import UserError
 from engine.base.flag_parser import FlagParser
+from engine.base.setting_values import check_service_address
 
 PROGRAM = "python -m engine.data_service"
 CONNECT_SECONDS = 30.0
@@ -77,7 +78,7 @@ def _port(text: str) -> int:
 def _address(text: str) -> str:
     address = text.removeprefix("grpc://")
     try:
-        config.check_service_address(f"grpc://{address}")
+        check_service_address(f"grpc://{address}")
     except ValueError:
         raise argparse.ArgumentTypeError(
             f"got {text!r}, expected HOST:PORT, such as localhost:5050"

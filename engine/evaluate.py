@@ -11,7 +11,7 @@ from pathlib import Path
 
 from engine.base import command_line, config
 from engine.base.flag_parser import FlagParser
-from engine.base.settings import EvaluateConfig
+from engine.base.run_settings import EvaluateConfig
 from engine.runs.run_directory import RunDirectory
 
 PROGRAM = "python -m engine.evaluate"

@@ -13,7 +13,8 @@ import numpy as np
 
 from engine.base import command_line, config, files, progress
 from engine.base.flag_parser import FlagParser
-from engine.base.settings import ExplainConfig
+from engine.base.run_settings import ExplainConfig
+from engine.base.setting_names import did_you_mean
 from engine.images import image_files
 from engine.runs.run_directory import RunDirectory
 
@@ -25,7 +26,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser = FlagParser(
         prog=PROGRAM,
         description=__doc__.partition("\n\n")[2],
-        usage=f"{PROGRAM} RUN PATH [PATH ...] [--output DIR] [flags]",
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="made by engine.train")
     parser.add_argument(
@@ -105,7 +105,7 @@ def target_class(text: str, class_names: tuple[str, ...]) -> int | None:
         return class_names.index(text)
     if text == "predicted":
         return None
-    known = config.did_you_mean(text, ["predicted", *class_names])
+    known = did_you_mean(text, ["predicted", *class_names])
     raise config.UserError(f"--target: no class is called {text!r}{known}")
 
 

@@ -29,7 +29,11 @@ _POLL_SECONDS = 0.1
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's flags."""
-    parser = FlagParser(prog=PROGRAM, description=__doc__.partition("\n")[0])
+    parser = FlagParser(
+        prog=PROGRAM,
+        description=__doc__.partition("\n")[0],
+        usage=f"{PROGRAM} [flags] -- SHARDS --workdir RUN [flags of engine.train]",
+    )
     parser.add_argument(
         "--num-workers", type=int, default=2, metavar="N", help="processes (default: 2)"
     )

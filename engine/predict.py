@@ -17,7 +17,7 @@ import numpy as np
 from engine.base import command_line, config, files, progress
 from engine.base.csv_rows import CsvRows
 from engine.base.flag_parser import FlagParser
-from engine.base.settings import PredictConfig
+from engine.base.run_settings import PredictConfig
 from engine.images import image_files
 from engine.runs.run_directory import RunDirectory
 

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from engine.base import config, settings
+from engine.base import build_settings, config, run_settings, settings
 from tuning import arguments as tuning_arguments
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SETTINGS = {
-    "engine.phantoms": settings.PhantomConfig,
-    "engine.build_tfrecords": settings.BuildConfig,
+    "engine.phantoms": build_settings.PhantomConfig,
+    "engine.build_tfrecords": build_settings.BuildConfig,
     "engine.train": settings.TrainConfig,
-    "engine.evaluate": settings.EvaluateConfig,
-    "engine.predict": settings.PredictConfig,
-    "engine.explain": settings.ExplainConfig,
+    "engine.evaluate": run_settings.EvaluateConfig,
+    "engine.predict": run_settings.PredictConfig,
+    "engine.explain": run_settings.ExplainConfig,
 }
 SMALL_TRAINING = "--epochs 1 --depth 2 --width 4 --global-batch-size 16"
 # What the test adds to each command, so that it ends in seconds: sizes and numbers, nothing else.

@@ -1,7 +1,7 @@
-"""The argument parser of every command: what is wrong is one line, and a mistyped flag is told the right one.
+"""The argument parser of every command: an error is one line, which names the flag that was meant.
 
 Flags are given in full. argparse would take any beginning of a flag for it, so that a script's `--epoch`
-breaks, or means another flag, on the day that one is added.
+breaks, or means another flag, on the day that such a flag is added.
 """
 
 import argparse
@@ -9,11 +9,14 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from engine.base.command_line import WRONG_INPUT
-from engine.base.config import closest
+from engine.base.setting_names import closest
 
 
 class FlagParser(argparse.ArgumentParser):
-    """As `argparse.ArgumentParser`, without abbreviations and without the usage before an error."""
+    """As `argparse.ArgumentParser`, without abbreviations and without the usage before an error.
+
+    The usage line of `--help` names what must be given and leaves the flags to the groups below it.
+    """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, **options)
@@ -27,6 +30,15 @@ class FlagParser(argparse.ArgumentParser):
             self.error(self._about(unknown))
         return parsed
 
+    def format_help(self) -> str:
+        """The text of `--help`."""
+        given = self.usage
+        self.usage = given or self._short_usage()
+        try:
+            return super().format_help()
+        finally:
+            self.usage = given
+
     def error(self, message: str) -> NoReturn:
         """Ends the process with one line and status 2."""
         self.exit(WRONG_INPUT, f"{self.prog}: error: {message}\n")
@@ -39,10 +51,22 @@ class FlagParser(argparse.ArgumentParser):
         hint = f"did you mean {meant}?" if meant else "--help lists the flags"
         return f"unknown flag {flag}; {hint}"
 
+    def _short_usage(self) -> str:
+        """`python -m engine.evaluate RUN SHARDS [flags]`."""
+        formatter = self._get_formatter()
+        words = [self.prog]
+        for action in self._actions:
+            shown = formatter._format_args(action, action.dest.upper())
+            if not action.option_strings:
+                words.append(shown)
+            elif action.required:
+                words.append(f"{action.option_strings[0]} {shown}")
+        return " ".join([*words, "[flags]"]).replace("%", "%%")
+
     def _flags(self) -> list[str]:
         """Every flag, those of sub-commands included."""
         flags = list(self._option_string_actions)
         for action in self._actions:
             if isinstance(action, argparse._SubParsersAction):
-                flags += [flag for one in action.choices.values() for flag in one._flags()]
+                flags += [flag for parser in action.choices.values() for flag in parser._flags()]
         return flags

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 from engine.base import command_line, config
+from engine.base.build_settings import PhantomConfig
 from engine.base.flag_parser import FlagParser
-from engine.base.settings import PhantomConfig
 from engine.phantoms import phantom_folder
 from engine.phantoms.phantom_folder import Phantom
 

@@ -20,7 +20,8 @@ import tensorflow as tf
 from scipy.special import expit, softmax
 
 from engine.base import files, progress
-from engine.base.config import UserError, parse_interval, parse_step_range
+from engine.base.config import UserError
+from engine.base.setting_values import parse_interval, parse_step_range
 from engine.base.settings import TrainConfig
 from engine.metrics import curves, predictions, thresholds
 from engine.networks import models

@@ -5,6 +5,7 @@ import pytest
 from engine import train
 from engine.base import config
 from engine.base.flag_parser import FlagParser
+from engine.base.setting_names import ALIASES
 from engine.base.settings import TrainConfig
 
 
@@ -47,9 +48,9 @@ def test_every_alias_names_a_flag_and_is_none_itself():
     flags = set()
     for command in (train, build_tfrecords, explain, search):
         flags |= {name.lstrip("-") for name in command.build_parser()._option_string_actions}
-    assert set(config.ALIASES.values()) <= flags
+    assert set(ALIASES.values()) <= flags
     known = {name.replace("_", "-") for name in TrainConfig().to_json()}
-    assert not known & config.ALIASES.keys()
+    assert not known & ALIASES.keys()
 
 
 def test_a_key_of_a_file_and_a_choice_are_met_with_the_right_one_too():
