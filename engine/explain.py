@@ -1,4 +1,4 @@
-"""`python -m engine.explain RUN PATH...`: pictures of where a run found what it predicts.
+"""`python -m engine.explain RUN PATH...`: draws where in an image a run found what it predicts.
 
 Each image is drawn beside a Grad-CAM map of the evidence for its predicted class (or for --target).
 Paths are files, folders (searched through) and quoted globs. A map shows where a network looked, not
@@ -23,10 +23,7 @@ PROGRAM = "python -m engine.explain"
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's flags."""
-    parser = FlagParser(
-        prog=PROGRAM,
-        description=__doc__.partition("\n\n")[2],
-    )
+    parser = FlagParser(prog=PROGRAM, description=__doc__)
     parser.add_argument("run", type=Path, metavar="RUN", help="made by engine.train")
     parser.add_argument(
         "paths", nargs="+", metavar="PATH", help="an image, a folder, or a glob in quotes"

@@ -1,4 +1,4 @@
-"""`python -m engine.predict RUN PATH...`: the probability and the class of image files.
+"""`python -m engine.predict RUN PATH...`: predicts the class of image files, with its probability.
 
 Paths are files, folders (searched through) and quoted globs. Each line holds path, probability and
 class; of two classes the probability is always that of the second one, the positive class. Files that
@@ -28,7 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The command's flags."""
     parser = FlagParser(
         prog=PROGRAM,
-        description=__doc__.partition("\n\n")[2],
+        description=__doc__,
         usage=f"{PROGRAM} RUN PATH [PATH ...] [--json | --csv] [flags]",
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="made by engine.train")

@@ -33,7 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = FlagParser(
         prog=PROGRAM,
         usage=f"{PROGRAM} SHARDS --workdir SEARCH [flags]",
-        description=__doc__.partition("\n")[0],
+        description=__doc__,
         epilog="Settings of the network, the optimization and the augmentation take one value, which "
         "fixes them, LOW:HIGH (or LOW:HIGH:log) or A,B,C, which are searched.",
     )

@@ -5,11 +5,23 @@ breaks, or means another flag, on the day that such a flag is added.
 """
 
 import argparse
+import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from engine.base.command_line import WRONG_INPUT
 from engine.base.setting_names import closest
+
+
+class HelpFormatter(argparse.HelpFormatter):
+    """Keeps the paragraphs of a description apart, and indented ones as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        fill = super()._fill_text
+        return "\n\n".join(
+            part.rstrip() if part.startswith("  ") else fill(part, width, indent)
+            for part in text.strip().split("\n\n")
+        )
 
 
 class FlagParser(argparse.ArgumentParser):
@@ -18,8 +30,12 @@ class FlagParser(argparse.ArgumentParser):
     The usage line of `--help` names what must be given and leaves the flags to the groups below it.
     """
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(allow_abbrev=False, **options)
+    def __init__(self, *, description: str | None = None, **options: Any) -> None:
+        """As `argparse.ArgumentParser`; `description` may be a command's docstring, see `summary`."""
+        options = {"formatter_class": HelpFormatter, **options}
+        super().__init__(
+            allow_abbrev=False, description=_without_command(description or ""), **options
+        )
 
     def parse_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
@@ -70,3 +86,13 @@ class FlagParser(argparse.ArgumentParser):
             if isinstance(action, argparse._SubParsersAction):
                 flags += [flag for parser in action.choices.values() for flag in parser._flags()]
         return flags
+
+
+def summary(docstring: str) -> str:
+    """What a command does, in one line, from its docstring: "`python -m engine.x A`: does it." -> "Does it."."""
+    return _without_command(docstring).partition("\n")[0]
+
+
+def _without_command(docstring: str) -> str:
+    match = re.match(r"`[^`]+`: (\w)", docstring)
+    return docstring if match is None else match[1].upper() + docstring[match.end() :]
