@@ -16,7 +16,8 @@ import numpy as np
 import tensorflow as tf
 
 from engine.base import progress
-from engine.base.config import UserError, parse_interval, parse_step_range
+from engine.base.config import UserError
+from engine.base.setting_values import parse_interval, parse_step_range
 from engine.base.settings import TrainConfig
 from engine.pipeline import input_pipeline
 from engine.pipeline.share import Share
