@@ -9,6 +9,7 @@ import dataclasses
 from engine.base.config import FREE, RESOLVED, Config, UserError, setting
 from engine.base.setting_values import (
     check_interval,
+    check_loss,
     check_service_address,
     check_step_range,
     check_steps_per_execution,
@@ -162,7 +163,22 @@ class OptimizationSettings(Config):
     global_clipnorm: float = setting(
         1.0, minimum=0, help="gradients are scaled to this global norm at most (0: off)"
     )
-    label_smoothing: float = setting(0.05, minimum=0, maximum=0.5, help="label smoothing")
+    loss: str = setting(
+        "cross_entropy",
+        parse=check_loss,
+        metavar="cross_entropy|focal|package.module:function|FILE.py:function",
+        help="a function of your own takes labels int64[B] and logits float32[B, units], and gives "
+        "float32[B]",
+    )
+    focal_gamma: float | None = setting(
+        None,
+        minimum=0,
+        maximum=20,
+        help="how little well classified images count with --loss focal; none: 2",
+    )
+    label_smoothing: float = setting(
+        0.05, minimum=0, maximum=0.5, help="label smoothing; not with a loss of your own"
+    )
     class_weights: str = setting(
         "balanced",
         choices=("none", "balanced"),
@@ -171,6 +187,11 @@ class OptimizationSettings(Config):
     seed: int = setting(
         0, minimum=0, maximum=2**31 - 1, help="seed of weights, order and augmentation"
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.focal_gamma is not None and self.loss != "focal":
+            raise UserError(f"--focal-gamma applies to --loss focal only, got --loss {self.loss}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

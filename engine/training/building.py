@@ -14,7 +14,8 @@ from engine.base.settings import TrainConfig
 from engine.networks import models
 from engine.pipeline import augmentation, input_pipeline
 from engine.shards.tfrecords import Manifest
-from engine.training import optimization, runtime
+from engine.training import losses, optimization, runtime
+from engine.training.losses import Loss, Objective
 from engine.training.training_step import TrainingStep
 
 
@@ -47,8 +48,31 @@ def prepare_runtime(config: TrainConfig) -> runtime.Runtime:
     )
 
 
-def build_step(config: TrainConfig, manifest: Manifest, run_on: runtime.Runtime) -> BuiltStep:
+def choose_objective(config: TrainConfig, given: Loss | str | None = None) -> Objective:
+    """The loss that a configuration names, or the one that is given in Python instead.
+
+    Raises:
+        UserError: there is no such function.
+    """
+    return losses.choose(
+        config.loss,
+        given,
+        label_smoothing=config.label_smoothing,
+        focal_gamma=config.focal_gamma,
+    )
+
+
+def build_step(
+    config: TrainConfig,
+    manifest: Manifest,
+    run_on: runtime.Runtime,
+    *,
+    objective: Objective | None = None,
+) -> BuiltStep:
     """The network, the optimizer and the step that a configuration asks for, under the policy in force.
+
+    Args:
+        objective: what is minimized; None for the one that the configuration names.
 
     Raises:
         UserError: the network does not fit the images or the classes.
@@ -61,13 +85,15 @@ def build_step(config: TrainConfig, manifest: Manifest, run_on: runtime.Runtime)
         network = models.training_model(model)
         optimizer = _build_optimizer(config, steps_per_epoch, run_on.precision)
         optimizer.build(network.trainable_variables)
+    objective = objective or choose_objective(config)
+    objective.check(units=network.output_shape[-1])
     step = TrainingStep(
         network,
         optimizer,
         strategy=run_on.strategy,
         global_batch_size=config.global_batch_size,
         class_weights=_class_weights(config, manifest),
-        label_smoothing=config.label_smoothing,
+        loss=objective.training,
         global_clipnorm=config.global_clipnorm,
         jit_compile=run_on.jit_compile,
     )

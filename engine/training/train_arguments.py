@@ -11,6 +11,7 @@ from engine.base import config
 from engine.base.config import UserError
 from engine.base.flag_parser import FlagParser
 from engine.base.settings import TrainConfig
+from engine.base.user_code import Reference
 from engine.runs.run_directory import RunDirectory
 from engine.shards import data_identity, dataset_checks, tfrecords
 from engine.training import resuming
@@ -62,6 +63,8 @@ def checked_settings(arguments: argparse.Namespace, *, directory_is_ours: bool) 
         dataset_checks.split_info(manifest, "train")
         return settings
     dataset_checks.check_trainable(manifest, settings)
+    if ":" in settings.loss:
+        Reference.parse(settings.loss, flag="--loss").source()
     if directory_is_ours:
         run = RunDirectory(arguments.workdir)
         resuming.check_directory(run, resume=arguments.resume, overwrite=arguments.overwrite)
