@@ -86,7 +86,11 @@ def serve_hosts(
                     trial = oracle.release(tuner_id)
                     progress.say(
                         f"worker {tuner_id} sent no heartbeat for {SILENCE_SECONDS:.0f} s; "
-                        + (f"another worker takes trial {trial}" if trial else "continuing without it")
+                        + (
+                            f"another worker takes trial {trial}"
+                            if trial
+                            else "continuing without it"
+                        )
                     )
             time.sleep(_POLL_SECONDS)
 
@@ -181,9 +185,7 @@ def _watch(workers: Sequence[_Worker], oracle: Durable, stop: Callable[[], bool]
             if worker.status in (None, command_line.DONE) or stopping:
                 continue
             if worker.restarts < MAX_RESTARTS:
-                progress.say(
-                    f"worker {worker.tuner_id} ended ({_shown(worker)}); restarting it"
-                )
+                progress.say(f"worker {worker.tuner_id} ended ({_shown(worker)}); restarting it")
                 worker.restart()
             elif worker.tuner_id in oracle.workers():
                 progress.say(

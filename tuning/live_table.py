@@ -145,7 +145,7 @@ def seconds_left(
 ) -> float | None:
     """An estimate from the mean time of a trial; None before the first has ended.
 
-    Includes what follows the trials: the top ones under more seeds, and the default configuration.
+    Includes what follows the trials: the top ones with more seeds, and the default configuration.
     """
     mean = trial_seconds(trials)
     if planned is None or mean is None:

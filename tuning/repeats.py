@@ -140,4 +140,6 @@ def ranked(repeats: Sequence[Repeats], objective: str) -> list[Repeats]:
 
 def write(path: Path, repeats: Sequence[Repeats], seeds: Sequence[int]) -> None:
     """Writes `seeds.json`."""
-    files.write_json(path, {"seeds": list(seeds), "trials": [repeated.to_json() for repeated in repeats]})
+    files.write_json(
+        path, {"seeds": list(seeds), "trials": [repeated.to_json() for repeated in repeats]}
+    )

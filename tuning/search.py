@@ -90,7 +90,7 @@ def _run(namespace: argparse.Namespace) -> int:
         except Stopped:
             stopped = True
     if stopped:
-        progress.say("stopped and saved; the same command resumes")
+        progress.say("stopped and saved; the same command continues the search")
         interrupted = stop.signal_number == signal.SIGINT
         return command_line.INTERRUPTED if interrupted else command_line.TERMINATED
     return _print_result(result, asked.config, namespace.shards, namespace.workdir)

@@ -125,7 +125,9 @@ class Choices:
 
     def __post_init__(self) -> None:
         values = [_valid(self.name, value) for value in self.values]
-        if len({type(value) for value in values}) > 1:  # such as 64 and 96x64; KerasTuner needs one type
+        if (
+            len({type(value) for value in values}) > 1
+        ):  # such as 64 and 96x64; KerasTuner needs one type
             values = [str(value) for value in values]
         object.__setattr__(self, "values", tuple(dict.fromkeys(values)))
         if len(self.values) < 2:

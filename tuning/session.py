@@ -131,9 +131,7 @@ def _precision_warning(directory: SearchDirectory) -> str | None:
         f"{now} here, was {then} in {count} finished trials"
         for (then, now), count in changes.items()
     )
-    return (
-        f"warning: --precision auto is {differing}; these keep their values, so trials are less comparable"
-    )
+    return f"warning: --precision auto is {differing}; these keep their values, so trials are less comparable"
 
 
 class _Session:

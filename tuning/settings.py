@@ -6,7 +6,9 @@ from engine.base.config import FREE, UserError, setting
 from engine.base.settings import TrainConfig
 
 OBJECTIVES = ("val_auroc", "val_accuracy", "val_loss", "accuracy", "loss")
-DEFAULT_MAX_TRIALS = 12  # of random and Bayesian search; Hyperband and grid search end by themselves
+DEFAULT_MAX_TRIALS = (
+    12  # of random and Bayesian search; Hyperband and grid search end by themselves
+)
 _MONITORED = ("val_auroc", "val_accuracy", "val_loss")
 
 
