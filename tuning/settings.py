@@ -14,7 +14,7 @@ _MONITORED = ("val_auroc", "val_accuracy", "val_loss")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SearchConfig(TrainConfig):
-    """How the search works, and the settings of `engine.train` that all its trials share.
+    """How the search chooses its trials and runs them.
 
     Settings that may change when a search is resumed decide when it ends, where trials run and what
     follows them, but not which trials there are or what they compute.
