@@ -1,4 +1,4 @@
-"""The argument parser of every command: what is wrong is one line, and a mistyped flag is told the right one.
+"""The argument parser of every command: errors are one line, and a mistyped flag gets a suggestion.
 
 Flags are given in full. argparse would take any beginning of a flag for it, so that a script's `--epoch`
 breaks, or means another flag, on the day that one is added.
@@ -44,5 +44,5 @@ class FlagParser(argparse.ArgumentParser):
         flags = list(self._option_string_actions)
         for action in self._actions:
             if isinstance(action, argparse._SubParsersAction):
-                flags += [flag for one in action.choices.values() for flag in one._flags()]
+                flags += [flag for parser in action.choices.values() for flag in parser._flags()]
         return flags

@@ -233,7 +233,7 @@ class RuntimeSettings(Config):
         help="a loss that is not finite: stop, or go back to the last checkpoint with a tenth of "
         "the learning rate",
     )
-    max_rewinds: int = setting(3, minimum=1, help="stop after going back so many times")
+    max_rewinds: int = setting(3, minimum=1, help="stop after this many rewinds")
     profile: str | None = setting(
         None,
         parse=check_step_range,
@@ -266,8 +266,8 @@ class EvaluateConfig(Config):
         None,
         parse=check_directory_name,
         metavar="NAME",
-        help="directory of the results in RUN/evaluation; none: the split's name, with a part of the "
-        "data's identity behind it if the run was trained on other data",
+        help="directory of the results in RUN/evaluation; none: the split's name, followed by part of the "
+        "data's identity if the run was trained on other data",
     )
     batch_size: int = setting(
         128, minimum=1, maximum=MAX_BATCH_SIZE, help="images per step of the model"
