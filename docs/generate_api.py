@@ -20,7 +20,7 @@ WIDTH = 100
 # What users may rely on, by topic; everything else is internal and may change.
 TOPICS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Data for plain Keras", ("engine.pipeline.input_pipeline", "engine.pipeline.augmentation")),
-    ("Training", ("engine.training.trainer", "engine.training.callbacks")),
+    ("Training", ("engine.training.trainer", "engine.training.finishing")),
     ("Using a model", ("engine.inference.predictor", "engine.inference.explanation")),
     ("Evaluation", ("engine.metrics.evaluation", "engine.metrics.thresholds")),
     ("Files", ("engine.shards.manifest", "engine.runs.run_directory")),
