@@ -49,8 +49,7 @@ def _open(shards: Path, config: TrainConfig, *, synthetic: bool = False) -> _Ope
     run_on = trainer.prepare_runtime(config)
     with runtime.dtype_policy(run_on.precision):
         built = trainer.build_step(config, manifest, run_on)
-    tier = trainer.choose_tier(config, manifest)
-    source = trainer.training_input(config, manifest, shards, tier)
+    source = trainer.training_input(config, shards, manifest)
     batches = run_on.distribute(lambda share: source.dataset(share=share))
     if synthetic:
         batches = same_batch(next(batches), run_on)

@@ -24,8 +24,11 @@ from engine.base.config import UserError, parse_interval, parse_step_range
 from engine.base.settings import TrainConfig
 from engine.metrics import curves, predictions, thresholds
 from engine.networks import models
-from engine.pipeline import augmentation, input_pipeline
+from engine.pipeline import augmentation
+from engine.pipeline.plan import InputPlan
+from engine.pipeline.reading import StoredSplit
 from engine.pipeline.share import WHOLE, Share
+from engine.pipeline.training_input import TrainingInput
 from engine.runs import plots, report
 from engine.runs.run_directory import RunDirectory
 from engine.shards import dataset_checks, tfrecords
@@ -117,9 +120,8 @@ def train(
     manifest = tfrecords.read_manifest(shards)
     dataset_checks.check_trainable(manifest, config)
     run_on = prepare_runtime(config)
-    tier = choose_tier(config, manifest)
-    order = input_pipeline.order_of(manifest, tier)
-    described = environment.describe(manifest, shards, run_on, order=order)
+    batches = training_input(config, shards, manifest)
+    described = environment.describe(manifest, shards, run_on, order=batches.tier.order)
     checkpoint = None
     with contextlib.ExitStack() as stack:
         if run_on.is_chief:
@@ -142,13 +144,13 @@ def train(
         if checkpoint is not None and run_on.is_chief:
             resuming.record_resume(run, environment.session(described))
         stack.enter_context(runtime.dtype_policy(run_on.precision))
-        session = _Session(config, manifest, shards, tier, run, run_on, say)
+        session = _Session(config, batches, run, run_on, say)
         if checkpoint is not None:
             session.restore(checkpoint)
         try:
             session.train(should_stop, ends_early)
         except tf.errors.OpError as error:
-            damage = input_pipeline.damage_behind(error, shards, manifest, "train")
+            damage = batches.split.damage(error)
             if damage is None:
                 raise
             raise UserError(damage) from error
@@ -168,33 +170,26 @@ class _Session:
     def __init__(
         self,
         config: TrainConfig,
-        manifest: Manifest,
-        shards: Path,
-        tier: input_pipeline.Tier,
+        batches: TrainingInput,
         run: RunDirectory,
         run_on: runtime.Runtime,
         say: Callable[[str], None],
     ) -> None:
-        self._config, self._manifest, self._shards = config, manifest, shards
+        self._config, self._input = config, batches
+        self._manifest = manifest = batches.split.manifest
         self._run, self._runtime, self._say = run, run_on, say
         self._stopwatch = callbacks.Stopwatch()  # of the epoch so far, all included
-        self._steps_per_epoch = input_pipeline.steps_per_epoch(
-            manifest, "train", config.global_batch_size
-        )
-        self._tier = tier
-        self._input = training_input(config, manifest, shards, tier)
+        self._steps_per_epoch = batches.steps_per_epoch
         built = build_step(config, manifest, run_on)
         self._model, self._optimizer, self._step = built.model, built.optimizer, built.step
         self._final_weights = FinalWeights(
             built.network,
             built.optimizer,
-            # Read once: opening the split walks all of its records, 3 us an image.
-            load_images=functools.cache(
-                lambda: input_pipeline.first_images(shards, manifest, "train", _STATISTICS_IMAGES)
-            ),
+            load_images=functools.cache(lambda: batches.split.first_images(_STATISTICS_IMAGES)),
         )
-        say(f"loading {manifest.splits['validation'].num_examples:,} validation images ...")
-        self._validation = input_pipeline.load_split(shards, manifest, "validation")
+        validation = StoredSplit(batches.split.shards, "validation", manifest)
+        say(f"loading {validation.num_examples:,} validation images ...")
+        self._validation = validation.load()
         self._logs = callbacks.Logs(run.history, run.tensorboard)
         self._progress = callbacks.Progress(config.monitor)
         self._rows: list[Row] = []
@@ -246,13 +241,13 @@ class _Session:
         self, should_stop: Callable[[], bool], ends_early: Callable[[list[Row]], bool]
     ) -> None:
         """Runs epochs until they are done, progress has stopped, or a stop is asked for."""
-        self._say(f"input: {self._tier.name} tier, {self._tier.reason}")
+        tier = self._input.tier
+        self._say(f"input: {tier.name} tier, {tier.reason}")
         if self._config.on_divergence == "rewind" and not self._global_step:
             self._save_checkpoint()
         if len(self._rows) < self._config.epochs:
-            count = self._manifest.splits["train"].num_examples
-            if self._tier.name == "memory":
-                self._say(f"loading {count:,} training images ...")
+            if tier.loads_split:
+                self._say(f"loading {self._input.split.num_examples:,} training images ...")
             self._open_batches()
             self._say("compiling the training step ...")
         while len(self._rows) < self._config.epochs and not self._out_of_patience():
@@ -551,7 +546,7 @@ def build_step(config: TrainConfig, manifest: Manifest, run_on: runtime.Runtime)
     Raises:
         UserError: the network does not fit the images or the classes.
     """
-    steps_per_epoch = input_pipeline.steps_per_epoch(manifest, "train", config.global_batch_size)
+    steps_per_epoch = dataset_checks.steps_per_epoch(manifest, "train", config.global_batch_size)
     with run_on.strategy.scope():
         model = build_model(
             config, manifest, synchronized=config.sync_batch_norm and run_on.num_replicas > 1
@@ -572,33 +567,14 @@ def build_step(config: TrainConfig, manifest: Manifest, run_on: runtime.Runtime)
     return BuiltStep(model, network, optimizer, step)
 
 
-def choose_tier(config: TrainConfig, manifest: Manifest) -> input_pipeline.Tier:
-    """Where the training split is read from; the validation split lies in memory besides."""
-    return input_pipeline.choose_tier(
-        manifest,
-        "train",
-        cache=config.cache,
-        memory_fraction=config.cache_memory_fraction,
-        data_service=config.data_service,
-        held=("validation",),
-    )
+def training_input(config: TrainConfig, shards: Path, manifest: Manifest) -> TrainingInput:
+    """The batches that a configuration trains on; the validation split lies in memory besides.
 
-
-def training_input(
-    config: TrainConfig, manifest: Manifest, shards: Path, tier: input_pipeline.Tier
-) -> input_pipeline.TrainingInput:
-    """The batches that a configuration trains on."""
-    return input_pipeline.TrainingInput(
-        shards,
-        manifest,
-        split="train",
-        global_batch_size=config.global_batch_size,
-        seed=config.seed,
-        strengths=augmentation.strengths_from(config),
-        tier=tier,
-        shuffle_window=config.shuffle_window,
-        sampling=config.sampling,
-    )
+    Raises:
+        UserError: see `TrainingInput`.
+    """
+    plan = InputPlan.from_config(config, held_splits=("validation",))
+    return TrainingInput(plan, shards, manifest)
 
 
 def build_model(config: TrainConfig, manifest: Manifest, *, synchronized: bool = False) -> Any:
@@ -666,13 +642,10 @@ def _build_optimizer(config: TrainConfig, steps_per_epoch: int, precision: str) 
 
 
 def _class_weights(config: TrainConfig, manifest: Manifest) -> np.ndarray:
-    """float32[K]: 1, or N / (K * count) so that every class weighs the same in the loss."""
-    counts = manifest.splits["train"].class_counts
-    numbers = np.array([counts.get(name, 0) for name in manifest.class_names], np.float32)
+    """float32[K]: what an example of each class counts in the loss."""
     if config.class_weights == "none" or config.sampling == "balanced":
-        return np.ones(len(numbers), np.float32)
-    present = numbers > 0
-    return np.where(present, numbers.sum() / (present.sum() * np.maximum(numbers, 1)), 0)
+        return np.ones(len(manifest.class_names), np.float32)
+    return dataset_checks.balanced_class_weights(manifest, "train")
 
 
 def _assign(variables: list[Any], arrays: list[np.ndarray]) -> None:
