@@ -1,9 +1,9 @@
-"""`python -m benchmarks.readme_table [RUN] [--search SEARCH]`: writes the README's tables from `benchmarks/results/`.
+"""`python -m benchmarks.readme_table [RUN] [--search SEARCH]`: writes the measured tables of README.md and docs/.
 
-Each table stands between two markers, and nothing in it is typed by hand: a test compares them with
-what this module makes of the JSON files. Those of speeds come from `python -m benchmarks --json`; that
-of the default training from a run that was evaluated with `--shifts`, that of a search from one made with
-`--compare-default`: given their directories, their figures are taken over first.
+The tables come from `benchmarks/results/`. Each stands between two markers, and nothing in it is typed
+by hand: a test compares them with the JSON files. Speeds come from `python -m benchmarks --json`, the
+default training from a run that was evaluated with `--shifts`, the search from one made with
+`--compare-default`; where RUN or SEARCH is given, its figures are stored in `benchmarks/results/` first.
 """
 
 import sys
@@ -11,23 +11,32 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from benchmarks import highlights
 from benchmarks.reports import number, times
 from engine.base import command_line, files
 from engine.base.config import UserError
 from engine.base.flag_parser import FlagParser
-from engine.runs import report
+from engine.metrics.estimate import HEADLINE, Estimate, title
+from engine.metrics.shift_results import ShiftResults
+from engine.runs import stored_evaluations
 from engine.runs.run_directory import RunDirectory
 
 PROGRAM = "python -m benchmarks.readme_table"
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, README = ROOT / "benchmarks/results", ROOT / "README.md"
+CHART = ROOT / "docs" / "images" / "loaders.png"
 TRAINING = RESULTS / "training" / "default.json"
 SEARCH = RESULTS / "tuning" / "search.json"
-SHOWN_METRICS = ("auroc", "accuracy", "sensitivity", "specificity")
+# Where each table stands.
+PAGES = {
+    README: ("figures", "comparisons"),
+    ROOT / "docs" / "benchmarks.md": ("training", "benchmarks", "division"),
+    ROOT / "docs" / "search.md": ("search",),
+}
 
 
 def render(results: Path) -> str:
-    """The text between the markers: hardware, then a table of images/s and one of ratios.
+    """Every stored result of the benchmarks: hardware, then tables of images/s, ratios and figures.
 
     Raises:
         UserError: there are no results.
@@ -43,7 +52,10 @@ def render(results: Path) -> str:
             interval = f"{number(row['low'])}-{number(row['high'])}"
             speed = number(row["images_per_second"])
             lines.append(f"| `{one['suite']}` | {name} | {speed} | {interval} |")
-    lines += ["", "| suite | times as fast, pair by pair | median | 90 % interval | asked |"]
+    lines += [
+        "",
+        "| suite | times as fast, pair by pair | median | 90 % interval | target, result |",
+    ]
     lines.append("| --- | --- | ---: | ---: | --- |")
     for one in found:
         for ratio in one["ratios"]:
@@ -57,9 +69,14 @@ def render(results: Path) -> str:
 
 
 def take_over(run: RunDirectory) -> dict[str, Any]:
-    """What the README says of a run: its training, and its test split as it is and shifted."""
-    evaluation = run.evaluation("test")
-    metrics = files.read_json(evaluation / "metrics.json")
+    """What is published of a run: its training, and its test split as it is and shifted.
+
+    Raises:
+        UserError: the run was not evaluated on its test split with `--shifts`.
+    """
+    result = stored_evaluations.read(run.evaluation("test"))
+    if result.shifts is None:
+        raise UserError(f"{run.path}: no shifts were measured; evaluate it with --shifts")
     environment = run.read_environment()
     return {
         "training": files.read_json(run.training_summary),
@@ -70,18 +87,18 @@ def take_over(run: RunDirectory) -> dict[str, Any]:
         "cores": environment["cores"],
         "versions": environment["versions"],
         "precision": environment["runtime"]["precision"],
-        "num_patients": metrics["num_patients"],
-        "threshold": metrics["threshold"],
-        "metrics": {name: metrics[name] for name in SHOWN_METRICS},
-        "shifts": files.read_json(evaluation / "shifts.json"),
+        "num_patients": result.num_patients,
+        "threshold": result.threshold,
+        "metrics": {name: result.metrics[name].to_json() for name in HEADLINE},
+        "shifts": result.shifts.to_json(),
     }
 
 
 def take_over_search(search: Path) -> dict[str, Any]:
-    """What the README says of a search: its size, its time, its winner, and both on the test split.
+    """What is published of a search: its size, its time, its winner, and both on the test split.
 
     Raises:
-        UserError: the search did not look at the test split.
+        UserError: the search did not compare with the default configuration on the test split.
     """
     if not (search / "held_out.json").is_file():
         raise UserError(f"{search}: no held_out.json; search with --compare-default")
@@ -100,7 +117,7 @@ def take_over_search(search: Path) -> dict[str, Any]:
         "trials": dict(Counter(one["status"] for one in found)),
         "seconds": round(sum(one["seconds"] for one in found), 1),
         "winner": {name: winner["values"][name] for name in space},
-        "held_out": {"winner": held_out["winner"], "default": held_out["default"]},
+        "held_out": {which: _headline(held_out[which]) for which in ("winner", "default")},
         "processor": environment["processor"],
         "cores": environment["cores"],
     }
@@ -120,15 +137,15 @@ def render_search(found: dict[str, Any]) -> str:
         "| --- | ---: | ---: |",
     ]
     held_out = found["held_out"]
-    for name in SHOWN_METRICS:
-        label = "AUROC" if name == "auroc" else name
-        cells = [_estimate(held_out[which][name]) for which in ("winner", "default")]
-        lines.append(f"| {label} | {cells[0]} | {cells[1]} |")
+    for name in HEADLINE:
+        cells = [Estimate.from_json(held_out[which][name]) for which in ("winner", "default")]
+        lines.append(f"| {title(name)} | {cells[0]} | {cells[1]} |")
     return "\n".join(lines)
 
 
-def _estimate(one: dict[str, float]) -> str:
-    return f"{one['value']:.4f} ({one['low']:.4f} to {one['high']:.4f})"
+def _headline(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """The headline metrics out of the JSON of an evaluation."""
+    return {name: Estimate.from_json(evaluation[name]).to_json() for name in HEADLINE}
 
 
 def render_training(found: dict[str, Any]) -> str:
@@ -143,17 +160,19 @@ def render_training(found: dict[str, Any]) -> str:
         f"| | value | 95 % interval over {found['num_patients']} patients |",
         "| --- | ---: | ---: |",
     ]
-    for name, one in found["metrics"].items():
-        label = "AUROC" if name == "auroc" else f"{name} at threshold {found['threshold']:.3f}"
-        lines.append(f"| {label} | {one['value']:.4f} | {one['low']:.4f} to {one['high']:.4f} |")
+    for name, values in found["metrics"].items():
+        label = title(name) if name == "auroc" else f"{name} at threshold {found['threshold']:.3f}"
+        estimate = Estimate.from_json(values)
+        lines.append(f"| {label} | {estimate.value_text} | {estimate.interval_text} |")
     lines.append(
         f"| {training['epochs']} epochs | {training['seconds'] / 60:.1f} min | "
         f"{training['images_per_second']:.0f} images/s, augmentation included |"
     )
+    shifts = ShiftResults.from_json(found["shifts"])
     lines += [
         "",
-        f"Lowest under {len(found['shifts'].keys() - {'none'})} shifts of exposure, contrast, framing, "
-        f"sharpness and noise: {report.worst_of(found['shifts'])}.",
+        f"Lowest under {shifts.num_shifts} shifts of exposure, contrast, framing, sharpness and noise: "
+        f"{shifts.lowest_text()}.",
     ]
     return "\n".join(lines)
 
@@ -178,7 +197,7 @@ def render_division(found: dict[str, Any]) -> str:
 
 
 def markers(name: str) -> tuple[str, str]:
-    """What stands before and behind a table in the README."""
+    """What stands before and after a table."""
     return f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
 
 
@@ -190,27 +209,41 @@ def updated(text: str, name: str, table: str) -> str:
     """
     begin, end = markers(name)
     if text.count(begin) != 1 or text.count(end) != 1:
-        raise UserError(f"README.md: expected one {begin} and one {end}")
+        raise UserError(f"expected one {begin} and one {end}")
     head, _, rest = text.partition(begin)
     return f"{head}{begin}\n{table}\n{end}{rest.partition(end)[2]}"
 
 
-def updated_readme(text: str) -> str:
-    """The README with its tables made again from the stored results."""
-    text = updated(text, "benchmarks", render(RESULTS))
-    text = updated(text, "division", render_division(files.read_json(RESULTS / "scaling.json")))
-    text = updated(text, "search", render_search(files.read_json(SEARCH)))
-    return updated(text, "training", render_training(files.read_json(TRAINING)))
+def updated_page(page: Path, text: str) -> str:
+    """The text of one of `PAGES` with its tables made again from the stored results."""
+    for name in PAGES[page]:
+        text = updated(text, name, _table(name))
+    return text
+
+
+def _table(name: str) -> str:
+    """The table that stands between the markers of `name`."""
+    if name == "figures":
+        return highlights.render_figures(files.read_json(TRAINING), RESULTS)
+    if name == "comparisons":
+        return highlights.render_comparisons(RESULTS)
+    if name == "training":
+        return render_training(files.read_json(TRAINING))
+    if name == "search":
+        return render_search(files.read_json(SEARCH))
+    if name == "division":
+        return render_division(files.read_json(RESULTS / "scaling.json"))
+    return render(RESULTS)
 
 
 def _ratio_line(suite: str, ratio: dict[str, Any]) -> str:
-    asked = ratio["conclusion"]
+    result = "not reached" if ratio["conclusion"] == "missed" else ratio["conclusion"]
     if ratio["required"] is not None:
-        asked = f"{ratio['required']:g}, {asked}"
+        result = f"{ratio['required']:g}, {result}"
     interval = f"{times(ratio['low'])}-{times(ratio['high'])}"
     return (
         f"| `{suite}` | {ratio['of']} / {ratio['to']} | {times(ratio['median'])} | {interval} "
-        f"| {asked} |"
+        f"| {result} |"
     )
 
 
@@ -232,7 +265,7 @@ def _conditions(found: list[dict[str, Any]]) -> list[str]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Takes over a run and a search, if they are given, and writes the tables into the README."""
+    """Stores the figures of a run and a search, if given, and writes the tables and the chart."""
     parser = FlagParser(prog=PROGRAM, description=__doc__.partition("\n")[0])
     parser.add_argument("run", nargs="?", metavar="RUN", help="a default training, evaluated")
     parser.add_argument(
@@ -247,7 +280,9 @@ def _run(run: str | None, search: Path | None) -> int:
         files.write_json(SEARCH, take_over_search(search))
     if run is not None:
         files.write_json(TRAINING, take_over(RunDirectory(run)))
-    files.write_text(README, updated_readme(README.read_text(encoding="utf-8")))
+    for page in PAGES:
+        files.write_text(page, updated_page(page, page.read_text(encoding="utf-8")))
+    highlights.draw_chart(RESULTS, CHART)
     return command_line.DONE
 
 

@@ -15,6 +15,7 @@ from engine.base import command_line, config, files, progress
 from engine.base.flag_parser import FlagParser
 from engine.base.settings import ExplainConfig
 from engine.images import image_files
+from engine.runs import contract
 from engine.runs.run_directory import RunDirectory
 
 PROGRAM = "python -m engine.explain"
@@ -49,11 +50,11 @@ def _run(arguments: argparse.Namespace) -> int:
     image_files.check_paths(arguments.paths)
     with command_line.quiet_imports():
         from engine.inference import explanation
-        from engine.inference.predictor import DataSettings, Predictor
+        from engine.inference.predictor import Predictor
 
     run = RunDirectory(arguments.run)
     run.require_trained()
-    names = DataSettings.of_run(run).class_names
+    names = contract.read(run).class_names
     target = target_class(settings.target, names)
     failures = image_files.Failures()
     paths = image_files.require_files(arguments.paths, failures)
@@ -64,10 +65,7 @@ def _run(arguments: argparse.Namespace) -> int:
     images = image_files.decoded_images(
         paths,
         failures,
-        image_size=predictor.data.image_size,
-        channels=predictor.data.channels,
-        keep_aspect_ratio=predictor.data.keep_aspect_ratio,
-        bits=predictor.data.bits,
+        image_format=predictor.contract.image_format,
         max_pixels=settings.max_pixels,
         workers=settings.workers,
     )

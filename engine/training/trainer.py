@@ -29,7 +29,8 @@ from engine.pipeline.plan import InputPlan
 from engine.pipeline.reading import StoredSplit
 from engine.pipeline.share import WHOLE, Share
 from engine.pipeline.training_input import TrainingInput
-from engine.runs import plots, report
+from engine.runs import contract, history_plot, report
+from engine.runs.contract import InferenceContract
 from engine.runs.run_directory import RunDirectory
 from engine.shards import dataset_checks, tfrecords
 from engine.shards.tfrecords import Manifest
@@ -140,6 +141,14 @@ def train(
         if (warning := dataset_checks.validation_warning(manifest)) is not None:
             say(warning)
         stack.enter_context(resuming.freed_if_never_begun(run))
+        contract.begin(
+            run,
+            InferenceContract(
+                image_format=manifest.image_format,
+                class_names=manifest.class_names,
+                precision=run_on.precision,
+            ),
+        )
         resuming.record_start(run, config, described)
         if checkpoint is not None and run_on.is_chief:
             resuming.record_resume(run, environment.session(described))
@@ -285,7 +294,7 @@ class _Session:
         self._say("choosing the threshold, drawing the history ...")
         _assign(self._model.variables, self._best)
         threshold = self._choose_threshold()
-        plots.history(
+        history_plot.draw(
             self._rows,
             self._run.history_figure,
             best_epoch=result.best_epoch,
@@ -477,6 +486,7 @@ class _Session:
     def _choose_threshold(self) -> float | None:
         """Chooses and stores the decision threshold on validation; two classes only."""
         if len(self._manifest.class_names) != 2:
+            contract.complete(self._run)
             return None
         logits = self._step.predict(self._validation["image"])
         chosen = thresholds.choose_threshold(
@@ -487,6 +497,7 @@ class _Session:
         files.write_json(
             self._run.threshold, {**chosen.to_json(), "model": self._run.model_digest()}
         )
+        contract.complete(self._run, threshold=chosen.threshold, threshold_rule=chosen.rule)
         return chosen.threshold
 
     def _variables(self) -> dict[str, Any]:
