@@ -20,7 +20,7 @@ WIDTH = 100
 # What users may rely on, by topic; everything else is internal and may change.
 TOPICS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Data for plain Keras", ("engine.pipeline.datasets", "engine.pipeline.augmentation")),
-    ("Training", ("engine.training.trainer", "engine.training.callbacks")),
+    ("Training", ("engine.training.trainer", "engine.training.finishing")),
     ("Using a model", ("engine.inference.predictor", "engine.inference.explanation")),
     ("Evaluation", ("engine.metrics.evaluation", "engine.metrics.thresholds")),
     ("Files", ("engine.shards.manifest", "engine.runs.run_directory")),
@@ -151,15 +151,15 @@ def _anchor(topic: str) -> str:
 
 def render_settings() -> str:
     """The page of the settings of every command."""
-    from engine.base import settings
+    from engine.base import build_settings, run_settings, settings
 
     commands = {
-        "engine.build_tfrecords": settings.BuildConfig,
+        "engine.build_tfrecords": build_settings.BuildConfig,
         "engine.train": settings.TrainConfig,
-        "engine.evaluate": settings.EvaluateConfig,
-        "engine.predict": settings.PredictConfig,
-        "engine.explain": settings.ExplainConfig,
-        "engine.phantoms": settings.PhantomConfig,
+        "engine.evaluate": run_settings.EvaluateConfig,
+        "engine.predict": run_settings.PredictConfig,
+        "engine.explain": run_settings.ExplainConfig,
+        "engine.phantoms": build_settings.PhantomConfig,
     }
     from tuning.settings import SearchConfig
 

@@ -1,4 +1,4 @@
-"""`python -m engine.predict RUN PATH...`: the probability and the class of image files.
+"""`python -m engine.predict RUN PATH...`: predicts the class of image files, with its probability.
 
 Paths are files, folders (searched through) and quoted globs. Each line holds path, probability and
 class; of two classes the probability is always that of the second one, the positive class. Files that
@@ -17,7 +17,7 @@ import numpy as np
 from engine.base import command_line, config, files, progress
 from engine.base.csv_rows import CsvRows
 from engine.base.flag_parser import FlagParser
-from engine.base.settings import PredictConfig
+from engine.base.run_settings import PredictConfig
 from engine.images import image_files
 from engine.runs import contract
 from engine.runs.run_directory import RunDirectory
@@ -29,7 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The command's flags."""
     parser = FlagParser(
         prog=PROGRAM,
-        description=__doc__.partition("\n\n")[2],
+        description=__doc__,
         usage=f"{PROGRAM} RUN PATH [PATH ...] [--json | --csv] [flags]",
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="made by engine.train")

@@ -13,7 +13,7 @@ from pathlib import Path
 import markdown_blocks
 import pytest
 
-from engine.base import config, settings
+from engine.base import build_settings, config, run_settings, settings
 from tuning import arguments as tuning_arguments
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,12 +23,12 @@ PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))
 WRITTEN = [page for page in PAGES if page.name not in GENERATED]
 TEXTS = {page: page.read_text(encoding="utf-8") for page in PAGES}
 SETTINGS = {
-    "engine.phantoms": settings.PhantomConfig,
-    "engine.build_tfrecords": settings.BuildConfig,
+    "engine.phantoms": build_settings.PhantomConfig,
+    "engine.build_tfrecords": build_settings.BuildConfig,
     "engine.train": settings.TrainConfig,
-    "engine.evaluate": settings.EvaluateConfig,
-    "engine.predict": settings.PredictConfig,
-    "engine.explain": settings.ExplainConfig,
+    "engine.evaluate": run_settings.EvaluateConfig,
+    "engine.predict": run_settings.PredictConfig,
+    "engine.explain": run_settings.ExplainConfig,
 }
 SMALL_TRAINING = "--epochs 1 --depth 2 --width 4 --global-batch-size 16"
 # What the test adds to each command, so that it ends in seconds: sizes and numbers, nothing else.

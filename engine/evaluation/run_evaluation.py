@@ -12,7 +12,7 @@ import numpy as np
 
 from engine.base import progress
 from engine.base.config import UserError
-from engine.base.settings import EvaluateConfig
+from engine.base.run_settings import EvaluateConfig
 from engine.evaluation import evaluation_files
 from engine.evaluation.evaluation_files import SplitPredictions
 from engine.inference.predictor import Predictor

@@ -4,7 +4,8 @@ import dataclasses
 import numbers
 from typing import Any
 
-from engine.base.config import UserError, check_service_address
+from engine.base.config import UserError
+from engine.base.setting_values import check_service_address
 from engine.base.settings import InputSettings, TrainConfig
 from engine.pipeline import augmentation
 from engine.pipeline.augmentation import Strengths
