@@ -1,6 +1,7 @@
 """`python -m engine.explain RUN PATH...`: draws where in an image a run found what it predicts.
 
-Each image is drawn beside a Grad-CAM map of the evidence for its predicted class (or for --target).
+Each image is drawn beside a Grad-CAM map of the evidence for its predicted class (or for --target), from
+the network's last feature map (or from that of --layer).
 Paths are files, folders (searched through) and quoted globs. A map shows where a network looked, not
 that it looked at the right thing. Not for diagnosis.
 """
@@ -57,7 +58,7 @@ def _run(arguments: argparse.Namespace) -> int:
     paths = image_files.require_files(arguments.paths, failures)
     progress.say("loading TensorFlow and the model ...")
     predictor = Predictor.load(arguments.run, batch_size=settings.batch_size)
-    explain = explanation.GradCam(predictor.model)
+    explain = explanation.GradCam(predictor.model, layer=settings.layer)
     output = arguments.output or run.explanations
     images = image_files.decoded_images(
         paths,

@@ -1,4 +1,4 @@
-"""What every command shares: exit statuses, one-line errors, and how a run is told to stop.
+"""What every command shares: exit statuses, one-line errors, and how a run is asked to stop.
 
 0    done
 1    anything else went wrong (a traceback says what, or one line where the disk is full or there are too
@@ -166,7 +166,7 @@ def _drop_standard_output() -> None:
 
 
 def _reader_went_away() -> bool:
-    """Whether standard output is a pipe that nobody reads any more."""
+    """Whether standard output is a pipe whose reader has ended."""
     poll = select.poll()
     poll.register(1, 0)
     return any(event & select.POLLERR for _, event in poll.poll(0))

@@ -83,7 +83,7 @@ def make_phantoms(
 
 
 def plan(config: PhantomConfig) -> list[Phantom]:
-    """Every image to make, in order; patients stand in one split and one class only."""
+    """Every image to make, in order; each patient is in one split and one class only."""
     phantoms: list[Phantom] = []
     names = _Names()
     splits = {"train": config.train_images, "val": config.val_images, "test": config.test_images}
@@ -242,7 +242,7 @@ def _require_free(directory: Path, phantoms: list[Phantom]) -> None:
 
 def _differences(directory: Path, there: dict[str, Any], wanted: dict[str, Any]) -> str:
     differing = ", ".join(
-        f"{key} is {there.get(key)!r} there, {wanted.get(key)!r} asked for"
+        f"{key} is {there.get(key)!r} there, {wanted.get(key)!r} was requested"
         for key in sorted(there.keys() | wanted.keys())
         if there.get(key) != wanted.get(key)
     )

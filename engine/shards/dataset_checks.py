@@ -52,7 +52,9 @@ def split_info(manifest: Manifest, split: str) -> tfrecords.SplitInfo:
     """
     info = manifest.splits.get(split)
     if info is None or info.num_examples == 0:
-        present = ", ".join(name for name, one in manifest.splits.items() if one.num_examples)
+        present = ", ".join(
+            name for name, split_info in manifest.splits.items() if split_info.num_examples
+        )
         raise UserError(
             f"the shards hold no split {split!r}, only {present}; build them again with "
             f"--validation-fraction or --test-fraction to draw one"
