@@ -1,4 +1,4 @@
-"""What would make every trial fail, or some for certain, found before the first one starts."""
+"""Checks, before the first trial starts, for anything that would make trials fail."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +14,7 @@ from tuning.settings import SearchConfig
 
 
 def fit_default_depth(space: SearchSpace, config: SearchConfig, manifest: Manifest) -> SearchSpace:
-    """The default space with no more depth than the smallest images allow."""
+    """Limits the depth of the default space to what the smallest images allow."""
     from engine.networks import models
 
     depth = next((p for p in space.parameters if p.name == "depth"), None)
@@ -29,7 +29,7 @@ def fit_default_depth(space: SearchSpace, config: SearchConfig, manifest: Manife
 
 
 def check_search(config: SearchConfig, space: SearchSpace, manifest: Manifest) -> None:
-    """Raises `UserError`, a line for the user, unless every trial of the search can start."""
+    """Raises `UserError` with one line for the user unless every trial of the search can start."""
     check_data(config, space, manifest)
     _check_networks(config, space, manifest)
 
@@ -57,7 +57,7 @@ def _check_has_effect(config: SearchConfig, space: SearchSpace) -> None:
     if idle:
         why = f"--model {config.model}" if config.model != "cnn" else "--optimizer adam"
         names = ", ".join(flag_name(name) for name in idle)
-        raise UserError(f"{names}: searched, but {why} makes no use of it; fix it to one value")
+        raise UserError(f"{names}: searched, but {why} does not use it; fix it to one value")
 
 
 def _check_networks(config: SearchConfig, space: SearchSpace, manifest: Manifest) -> None:
@@ -87,7 +87,7 @@ def _image_sizes(
 
 
 def _settings(space: SearchSpace, config: SearchConfig, name: str) -> list[Any]:
-    """The values of a setting that trials may have; of a range its ends."""
+    """The values that trials may use for a setting; for a range, its ends."""
     if name not in space.names:
         return [getattr(config, name)]
     parameter = space[name]
