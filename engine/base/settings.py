@@ -95,6 +95,22 @@ class AugmentationSettings(Config):
     blur: float | None = setting(
         None, minimum=0, maximum=1, help="largest share of a four-times coarser image mixed in"
     )
+    mixup: float = setting(
+        0.0,
+        minimum=0,
+        maximum=100,
+        metavar="ALPHA",
+        help="average each image and its label with its neighbour's, by shares drawn from Beta(ALPHA, "
+        "ALPHA), such as 0.2 (0: off)",
+    )
+    cutmix: float = setting(
+        0.0,
+        minimum=0,
+        maximum=100,
+        metavar="ALPHA",
+        help="paste a rectangle of its neighbour into each image, the label by its area, drawn from "
+        "Beta(ALPHA, ALPHA), such as 1 (0: off); with --mixup, each image takes one of both",
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -280,3 +296,11 @@ class TrainConfig(
     DecisionSettings,
 ):
     """Everything that decides what a training run computes."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.mixup or self.cutmix) and self.global_batch_size % 2:
+            raise UserError(
+                f"--global-batch-size {self.global_batch_size}: --mixup and --cutmix mix images in "
+                "pairs, so it must be even"
+            )

@@ -41,6 +41,9 @@ class Mixing:
         return bool(self.mixup or self.cutmix)
 
 
+NO_MIXING = Mixing()
+
+
 def draw(
     positions: tf.Tensor,
     *,

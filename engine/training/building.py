@@ -50,6 +50,19 @@ def prepare_runtime(config: TrainConfig) -> runtime.Runtime:
     )
 
 
+def check_pairs(config: TrainConfig, run_on: runtime.Runtime) -> None:
+    """Raises `UserError` unless each device gets whole pairs of images, where images are mixed."""
+    size, replicas = config.global_batch_size, run_on.num_replicas
+    if not (config.mixup or config.cutmix) or size // replicas % 2 == 0:
+        return
+    below = size // (2 * replicas) * 2 * replicas
+    nearest = f"{below} or {below + 2 * replicas}" if below else str(2 * replicas)
+    raise UserError(
+        f"--global-batch-size {size} gives each of {replicas} devices {size // replicas} images, but "
+        f"--mixup and --cutmix mix them in pairs; the nearest that give pairs are {nearest}"
+    )
+
+
 def choose_objective(config: TrainConfig, given: Loss | str | None = None) -> Objective:
     """The loss that a configuration names, or the one that is given in Python instead.
 

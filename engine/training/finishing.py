@@ -113,6 +113,7 @@ def learned_with(config: TrainConfig) -> list[str]:
     balanced = config.class_weights == "balanced" and config.sampling != "balanced"
     applies = {
         "augmented images": bool(augmentation.strengths_from(config)),
+        "images mixed in pairs": bool(config.mixup or config.cutmix),
         f"labels smoothed by {config.label_smoothing:g}": config.label_smoothing > 0
         and config.loss in losses.BUILT_IN,
         "classes weighted alike": balanced,

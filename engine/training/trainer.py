@@ -98,6 +98,7 @@ def train(
     objective = building.choose_objective(config, loss)
     config = dataclasses.replace(config, loss=objective.name)
     run_on = building.prepare_runtime(config)
+    building.check_pairs(config, run_on)
     batches = building.training_input(config, shards, manifest)
     described = environment.describe(manifest, shards, run_on, order=batches.tier.order)
     opening = _opened_run(

@@ -21,6 +21,8 @@ CONFIG = TrainConfig(
     precision="float32",
     schedule="constant",
     plateau_patience=1,
+    mixup=0.2,
+    cutmix=1.0,
     loss="focal",
     deterministic=True,
 )

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from engine.networks import models
-from engine.pipeline import augmentation
+from engine.pipeline import augmentation, mixing
 from engine.training import optimization, runtime, training_step
 from engine.training.losses import cross_entropy_from_logits
 from engine.training.training_step import TrainingStep
@@ -68,6 +68,25 @@ def test_the_first_loss_is_that_of_the_untrained_network():
     expected = float(tf.reduce_sum(cross_entropy_from_logits(batch["label"], logits)))
     loss, _, _ = step.run(repeated(batch), 1)
     assert loss == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_mixed_batch_is_learned_from_with_both_labels_by_shares():
+    network, step = make_step()
+    batch = make_batch()
+    drawn = mixing.draw(
+        tf.range(BATCH, dtype=tf.int64),
+        seed=0,
+        epoch=0,
+        image_size=SIZE,
+        mixing=mixing.Mixing(mixup=1.0, cutmix=1.0),
+    )
+    logits = network(mixing.apply(batch["image"].astype(np.float32), drawn["mix"]))
+    share, labels = mixing.label_share(drawn["mix"]), tf.constant(batch["label"])
+    expected = share * cross_entropy_from_logits(labels, logits) + (
+        1 - share
+    ) * cross_entropy_from_logits(mixing.neighbours(labels), logits)
+    loss, _, _ = step.run(repeated({**batch, **drawn}), 1)
+    assert loss == pytest.approx(float(tf.reduce_sum(expected)), rel=1e-5)
 
 
 def test_several_steps_at_once_equal_as_many_single_ones():
