@@ -49,8 +49,7 @@ def _open(shards: Path, config: TrainConfig, *, synthetic: bool = False) -> _Ope
     run_on = building.prepare_runtime(config)
     with runtime.dtype_policy(run_on.precision):
         built = building.build_step(config, manifest, run_on)
-    tier = building.choose_tier(config, manifest)
-    source = building.training_input(config, manifest, shards, tier)
+    source = building.training_input(config, shards, manifest)
     batches = run_on.distribute(lambda share: source.dataset(share=share))
     if synthetic:
         batches = same_batch(next(batches), run_on)

@@ -17,8 +17,8 @@ from PIL import Image
 
 from engine.base import files
 from engine.base.config import UserError
-from engine.pipeline import input_pipeline
-from engine.shards import tfrecords
+from engine.pipeline.reading import StoredSplit
+from engine.shards import dataset_checks, tfrecords
 from engine.shards.tfrecords import Manifest
 
 SPLIT = "train"
@@ -50,7 +50,7 @@ class Workload:
     @property
     def images(self) -> np.ndarray:
         """The training split, uint8[N, H, W, C]; decoded anew at every access."""
-        return input_pipeline.load_split(self.shards, self.manifest, SPLIT)["image"]
+        return StoredSplit(self.shards, SPLIT, self.manifest).load(("image",))["image"]
 
     def describe(self) -> dict[str, object]:
         """The description of the data in results."""
@@ -86,7 +86,7 @@ def prepare(
         tell(f"building shards of {originals} in {shards}")
         _build(originals, shards, image_size)
     manifest = tfrecords.read_manifest(shards)
-    input_pipeline.split_info(manifest, SPLIT)
+    dataset_checks.split_info(manifest, SPLIT)
     folder = workdir / f"files-{_name(shards)}-{manifest.fingerprint[:8]}"
     if not (folder / _COMPLETE).is_file():
         tell(f"writing the training images as files to {folder}")
@@ -138,8 +138,7 @@ def _image_files(images: Path) -> Iterator[Path]:
 def _link(images: Path, shards: Path, manifest: Manifest, folder: Path) -> None:
     """Links the training images into `<class>/<file>`."""
     by_name = {path.name: path for path in _image_files(images)}
-    features = ("label", "path")
-    arrays = input_pipeline.load_split(shards, manifest, SPLIT, features)
+    arrays = StoredSplit(shards, SPLIT, manifest).load(("label", "path"))
     for label, name in zip(arrays["label"], arrays["path"], strict=True):
         relative = Path(os.fsdecode(name))
         source = images / relative
@@ -158,7 +157,7 @@ def _link(images: Path, shards: Path, manifest: Manifest, folder: Path) -> None:
 
 def _write_files(shards: Path, manifest: Manifest, folder: Path) -> None:
     """Writes the training images as JPEG files into `<class>/<number>.jpeg`."""
-    arrays = input_pipeline.load_split(shards, manifest, SPLIT)
+    arrays = StoredSplit(shards, SPLIT, manifest).load()
     for number, (image, label) in enumerate(zip(arrays["image"], arrays["label"], strict=True)):
         path = folder / manifest.class_names[label] / f"{number:06d}.jpeg"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ API, SETTINGS = ROOT / "docs" / "api.md", ROOT / "docs" / "settings.md"
 WIDTH = 100
 # What users may rely on, by topic; everything else is internal and may change.
 TOPICS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("Data for plain Keras", ("engine.pipeline.input_pipeline", "engine.pipeline.augmentation")),
+    ("Data for plain Keras", ("engine.pipeline.datasets", "engine.pipeline.augmentation")),
     ("Training", ("engine.training.trainer", "engine.training.finishing")),
     ("Using a model", ("engine.inference.predictor", "engine.inference.explanation")),
     ("Evaluation", ("engine.metrics.evaluation", "engine.metrics.thresholds")),

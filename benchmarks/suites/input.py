@@ -21,7 +21,7 @@ from benchmarks.reports import Report
 from benchmarks.suites import scaling as generated
 from benchmarks.workload import SPLIT
 from engine.base import machine
-from engine.pipeline import input_pipeline, windowed_streaming
+from engine.pipeline import datasets, reading, windowed_streaming
 from engine.shards import tfrecords
 
 MEMORY, SHARDS = "from memory, shuffled", "from shards in the page cache"
@@ -90,7 +90,7 @@ def _from_shards(context: Context, report: Report) -> None:
         Side(
             RECORDS,
             consuming.endless(
-                records.repeat().prefetch(input_pipeline.PREFETCHED_BATCHES),
+                records.repeat().prefetch(reading.PREFETCHED_BATCHES),
                 steps=steps,
             ),
             SHARDS,
@@ -146,15 +146,13 @@ def tier_of(
     shards: Path, tier: str, batch_size: int, *, threads: int | None = None
 ) -> Callable[[int], int]:
     """The same for any shards, on `threads` private threads or on the shared ones."""
-    dataset = input_pipeline.make_train_dataset(
-        shards, split=SPLIT, global_batch_size=batch_size, cache=tier
-    )
+    dataset = datasets.training(shards, split=SPLIT, global_batch_size=batch_size, cache=tier)
     if threads is not None:
         options = tf.data.Options()
         options.threading.private_threadpool_size = threads
         dataset = dataset.with_options(options)
     manifest = tfrecords.read_manifest(shards)
-    steps = input_pipeline.steps_per_epoch(manifest, SPLIT, batch_size)
+    steps = datasets.steps_per_epoch(manifest, SPLIT, batch_size)
     return consuming.endless(dataset, steps=steps)
 
 
@@ -191,7 +189,7 @@ def cached_examples(
 def serialized_records(context: Context) -> tf.data.Dataset:
     """The unparsed records of the training split, from several files in parallel."""
     workload = context.workload
-    paths = input_pipeline.shard_paths(workload.shards, workload.manifest, SPLIT)
+    paths = reading.StoredSplit(workload.shards, SPLIT, workload.manifest).shard_paths
     return tf.data.Dataset.from_tensor_slices(paths).interleave(
         lambda path: tf.data.TFRecordDataset(path, buffer_size=8 << 20),
         cycle_length=min(windowed_streaming.READ_CYCLE, len(paths)),

@@ -150,12 +150,10 @@ def main(argument: str) -> None:
 
 def _input(settings: dict[str, Any]) -> Callable[[int], int]:
     from benchmarks import consuming
-    from engine.pipeline import input_pipeline
+    from engine.pipeline import datasets
 
     size = settings["batch_size"]
-    dataset = input_pipeline.make_train_dataset(
-        settings["shards"], global_batch_size=size, cache=settings["tier"]
-    )
+    dataset = datasets.training(settings["shards"], global_batch_size=size, cache=settings["tier"])
     # Batches per pass, the same at every size.
     return consuming.endless(dataset, steps=15)
 

@@ -17,7 +17,7 @@ from benchmarks.context import Context
 from benchmarks.harness import Measurement, Sample
 from benchmarks.peer_process import ROOT
 from benchmarks.reports import Report
-from engine.pipeline import input_pipeline
+from engine.shards import dataset_checks
 
 TRIALS, EPOCHS = 8, 2
 ONE, TWO = "1 worker", "2 workers"
@@ -59,7 +59,7 @@ def arguments(shards: str, workdir: str, *, workers: int, batch_size: int) -> li
 
 def _search(context: Context, workers: int) -> Sample:
     workload = context.workload
-    steps = input_pipeline.steps_per_epoch(workload.manifest, "train", context.batch_size)
+    steps = dataset_checks.steps_per_epoch(workload.manifest, "train", context.batch_size)
     with tempfile.TemporaryDirectory(dir=workload.scratch) as directory:
         words = arguments(
             str(workload.shards.resolve()),

@@ -171,21 +171,16 @@ def predict_split(
     Raises:
         UserError: there is no such split.
     """
-    from engine.pipeline import input_pipeline
+    from engine.pipeline.reading import StoredSplit
 
-    dataset = input_pipeline.make_evaluation_dataset(
-        shards,
-        split=split,
-        batch_size=predictor.batch_size,
-        features=("image", "label", "path", "patient"),
-    )
+    stored = StoredSplit(shards, split, manifest)
+    dataset = stored.dataset(predictor.batch_size, ("image", "label", "path", "patient"))
     labels, outputs = [], []
     paths: list[str] = []
     patients: list[str] = []
-    total = manifest.splits[split].num_examples
     with (
-        input_pipeline.damage_named(shards, manifest, split),
-        progress.ProgressBar(f"evaluating {split}", total=total) as bar,
+        stored.damage_named(),
+        progress.ProgressBar(f"evaluating {split}", total=stored.num_examples) as bar,
     ):
         for batch in dataset.as_numpy_iterator():
             labels.append(np.asarray(batch["label"]))

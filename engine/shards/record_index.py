@@ -31,6 +31,7 @@ class RecordIndex:
     Args:
         shards: the directory.
         split: one of the manifest's.
+        scanned: what `scan_split` found in it, if it has been scanned already.
 
     Attributes:
         labels: int64[N], in the order of the records.
@@ -40,12 +41,18 @@ class RecordIndex:
         DamagedShardError: a shard holds other records than the manifest says.
     """
 
-    def __init__(self, shards: Path, manifest: Manifest, split: str) -> None:
+    def __init__(
+        self,
+        shards: Path,
+        manifest: Manifest,
+        split: str,
+        scanned: Sequence[ScannedShard] | None = None,
+    ) -> None:
         if manifest.encoding != "raw":
             raise ValueError(f"images are stored as {manifest.encoding}, expected raw")
         self._shape = manifest.image_shape
         self._image_bytes = int(np.prod(self._shape))
-        found = scan_split(shards, manifest, split)
+        found = scan_split(shards, manifest, split) if scanned is None else scanned
         _allow_open_files(len(found))
         self._files = [
             open(shard.path, "rb", buffering=0)  # noqa: SIM115 (read from as long as this lives)
@@ -117,7 +124,11 @@ def find_records(shards: Path, manifest: Manifest, split: str) -> Places:
     Raises:
         DamagedShardError: a shard holds other records than the manifest says.
     """
-    found = scan_split(shards, manifest, split)
+    return places_of(scan_split(shards, manifest, split))
+
+
+def places_of(found: Sequence[ScannedShard]) -> Places:
+    """Where each record of scanned shards begins."""
     return Places(
         paths=tuple(str(shard.path.absolute()) for shard in found),
         file_of=_file_of(found),
