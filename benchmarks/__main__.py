@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.settings import BenchmarkConfig
-from engine.base import command_line, config, progress
+from engine.base import command_line, config, output_paths, progress
 from engine.base.flag_parser import FlagParser
 from engine.base.setting_names import did_you_mean
 from engine.images import image_folder
@@ -93,7 +93,7 @@ def shown_command(argv: list[str]) -> str:
 def _run(arguments: argparse.Namespace, argv: list[str] | None) -> int:
     settings = config.from_flags(BenchmarkConfig, arguments)
     suites = chosen_suites(arguments.suites)
-    _check_data(arguments)
+    _check_paths(arguments)
     with command_line.quiet_imports():
         from benchmarks import reports, workload
         from benchmarks.context import Context
@@ -135,8 +135,11 @@ def _run(arguments: argparse.Namespace, argv: list[str] | None) -> int:
     return command_line.DONE
 
 
-def _check_data(arguments: argparse.Namespace) -> None:
-    """Raises `UserError` unless the images and shards can be used."""
+def _check_paths(arguments: argparse.Namespace) -> None:
+    """Raises `UserError` unless images and shards can be read, and results be written."""
+    for flag in ("workdir", "json", "plots"):
+        if (path := getattr(arguments, flag)) is not None:
+            output_paths.require_directory(path, f"--{flag}")
     if arguments.images is not None:
         image_folder.require_folder(arguments.images)
     if arguments.shards is not None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.base import command_line, config, files, progress
+from engine.base import command_line, config, files, output_paths, progress
 from engine.base.flag_parser import FlagParser
 from engine.base.run_settings import ExplainConfig
 from engine.base.setting_names import did_you_mean
@@ -56,10 +56,11 @@ def _run(arguments: argparse.Namespace) -> int:
     target = target_class(settings.target, names)
     failures = image_files.Failures()
     paths = image_files.require_files(arguments.paths, failures)
+    output = arguments.output or run.explanations
+    output_paths.require_directory(output, "--output")
     progress.say("loading TensorFlow and the model ...")
     predictor = Predictor.load(arguments.run, batch_size=settings.batch_size)
     explain = explanation.GradCam(predictor.model, layer=settings.layer)
-    output = arguments.output or run.explanations
     images = image_files.decoded_images(
         paths,
         failures,

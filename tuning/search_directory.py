@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.base import files, locks
+from engine.base import files, locks, output_paths
 from engine.base.config import UserError, changed_settings
 from engine.base.setting_names import flag_name
 from engine.runs.run_directory import RunDirectory
@@ -92,8 +92,7 @@ def prepare(
 
 def check_directory(directory: SearchDirectory) -> None:
     """Raises `UserError` unless a search may start there or has started; needs no TensorFlow."""
-    if directory.path.is_file():
-        raise UserError(f"--workdir {directory.path} is a file; expected a directory")
+    output_paths.require_directory(directory.path, "--workdir")
     if not directory.data.is_file() and _foreign(directory):
         raise UserError(
             f"--workdir {directory.path} holds other files; give a new or an empty directory"

@@ -37,6 +37,7 @@ _REFUSALS = {
     errno.ENFILE: (FAILED, "close other programs"),
     errno.EROFS: (WRONG_INPUT, "give a directory that can be written to"),
     errno.EACCES: (WRONG_INPUT, "change its permissions, or give another path"),
+    errno.ENOTDIR: (WRONG_INPUT, "give a path that does not lead through a file"),
     errno.EPERM: (WRONG_INPUT, "change its permissions, or give another path"),
     errno.ENAMETOOLONG: (WRONG_INPUT, "give a shorter path"),
 }

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from engine.base import files, machine, progress
+from engine.base import files, machine, output_paths, progress
 from engine.base.build_settings import PhantomConfig
 from engine.base.config import UserError
 from engine.phantoms import phantom_images
@@ -224,6 +224,7 @@ def _read_record(directory: Path) -> dict[str, Any] | None:
 def _require_empty(directory: Path) -> None:
     if directory.exists() and not directory.is_dir():
         raise UserError(f"{directory}: is a file, expected a new or empty directory")
+    output_paths.require_directory(directory, "DIR")
     if directory.is_dir() and any(directory.iterdir()):
         raise UserError(
             f"{directory}: holds files that engine.phantoms did not make; choose a new or empty "

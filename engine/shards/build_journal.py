@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.base import files, schema
+from engine.base import files, output_paths, schema
 from engine.base.config import UserError
 from engine.base.progress import say
 from engine.base.schema import Rule, SchemaError
@@ -134,10 +134,13 @@ def check_directory(images: Path, shards: Path) -> None:
     """Makes sure that `shards` is new, empty, or a build's.
 
     Raises:
-        UserError: it is a file, lies in the image folder, or holds somebody else's files.
+        UserError: it is a file or lies in one, may not be written to, lies in the image folder, or holds
+            other files.
     """
     if shards.exists() and not shards.is_dir():
         raise UserError(f"{shards}: is a file; expected a directory to write shards to")
+    if not shards.exists():
+        output_paths.require_directory(shards, "SHARDS")
     if images.exists() and images.resolve() in (shards.resolve(), *shards.resolve().parents):
         raise UserError(
             f"{shards}: lies inside the image folder {images}, where shards would be taken for "
