@@ -96,6 +96,16 @@ def train(
         engine.training.trainer.DivergenceError: the loss became infinite or NaN.
     """
     configured = _configured(TrainConfig, config, settings, "train()")
+    from engine.training import train_arguments
+
+    train_arguments.check_start(
+        configured,
+        Path(shards),
+        Path(workdir),
+        resume=resume,
+        overwrite=overwrite,
+        directory_is_ours=not train_arguments.is_one_of_several(configured.strategy),
+    )
     with command_line.quiet_imports():
         from engine.training import trainer
 
