@@ -19,11 +19,33 @@ API, SETTINGS = ROOT / "docs" / "api.md", ROOT / "docs" / "settings.md"
 WIDTH = 100
 # What users may rely on, by topic; everything else is internal and may change.
 TOPICS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("Every command as a function", ("engine.api", "engine.inference.prediction")),
     ("Data for plain Keras", ("engine.pipeline.datasets", "engine.pipeline.augmentation")),
-    ("Training", ("engine.training.trainer", "engine.training.finishing")),
+    (
+        "Input of a training",
+        ("engine.pipeline.plan", "engine.pipeline.training_input", "engine.pipeline.reading"),
+    ),
+    ("Training", ("engine.training.trainer", "engine.training.state")),
     ("Using a model", ("engine.inference.predictor", "engine.inference.explanation")),
-    ("Evaluation", ("engine.metrics.evaluation", "engine.metrics.thresholds")),
-    ("Files", ("engine.shards.manifest", "engine.runs.run_directory")),
+    (
+        "Evaluation",
+        (
+            "engine.evaluation.run_evaluation",
+            "engine.metrics.evaluation",
+            "engine.metrics.estimate",
+            "engine.metrics.shift_results",
+            "engine.metrics.thresholds",
+        ),
+    ),
+    (
+        "Files",
+        (
+            "engine.images.format",
+            "engine.shards.manifest",
+            "engine.runs.run_directory",
+            "engine.runs.contract",
+        ),
+    ),
     ("Settings and errors", ("engine.base.config",)),
 )
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef

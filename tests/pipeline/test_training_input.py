@@ -10,9 +10,9 @@ from numbered_shards import SIZE, write_shards
 
 from engine.base.config import UserError
 from engine.pipeline import augmentation
+from engine.pipeline.mixing import Mixing
 from engine.pipeline.plan import InputPlan
 from engine.pipeline.reading import StoredSplit
-from engine.pipeline.mixing import Mixing
 from engine.pipeline.share import WHOLE, Share
 from engine.pipeline.training_input import TrainingInput
 
