@@ -4,7 +4,7 @@
 
 An uncompressed NumPy archive holds the arrays and, as JSON, the loop's state. Behind it stands a line with
 the format's version and a CRC-32C over everything before it: the archive's own checksums leave its
-headers out. (numpy.load passes over that line.) Files are written aside and renamed.
+headers out. (`numpy.load` ignores that line.) Files are written aside and renamed.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ import numpy as np
 from engine.base import files
 
 KEPT = 3
-VERSION = 2  # of the file, and of what is computed from it: files of another are not gone on from
+VERSION = 2  # of the file, and of what is computed from it: other versions are not resumed
 _STATE = "state"
 _NAME = re.compile(r"step-(\d{8,})\.npz")
 _LAST_LINE = re.compile(rb"checkpoint version (\d{3}) crc32c ([0-9a-f]{8})\n")
@@ -38,7 +38,7 @@ class Checkpoint:
     Attributes:
         arrays: the variables, by the keys they were saved under.
         state: JSON values.
-        skipped: damaged, newer files that were passed over.
+        skipped: newer files that are damaged.
     """
 
     step: int
@@ -70,7 +70,7 @@ def save(
 class Writer:
     """Saves in a thread of its own, one checkpoint at a time, so that training need not wait.
 
-    Whoever hands over arrays must not change them afterwards. An error is raised by the next call.
+    Arrays that were handed over must not be changed afterwards. An error is raised by the next call.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -108,7 +108,7 @@ def paths(directory: Path) -> list[Path]:
 
 
 def load_newest(directory: Path) -> Checkpoint | None:
-    """The newest whole checkpoint, or None where there is none."""
+    """The newest undamaged checkpoint, or None where there is none."""
     skipped: list[Path] = []
     for path in reversed(paths(directory)):
         found = _read(path)
@@ -124,7 +124,7 @@ def load(directory: Path, step: int) -> Checkpoint | None:
 
 
 def is_of_another_version(path: Path) -> bool:
-    """Whether a file that is no checkpoint to go on from is whole, but written by another version."""
+    """Whether a file that cannot be resumed from is undamaged, but written by another version."""
     try:
         content = path.read_bytes()
     except OSError:
@@ -153,7 +153,7 @@ def _write_last_line(file: IO[bytes]) -> None:
 
 
 def _version(content: bytes) -> int | None:
-    """The version of a whole file; None of a damaged one."""
+    """The version of an undamaged file; None of a damaged one."""
     line = _LAST_LINE.fullmatch(content[-_LAST_LINE_BYTES:])
     if line is None:
         return None
