@@ -15,7 +15,9 @@ from benchmarks.reports import number, times
 from engine.base import command_line, files
 from engine.base.config import UserError
 from engine.base.flag_parser import FlagParser
-from engine.runs import report
+from engine.metrics.estimate import HEADLINE, Estimate, title
+from engine.metrics.shift_results import ShiftResults
+from engine.runs import stored_evaluations
 from engine.runs.run_directory import RunDirectory
 
 PROGRAM = "python -m benchmarks.readme_table"
@@ -23,7 +25,6 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS, README = ROOT / "benchmarks/results", ROOT / "README.md"
 TRAINING = RESULTS / "training" / "default.json"
 SEARCH = RESULTS / "tuning" / "search.json"
-SHOWN_METRICS = ("auroc", "accuracy", "sensitivity", "specificity")
 
 
 def render(results: Path) -> str:
@@ -57,9 +58,14 @@ def render(results: Path) -> str:
 
 
 def take_over(run: RunDirectory) -> dict[str, Any]:
-    """What the README says of a run: its training, and its test split as it is and shifted."""
-    evaluation = run.evaluation("test")
-    metrics = files.read_json(evaluation / "metrics.json")
+    """What the README says of a run: its training, and its test split as it is and shifted.
+
+    Raises:
+        UserError: the run was not evaluated on its test split with `--shifts`.
+    """
+    result = stored_evaluations.read(run.evaluation("test"))
+    if result.shifts is None:
+        raise UserError(f"{run.path}: no shifts were measured; evaluate it with --shifts")
     environment = run.read_environment()
     return {
         "training": files.read_json(run.training_summary),
@@ -70,10 +76,10 @@ def take_over(run: RunDirectory) -> dict[str, Any]:
         "cores": environment["cores"],
         "versions": environment["versions"],
         "precision": environment["runtime"]["precision"],
-        "num_patients": metrics["num_patients"],
-        "threshold": metrics["threshold"],
-        "metrics": {name: metrics[name] for name in SHOWN_METRICS},
-        "shifts": files.read_json(evaluation / "shifts.json"),
+        "num_patients": result.num_patients,
+        "threshold": result.threshold,
+        "metrics": {name: result.metrics[name].to_json() for name in HEADLINE},
+        "shifts": result.shifts.to_json(),
     }
 
 
@@ -81,7 +87,7 @@ def take_over_search(search: Path) -> dict[str, Any]:
     """What the README says of a search: its size, its time, its winner, and both on the test split.
 
     Raises:
-        UserError: the search did not look at the test split.
+        UserError: the search did not compare with the default configuration on the test split.
     """
     if not (search / "held_out.json").is_file():
         raise UserError(f"{search}: no held_out.json; search with --compare-default")
@@ -100,7 +106,7 @@ def take_over_search(search: Path) -> dict[str, Any]:
         "trials": dict(Counter(one["status"] for one in found)),
         "seconds": round(sum(one["seconds"] for one in found), 1),
         "winner": {name: winner["values"][name] for name in space},
-        "held_out": {"winner": held_out["winner"], "default": held_out["default"]},
+        "held_out": {which: _headline(held_out[which]) for which in ("winner", "default")},
         "processor": environment["processor"],
         "cores": environment["cores"],
     }
@@ -120,15 +126,15 @@ def render_search(found: dict[str, Any]) -> str:
         "| --- | ---: | ---: |",
     ]
     held_out = found["held_out"]
-    for name in SHOWN_METRICS:
-        label = "AUROC" if name == "auroc" else name
-        cells = [_estimate(held_out[which][name]) for which in ("winner", "default")]
-        lines.append(f"| {label} | {cells[0]} | {cells[1]} |")
+    for name in HEADLINE:
+        cells = [Estimate.from_json(held_out[which][name]) for which in ("winner", "default")]
+        lines.append(f"| {title(name)} | {cells[0]} | {cells[1]} |")
     return "\n".join(lines)
 
 
-def _estimate(one: dict[str, float]) -> str:
-    return f"{one['value']:.4f} ({one['low']:.4f} to {one['high']:.4f})"
+def _headline(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """The headline metrics out of the JSON of an evaluation."""
+    return {name: Estimate.from_json(evaluation[name]).to_json() for name in HEADLINE}
 
 
 def render_training(found: dict[str, Any]) -> str:
@@ -143,17 +149,19 @@ def render_training(found: dict[str, Any]) -> str:
         f"| | value | 95 % interval over {found['num_patients']} patients |",
         "| --- | ---: | ---: |",
     ]
-    for name, one in found["metrics"].items():
-        label = "AUROC" if name == "auroc" else f"{name} at threshold {found['threshold']:.3f}"
-        lines.append(f"| {label} | {one['value']:.4f} | {one['low']:.4f} to {one['high']:.4f} |")
+    for name, values in found["metrics"].items():
+        label = title(name) if name == "auroc" else f"{name} at threshold {found['threshold']:.3f}"
+        estimate = Estimate.from_json(values)
+        lines.append(f"| {label} | {estimate.value_text} | {estimate.interval_text} |")
     lines.append(
         f"| {training['epochs']} epochs | {training['seconds'] / 60:.1f} min | "
         f"{training['images_per_second']:.0f} images/s, augmentation included |"
     )
+    shifts = ShiftResults.from_json(found["shifts"])
     lines += [
         "",
-        f"Lowest under {len(found['shifts'].keys() - {'none'})} shifts of exposure, contrast, framing, "
-        f"sharpness and noise: {report.worst_of(found['shifts'])}.",
+        f"Lowest under {shifts.num_shifts} shifts of exposure, contrast, framing, sharpness and noise: "
+        f"{shifts.lowest_text()}.",
     ]
     return "\n".join(lines)
 

@@ -14,12 +14,6 @@ from engine.base.progress import format_duration
 from engine.runs.run_directory import RunDirectory
 
 PROGRAM = "python -m engine.demo_summary"
-METRICS = {
-    "auroc": "AUROC",
-    "accuracy": "accuracy",
-    "sensitivity": "sensitivity",
-    "specificity": "specificity",
-}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -37,47 +31,28 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from engine.runs import stored_evaluations
+
     run = RunDirectory(arguments.run)
     run.require_trained()
-    evaluation = run.evaluation(arguments.split)
+    directory = run.evaluation(arguments.split)
     training = config.read_settings(run.training_summary)
-    metrics = config.read_settings(evaluation / "metrics.json")
-    print("\n".join(summary_lines(training, metrics, split=arguments.split)))
-    print(f"pictures: {run.history_figure} and {evaluation}/*.png")
+    lines = [*training_lines(training), *stored_evaluations.read(directory).summary_lines()]
+    print("\n".join(lines))
+    print(f"pictures: {run.history_figure} and {directory}/*.png")
     print(f"report:   {run.report} (not for diagnosis)")
     return command_line.DONE
 
 
-def summary_lines(training: dict[str, Any], metrics: dict[str, Any], *, split: str) -> list[str]:
-    """The figures, one per line.
-
-    Args:
-        training: the contents of `training.json`.
-        metrics: the contents of `metrics.json`; a metric it does not hold is left out.
-    """
-    lines = [f"trained:  {_speed(training)}"]
-    for key, title in METRICS.items():
-        if key in metrics:
-            lines.append(f"{split} {title}: {_estimate(metrics[key])}")
-    return lines
-
-
-def _speed(training: dict[str, Any]) -> str:
-    return (
-        f"{training['images_per_second']:,.0f} images/s in training steps; "
-        f"{training['epochs']} epochs in {format_duration(training['seconds'])}, "
-        "with loading, validating and saving; "
-        f"best {training['monitor']} {training['best_value']:.4f} in epoch {training['best_epoch']}"
-    )
-
-
-def _estimate(metric: dict[str, Any]) -> str:
-    """`0.9731 (95 % interval 0.9612 to 0.9834)`."""
-    if metric["value"] is None:
-        return "undefined"
-    if metric["low"] is None or metric["high"] is None:
-        return f"{metric['value']:.4f}"
-    return f"{metric['value']:.4f} (95 % interval {metric['low']:.4f} to {metric['high']:.4f})"
+def training_lines(training: dict[str, Any]) -> list[str]:
+    """How fast and how long a run was trained, from the contents of `training.json`."""
+    return [
+        f"trained:  {training['images_per_second']:,.0f} images/s in training steps",
+        f"          {training['epochs']} epochs in {format_duration(training['seconds'])}, "
+        "with loading, validating and saving",
+        f"          best {training['monitor']} {training['best_value']:.4f} "
+        f"in epoch {training['best_epoch']}",
+    ]
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from engine.runs import plots
+from engine.runs import figure_style
 from tuning.leaderboard import Trial, best_trial
 from tuning.live_table import value_text
 from tuning.search_space import Choices, Parameter, Range, SearchSpace
@@ -49,24 +49,24 @@ def objective_by_trial(trials: Sequence[Trial], objective: str, path: Path) -> N
     values = _values(trials)
     places = np.arange(1, len(trials) + 1)
     so_far = np.minimum.accumulate if is_minimized(objective) else np.maximum.accumulate
-    figure = plots.new_figure(7, 4)
-    axes = plots.styled(
+    figure = figure_style.new_figure(7, 4)
+    axes = figure_style.styled(
         figure.add_subplot(), title="Objective by trial", xlabel="Trial", ylabel=objective
     )
     axes.step(
         places,
         so_far(values),
         where="post",
-        color=plots.VERMILION,
+        color=figure_style.VERMILION,
         linewidth=1.8,
         label="best so far",
     )
     _scatter(axes, places, trials)
     axes.set_xticks(places, [trial.trial_id for trial in trials])
     if len(trials) > 20:
-        axes.xaxis.set_major_locator(plots.MaxNLocator(integer=True))
-    plots.legend(axes)
-    plots.save(figure, path)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure_style.legend(axes)
+    figure_style.save(figure, path)
 
 
 def objective_by_parameter(
@@ -75,21 +75,21 @@ def objective_by_parameter(
     """One panel a parameter: its value across, the objective up."""
     columns = min(_COLUMNS, len(space.parameters))
     rows = -(-len(space.parameters) // columns)
-    figure = plots.new_figure(4 * columns, 3.3 * rows)
+    figure = figure_style.new_figure(4 * columns, 3.3 * rows)
     shared: Axes | None = None
     for place, parameter in enumerate(space.parameters):
         axes = figure.add_subplot(rows, columns, place + 1, sharey=shared)
         shared = shared or axes
         up = objective if place % columns == 0 else ""
-        plots.styled(axes, xlabel=parameter.name, ylabel=up)
+        figure_style.styled(axes, xlabel=parameter.name, ylabel=up)
         _scatter(axes, _positions(parameter, trials), trials)
         _scale(axes, parameter)
         if place == 0:
-            plots.legend(axes)
+            figure_style.legend(axes)
     figure.suptitle(
         "Objective over each parameter", fontsize=11, fontweight="bold", x=0.02, ha="left"
     )
-    plots.save(figure, path)
+    figure_style.save(figure, path)
 
 
 def parallel_coordinates(
@@ -104,8 +104,8 @@ def parallel_coordinates(
     if is_minimized(objective):
         ranks = ranks.max() - ranks
     heights = np.stack([_heights(parameter, trials) for parameter in space.parameters], axis=1)
-    figure = plots.new_figure(max(6.0, 1.7 * len(space.parameters) + 1.5), 4.2)
-    axes = plots.styled(figure.add_subplot(), title="Parallel coordinates")
+    figure = figure_style.new_figure(max(6.0, 1.7 * len(space.parameters) + 1.5), 4.2)
+    axes = figure_style.styled(figure.add_subplot(), title="Parallel coordinates")
     places = np.arange(len(space.parameters))
     order = ranks.argsort()
     lines = LineCollection(
@@ -122,21 +122,21 @@ def parallel_coordinates(
         _draw_axis(axes, place, parameter)
     axes.set_xlim(-0.2, len(places) - 0.5)
     axes.set_ylim(-0.06, 1.06)
-    axes.set_xticks(places, [p.name for p in space.parameters], fontsize=9, color=plots.INK)
+    axes.set_xticks(places, [p.name for p in space.parameters], fontsize=9, color=figure_style.INK)
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
     bar = figure.colorbar(lines, ax=axes, fraction=0.05, pad=0.06, ticks=[0, max(1.0, ranks.max())])
     bar.ax.set_yticklabels(["worst", "best"])
-    bar.set_label(f"{objective}, by rank", color=plots.MUTED, fontsize=9)
+    bar.set_label(f"{objective}, by rank", color=figure_style.MUTED, fontsize=9)
     bar.outline.set_visible(False)
-    plots.save(figure, path)
+    figure_style.save(figure, path)
 
 
 def learning_curves(trials: Sequence[Trial], objective: str, path: Path) -> None:
     """The objective over epochs: the best trial, the others, and those that were pruned."""
     best = best_trial(trials, objective)
-    figure = plots.new_figure(7, 4)
-    axes = plots.styled(
+    figure = figure_style.new_figure(7, 4)
+    axes = figure_style.styled(
         figure.add_subplot(), title="Learning curves", xlabel="Epoch", ylabel=objective
     )
     labelled: set[str] = set()
@@ -147,11 +147,13 @@ def learning_curves(trials: Sequence[Trial], objective: str, path: Path) -> None
         labelled.add(label)
         axes.plot(epochs, trial.history, label=shown, **style)
         if trial.outcome is not None and trial.outcome.status == PRUNED:
-            axes.plot(epochs[-1], trial.history[-1], marker="x", markersize=6, color=plots.ORANGE)
-    axes.xaxis.set_major_locator(plots.MaxNLocator(integer=True, min_n_ticks=1))
+            axes.plot(
+                epochs[-1], trial.history[-1], marker="x", markersize=6, color=figure_style.ORANGE
+            )
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     _leave_out_the_start(axes, [trial.history for trial in trials])
-    plots.legend(axes)
-    plots.save(figure, path)
+    figure_style.legend(axes)
+    figure_style.save(figure, path)
 
 
 def _leave_out_the_start(axes: Axes, curves: Sequence[Sequence[float]]) -> None:
@@ -165,10 +167,16 @@ def _leave_out_the_start(axes: Axes, curves: Sequence[Sequence[float]]) -> None:
 
 def _curve_style(trial: Trial, is_best: bool) -> tuple[str, dict[str, Any]]:
     if is_best:
-        style = {"color": plots.BLUE, "linewidth": 2.4, "zorder": 4, "marker": "o", "markersize": 4}
+        style = {
+            "color": figure_style.BLUE,
+            "linewidth": 2.4,
+            "zorder": 4,
+            "marker": "o",
+            "markersize": 4,
+        }
         return f"best (trial {trial.trial_id})", style
     if trial.outcome is not None and trial.outcome.status == PRUNED:
-        return "pruned", {"color": plots.ORANGE, "linewidth": 1.2, "alpha": 0.9}
+        return "pruned", {"color": figure_style.ORANGE, "linewidth": 1.2, "alpha": 0.9}
     return "others", {"color": "#9A9A9A", "linewidth": 1.2, "alpha": 0.8}
 
 
@@ -176,8 +184,8 @@ def _scatter(axes: Axes, across: np.ndarray, trials: Sequence[Trial]) -> None:
     values = _values(trials)
     pruned = np.array([t.outcome is not None and t.outcome.status == PRUNED for t in trials])
     for members, colour, marker, label in (
-        (~pruned, plots.BLUE, "o", "to the end"),
-        (pruned, plots.ORANGE, "x", "pruned"),
+        (~pruned, figure_style.BLUE, "o", "to the end"),
+        (pruned, figure_style.ORANGE, "x", "pruned"),
     ):
         if members.any():
             axes.scatter(
@@ -204,7 +212,7 @@ def _scale(axes: Axes, parameter: Parameter) -> None:
         axes.xaxis.set_major_formatter(lambda value, place: value_text(value))
         axes.xaxis.set_minor_formatter(NullFormatter())
     elif parameter.is_integer:
-        axes.xaxis.set_major_locator(plots.MaxNLocator(integer=True, min_n_ticks=1))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def _positions(parameter: Parameter, trials: Sequence[Trial]) -> np.ndarray:
@@ -244,7 +252,7 @@ def _draw_axis(axes: Axes, place: int, parameter: Parameter) -> None:
             textcoords="offset points",
             va="center",
             fontsize=8,
-            color=plots.MUTED,
+            color=figure_style.MUTED,
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8},
         )
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from engine.base import files
 from engine.base.progress import format_duration
-from engine.runs.report import markdown_table, markdown_text
+from engine.metrics.estimate import HEADLINE, title
+from engine.runs import markdown
 from engine.training import runtime
 from tuning import figures, leaderboard, pruning
 from tuning.held_out import HeldOut
@@ -19,12 +20,6 @@ from tuning.settings import SearchConfig
 from tuning.trial_files import PRUNED, Outcome
 
 LISTED = 30  # trials of the leaderboard; leaderboard.csv has all
-_TITLES = {
-    "auroc": "AUROC",
-    "accuracy": "accuracy",
-    "sensitivity": "sensitivity",
-    "specificity": "specificity",
-}
 
 
 def write_report(
@@ -39,7 +34,7 @@ def write_report(
     remark: str | None = None,
 ) -> Path:
     """Writes the report from what is known so far; returns its path."""
-    name = markdown_text(directory.path.resolve().name)
+    name = markdown.text(directory.path.resolve().name)
     parts = [
         f"# Search: {name}",
         _about(config, trials),
@@ -72,7 +67,7 @@ def _about(config: SearchConfig, trials: Sequence[Trial]) -> str:
 def _machine(machine: dict[str, Any]) -> str:
     processor = machine.get("processor") or machine.get("cpu") or ""
     cores = machine.get("cores") or machine.get("num_cores")
-    return f"{markdown_text(processor)}{f', {cores} cores' if cores else ''}." if processor else ""
+    return f"{markdown.text(processor)}{f', {cores} cores' if cores else ''}." if processor else ""
 
 
 def _ended(outcomes: Sequence[Outcome]) -> str:
@@ -118,26 +113,21 @@ def _winner(
 def _held_out(config: SearchConfig, held_out: HeldOut | None) -> list[str]:
     if held_out is None:
         return []
-    default = held_out.default or {}
+    default = held_out.default
     rows = [
-        (_TITLES.get(name, name), _estimate(estimate), _estimate(default.get(name)))
-        for name, estimate in held_out.winner.items()
+        (
+            title(name),
+            str(held_out.winner.metrics[name]),
+            "not known" if default is None else str(default.metrics[name]),
+        )
+        for name in HEADLINE
     ]
     return [
         "## Test split",
-        markdown_table(("metric", f"winner (trial {held_out.trial_id})", "default"), rows),
+        markdown.table(("metric", f"winner (trial {held_out.trial_id})", "default"), rows),
         f"95 % intervals over patients. The default configuration was trained for the same "
         f"{config.epochs} epochs under the same seed. The split was looked at only after the choice.",
     ]
-
-
-def _estimate(estimate: Any) -> str:
-    if not estimate or estimate.get("value") is None:
-        return "not known"
-    text = f"{estimate['value']:.4f}"
-    if estimate.get("low") is None:
-        return text
-    return f"{text} ({estimate['low']:.4f} to {estimate['high']:.4f})"
 
 
 def _repeats(config: SearchConfig, repeats: Sequence[Repeats]) -> list[str]:
@@ -154,7 +144,7 @@ def _repeats(config: SearchConfig, repeats: Sequence[Repeats]) -> list[str]:
         for one in repeats
     ]
     heads = ("trial", f"mean {config.objective}", "standard deviation", "range", "seeds")
-    return ["## The top trials under more seeds", markdown_table(heads, rows)]
+    return ["## The top trials under more seeds", markdown.table(heads, rows)]
 
 
 def _leaderboard(config: SearchConfig, space: SearchSpace, trials: Sequence[Trial]) -> list[str]:
@@ -164,7 +154,7 @@ def _leaderboard(config: SearchConfig, space: SearchSpace, trials: Sequence[Tria
     more = (
         f"The best {LISTED} of {len(ranked)}; leaderboard.csv has all." if ranked[LISTED:] else ""
     )
-    return ["## Leaderboard", markdown_table(heads, rows), more] if rows else []
+    return ["## Leaderboard", markdown.table(heads, rows), more] if rows else []
 
 
 def _row(trial: Trial, space: SearchSpace) -> tuple[str, ...]:
@@ -182,14 +172,14 @@ def _row(trial: Trial, space: SearchSpace) -> tuple[str, ...]:
 
 def _failures(trials: Sequence[Trial]) -> list[str]:
     rows = [
-        (trial.trial_id, trial.outcome.failure, markdown_text(trial.outcome.reason))
+        (trial.trial_id, trial.outcome.failure, markdown.text(trial.outcome.reason))
         for trial in trials
         if trial.outcome is not None and trial.outcome.failed
     ]
     if not rows:
         return []
     kept = "What each wrote to standard error is in `trials/<trial>/stderr.log`."
-    return ["## Failed", markdown_table(("trial", "failure", "reason"), rows), kept]
+    return ["## Failed", markdown.table(("trial", "failure", "reason"), rows), kept]
 
 
 def _space(space: SearchSpace) -> list[str]:
@@ -200,7 +190,7 @@ def _space(space: SearchSpace) -> list[str]:
         else:
             what = f"{value_text(parameter.low)} to {value_text(parameter.high)}, {parameter.scale}"
         rows.append((parameter.name, what))
-    return ["## Searched", markdown_table(("setting", "values"), rows)]
+    return ["## Searched", markdown.table(("setting", "values"), rows)]
 
 
 def _figures(directory: SearchDirectory) -> list[str]:

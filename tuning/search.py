@@ -145,13 +145,9 @@ def _print_result(
 
 
 def _print_held_out(found: "HeldOut") -> None:
-    for name, metrics in (("winner", found.winner), ("default", found.default or {})):
-        auroc = metrics.get("auroc")
-        if auroc and auroc["value"] is not None:
-            between = (
-                "" if auroc["low"] is None else f" ({auroc['low']:.4f} to {auroc['high']:.4f})"
-            )
-            print(f"test AUROC, {name}: {auroc['value']:.4f}{between}")
+    print(f"test AUROC, winner: {found.winner.metrics['auroc']}")
+    if found.default is not None:
+        print(f"test AUROC, default: {found.default.metrics['auroc']}")
 
 
 if __name__ == "__main__":

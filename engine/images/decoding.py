@@ -21,62 +21,20 @@ Pillow's warnings (of odd metadata, which does no harm, and of size, which is ch
 the process's filters, which are not for a library's threads to change; `command_line.run` drops them.
 """
 
-import contextlib
-import errno
 import io
-import os
-import stat
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import simplejpeg
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from engine.images import bit_depth
+from engine.images import bit_depth, geometry, jpeg, pillow_formats
+from engine.images.source_file import DecodeError, read_file
 
 DEFAULT_MAX_PIXELS = 80_000_000
 RESIZE_METHOD = "antialiased bilinear (Pillow), after scaled DCT decoding of large JPEG"
-FORMATS = ("PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # besides JPEG
-MAX_FILE_BYTES = 1 << 30
 NARROW_SPAN = 32  # grey levels, an eighth of the 256
-# These are the process's trouble, not the file's: no file may be left out for them.
-_PROCESS_ERRORS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-
-# Large JPEG are decoded at 1/2, 1/4 or 1/8 of their size while at least this many times the target
-# is left for the antialiased resize. Measured on 250 chest X-rays of 1.3 megapixels, to 224 x 224,
-# against decoding in full (5.3 ms per image; decoding alone takes 3.2):
-#     margin   ms per image  mean difference, grey levels   in the worst image
-#       3         4.8                  0.04                        0.4
-#       2         4.1                  0.14                        1.4
-#       1.5       3.6                  0.26                        1.4
-#       1.25      3.4                  0.40                        1.5
-#       1         3.1                  0.57                        3.4
-DCT_MARGIN = 1.25
-
-SCRATCH_BYTES = 4 << 20
-_thread = threading.local()
-
-_MARKER, _APP1, _START_OF_SCAN = 0xFF, 0xE1, 0xDA  # JPEG segments
-_ORIENTATION = 0x0112  # EXIF tag
-_TRANSPOSE = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
-
-class DecodeError(Exception):
-    """A file that gives no trustworthy pixels; `reason` is a line for the user, without the path."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 def decode_file(
@@ -103,49 +61,6 @@ def decode_file(
         bits=bits,
         warn=warn,
     )
-
-
-def read_file(path: Path | str) -> bytes:
-    """The contents of a regular file of bearable size.
-
-    Raises:
-        DecodeError: it cannot be read, is no regular file (a pipe would block for ever), or is huge.
-        OSError: the process is out of file descriptors or memory.
-    """
-    with file_errors():
-        if not file_size(path):
-            return b""
-        with open(path, "rb") as file:
-            return file.read(MAX_FILE_BYTES)
-
-
-def file_size(path: Path | str) -> int:
-    """The size in bytes of a file, or of what a link leads to, that may be read.
-
-    It is 0 also for the files that a kernel makes up while they are read, some of which
-    (/proc/kmsg) block: nothing of size 0 needs to be opened.
-
-    Raises:
-        DecodeError, OSError: as `read_file`.
-    """
-    with file_errors():
-        status = os.stat(path)  # noqa: PTH116 (pathlib takes 5 times as long)
-    if not stat.S_ISREG(status.st_mode):
-        raise DecodeError("is no regular file")
-    if status.st_size > MAX_FILE_BYTES:
-        raise DecodeError(f"{status.st_size:,} bytes, more than any image that is read")
-    return status.st_size
-
-
-@contextlib.contextmanager
-def file_errors() -> Iterator[None]:
-    """Errors of the system as `DecodeError`, but for those that are the process's own trouble."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _PROCESS_ERRORS:
-            raise
-        raise DecodeError(f"cannot be read ({error.strerror or error})") from error
 
 
 def decode_bytes(
@@ -183,9 +98,9 @@ def decode_bytes(
         raise DecodeError("empty file")
     warn = warn or _ignore
     if data.startswith(b"\xff\xd8\xff"):
-        image = _decode_jpeg(data, image_size, channels, keep_aspect_ratio, max_pixels)
+        image = jpeg.decode(data, image_size, channels, keep_aspect_ratio, max_pixels)
     else:
-        image = _decode_with_pillow(data, channels, max_pixels, bits, warn)
+        image = pillow_formats.decode(data, channels, max_pixels, bits, warn)
     return _fit(image, image_size, channels, keep_aspect_ratio, warn)
 
 
@@ -194,7 +109,7 @@ def largest_deep_value(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> 
     if not bit_depth.may_be_deep(data[:26]):
         return None
     try:
-        with _opened(data, max_pixels) as image:
+        with pillow_formats.opened(data, max_pixels) as image:
             return bit_depth.largest_value(image)
     except DecodeError:
         return None
@@ -217,215 +132,6 @@ def encode(pixels: np.ndarray, encoding: str, *, jpeg_quality: int = 95) -> byte
     )
 
 
-# ---------------------------------------------------------------------------- JPEG
-
-
-def _decode_jpeg(
-    data: bytes,
-    image_size: tuple[int, int],
-    channels: int,
-    keep_aspect_ratio: bool,
-    max_pixels: int,
-) -> Image.Image:
-    """A grey or RGB image, upright, perhaps already scaled down by a power of two."""
-    try:
-        height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data, strict=True)
-        _check_pixels(height, width, max_pixels)
-        if colorspace in ("CMYK", "YCCK"):
-            return _upright(_decode_cmyk(data), _jpeg_orientation(data))
-        orientation = _jpeg_orientation(data)
-        grey = channels == 1 or colorspace == "Gray"
-        min_height, min_width = _scaled_size(
-            (height, width), image_size, keep_aspect_ratio, sideways=orientation >= 5
-        )
-        pixels = simplejpeg.decode_jpeg(
-            data,
-            "GRAY" if grey else "RGB",
-            min_height=min_height,
-            min_width=min_width,
-            buffer=_scratch_buffer(min_height * min_width * (1 if grey else 3)),
-            strict=True,
-        )
-    except ValueError as error:
-        raise DecodeError(_jpeg_reason(str(error))) from error
-    return _upright(Image.fromarray(pixels[..., 0] if grey else pixels), orientation)
-
-
-def _scratch_buffer(num_bytes: int) -> np.ndarray | None:
-    """Memory for pixels that live until `_fit` copies them; one per thread. Fresh pages for each image
-    cost 5 % of its decoding."""
-    if num_bytes > SCRATCH_BYTES:
-        return None
-    if not hasattr(_thread, "scratch"):
-        _thread.scratch = np.empty(SCRATCH_BYTES, np.uint8)
-    return _thread.scratch
-
-
-def _decode_cmyk(data: bytes) -> Image.Image:
-    """Four inks to RGB. Adobe, which wrote nearly all such files, stores them inverted."""
-    inks = simplejpeg.decode_jpeg(data, "CMYK", strict=True)
-    return Image.fromarray(255 - inks, "CMYK").convert("RGB")
-
-
-def _scaled_size(
-    stored: tuple[int, int],
-    image_size: tuple[int, int],
-    keep_aspect_ratio: bool,
-    *,
-    sideways: bool,
-) -> tuple[int, int]:
-    """(height, width) to decode at: the stored size over 1, 2, 4 or 8, well above the target."""
-    height, width = stored
-    upright = (width, height) if sideways else stored
-    target = _inner_size(upright, image_size, keep_aspect_ratio)
-    target_height, target_width = target[::-1] if sideways else target
-    factor = 8
-    while factor > 1 and (
-        height < DCT_MARGIN * target_height * factor or width < DCT_MARGIN * target_width * factor
-    ):
-        factor //= 2
-    return -(-height // factor), -(-width // factor)
-
-
-def _jpeg_orientation(data: bytes) -> int:
-    """The EXIF orientation, 1 to 8. Only files with an EXIF block pay for parsing it (0.05 ms)."""
-    if not _has_exif(data):
-        return 1
-    try:
-        with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
-            return _known_orientation(image)
-    except (
-        Exception
-    ):  # Pillow raises anything at all on damaged EXIF; the pixels are none the worse
-        return 1
-
-
-def _has_exif(data: bytes) -> bool:
-    """Whether a segment before the image data is EXIF; a search of the bytes takes 30 times as long."""
-    start = 2
-    while start + 4 <= len(data) and data[start] == _MARKER and data[start + 1] != _START_OF_SCAN:
-        if data[start + 1] == _MARKER:  # padding
-            start += 1
-            continue
-        if data[start + 1] == _APP1 and data[start + 4 : start + 10] == b"Exif\x00\x00":
-            return True
-        start += 2 + int.from_bytes(data[start + 2 : start + 4], "big")
-    return False
-
-
-def _jpeg_reason(error: str) -> str:
-    error = error.strip().rstrip(".").rpartition("(): ")[2]
-    if "remature end" in error:
-        return "truncated JPEG: the file ends before the image does"
-    if "subsampling" in error:  # what libjpeg-turbo says of a header without components
-        return "truncated or damaged JPEG: its header cannot be read"
-    return f"damaged JPEG: {error}"
-
-
-# ---------------------------------------------------------------------------- everything else
-
-
-def _decode_with_pillow(
-    data: bytes, channels: int, max_pixels: int, bits: int, warn: Callable[[str], None]
-) -> Image.Image:
-    """A grey or RGB image, upright, at its own size."""
-    with _opened(data, max_pixels) as image:
-        if bits < 16 and bit_depth.is_deep_colour(image):
-            raise DecodeError(
-                f"16-bit colour, of which the upper 8 bits alone can be read, not {bits}-bit values; "
-                "save it as 16-bit grey or as 8-bit colour"
-            )
-        return _upright(_eight_bit(image, channels, bits, warn), _known_orientation(image))
-
-
-@contextlib.contextmanager
-def _opened(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
-    """An image whose header was read and is within bounds; whatever is wrong with it later on is
-    raised as `DecodeError` too."""
-    _lift_pillow_limit(max_pixels)
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            _check_pixels(image.height, image.width, max_pixels)
-            yield image
-    except DecodeError:
-        raise
-    except UnidentifiedImageError:
-        raise DecodeError(_unknown_format(data)) from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise DecodeError(f"larger than --max-pixels {max_pixels:,}") from None
-    except MemoryError:
-        raise DecodeError("too large for the memory at hand; lower --max-pixels") from None
-    except Exception as error:  # Pillow's plugins raise SyntaxError, struct.error, zlib.error, ...
-        kind = "truncated" if "truncated" in str(error).lower() else "damaged"
-        raise DecodeError(f"{kind} image: {error or type(error).__name__}") from error
-
-
-def _eight_bit(
-    image: Image.Image, channels: int, bits: int, warn: Callable[[str], None]
-) -> Image.Image:
-    """Any mode to `L`, or to `RGB` where the image has colour and `channels` asks for it."""
-    image.load()
-    mode = image.mode
-    if bit_depth.is_deep_grey(image):
-        bits = bit_depth.stated_bits(image) or bits
-        pixels, clipped = bit_depth.to_eight_bits(image, bits)
-        if clipped:
-            warn(f"with values above {2**bits - 1:,}, clipped to white: read as {bits}-bit")
-        return Image.fromarray(pixels)
-    if mode in ("I", "F"):
-        kind = "floating-point" if mode == "F" else "signed or 32-bit"
-        raise DecodeError(f"{kind} {image.format} pixels; save the image with 8 or 16 bits")
-    if image.has_transparency_data:
-        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
-        image = Image.alpha_composite(black, image.convert("RGBA"))
-        return image.convert("L" if channels == 1 or mode == "LA" else "RGB")
-    return image.convert("L" if channels == 1 or mode in ("1", "L") else "RGB")
-
-
-def _unknown_format(data: bytes) -> str:
-    if data[128:132] == b"DICM":
-        return "a DICOM file; convert it to 8- or 16-bit PNG first"
-    if data[:4096].isascii() and b"\x00" not in data[:4096]:
-        return "text, not an image"
-    return "no image: expected JPEG, PNG, BMP, GIF, WebP, TIFF or PNM"
-
-
-def _lift_pillow_limit(max_pixels: int) -> None:
-    """Pillow refuses images over twice its own limit whatever ours is. Only ever raises that limit."""
-    if Image.MAX_IMAGE_PIXELS is not None and max_pixels > Image.MAX_IMAGE_PIXELS:
-        Image.MAX_IMAGE_PIXELS = max_pixels
-
-
-# ---------------------------------------------------------------------------- shared
-
-
-def _check_pixels(height: int, width: int, max_pixels: int) -> None:
-    if height * width > max_pixels:
-        raise DecodeError(
-            f"{width} x {height} is {height * width:,} pixels, more than --max-pixels {max_pixels:,}"
-        )
-
-
-def _known_orientation(image: Image.Image) -> int:
-    value = image.getexif().get(_ORIENTATION, 1)
-    return value if value in _TRANSPOSE else 1
-
-
-def _upright(image: Image.Image, orientation: int) -> Image.Image:
-    method = _TRANSPOSE.get(orientation)
-    return image if method is None else image.transpose(method)
-
-
-def _inner_size(
-    size: tuple[int, int], image_size: tuple[int, int], keep_aspect_ratio: bool
-) -> tuple[int, int]:
-    """(height, width) that an image of `size` takes inside `image_size`."""
-    if not keep_aspect_ratio:
-        return image_size
-    scale = min(image_size[0] / size[0], image_size[1] / size[1])
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-
-
 def _fit(
     image: Image.Image,
     image_size: tuple[int, int],
@@ -436,7 +142,7 @@ def _fit(
     """A grey or RGB image of any size to uint8[H, W, C]."""
     if channels == 1 and image.mode != "L":
         image = image.convert("L")
-    inner = _inner_size((image.height, image.width), image_size, keep_aspect_ratio)
+    inner = geometry.inner_size((image.height, image.width), image_size, keep_aspect_ratio)
     if (image.height, image.width) != inner:
         image = image.resize(inner[::-1], Image.Resampling.BILINEAR)
     pixels = np.array(image if channels == 1 else image.convert("RGB"))

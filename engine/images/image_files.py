@@ -17,7 +17,7 @@ import numpy as np
 
 from engine.base import files, machine, progress
 from engine.base.config import UserError
-from engine.images import bit_depth, decoding, image_folder
+from engine.images import bit_depth, decoding, image_folder, wording
 
 _GLOB_CHARACTERS = frozenset("*?[")
 
@@ -40,7 +40,7 @@ class Failures:
 
     def say_doubts(self) -> None:
         """Reports them, one line for each kind."""
-        for line in image_folder.by_reason(self._doubts):
+        for line in wording.by_reason(self._doubts):
             progress.say(f"warning: {line}")
 
 

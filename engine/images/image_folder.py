@@ -1,24 +1,17 @@
 """An image tree -> examples: path, class, patient, and the split of the tree's own if it has any.
 
-`scan` and `with_patients` read the names, `hash_contents` the contents. None of them decodes an
-image: what is no image is found out later, by its content. No TensorFlow.
+`scan` reads names alone. What is no image is found out later, by its content. No TensorFlow.
 """
 
-import contextlib
 import dataclasses
-import hashlib
 import os
-import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-
-import google_crc32c
 
 from engine.base.config import UserError
 from engine.base.files import one_line
-from engine.images import bit_depth, decoding
+from engine.images.wording import counted, some_of
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SPLIT_FOLDERS = {
@@ -41,13 +34,6 @@ PASSED_OVER = {
     "system volume information",
     "lost+found",
 }
-
-# The public chest X-ray set. Names that share a number may be one patient twice (IM-0383 and
-# NORMAL2-IM-0383, person5_bacteria and person5_virus): keeping them together can never leak.
-PATIENT_PATTERNS = (
-    r"^(?P<patient>person\d+)_(?:bacteria|virus)_\d+",
-    r"^(?:NORMAL2-)?(?P<patient>IM-\d+)-\d+",
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,26 +72,6 @@ class ImageFolder:
         """The splits the tree itself has, in the order train, validation, test."""
         present = {example.split for example in self.examples}
         return tuple(split for split in (TRAIN, VALIDATION, TEST) if split in present)
-
-
-@dataclasses.dataclass(frozen=True)
-class Contents:
-    """What tells the files of a folder apart.
-
-    Attributes:
-        keys: by path; equal for files of equal contents alone ('' where empty or unreadable).
-        empty: the paths of those that are empty or unreadable.
-        fingerprint: a SHA-256 (hex) over all paths, sizes and CRC-32C.
-        deep: the paths of those that may have more than 8 bits per pixel, in order.
-    """
-
-    keys: dict[str, str]
-    empty: frozenset[str]
-    fingerprint: str
-    deep: tuple[str, ...] = ()
-
-
-# ---------------------------------------------------------------------------- reading names
 
 
 def scan(images: Path | str) -> ImageFolder:
@@ -315,165 +281,4 @@ def _absent_classes(class_names: Sequence[str], examples: Sequence[Example]) -> 
         for split in splits
         for name in class_names
         if not counts[split, name]
-    ]
-
-
-# ---------------------------------------------------------------------------- reading contents
-
-
-def hash_contents(folder: ImageFolder, *, workers: int) -> Contents:
-    """Reads every file once, `workers` at a time; those that may be copies of one another, twice.
-
-    Size and CRC-32C, which cost a twentieth of a SHA-256, tell files apart; where two agree in both,
-    their SHA-256 decide.
-    """
-    paths = [example.path for example in folder.examples]
-    root = str(folder.root)
-    with ThreadPoolExecutor(workers) as pool:
-        # By the batch: a task for each file costs as much as reading a small one.
-        batches = [paths[start : start + 64] for start in range(0, len(paths), 64)]
-        read = pool.map(lambda batch: [_look_at(f"{root}/{path}") for path in batch], batches)
-        looks = dict(zip(paths, (one for batch in read for one in batch), strict=True))
-        checksums = {path: checksum for path, (checksum, _) in looks.items()}
-        counts = Counter(checksums.values())
-        alike = [path for path in paths if checksums[path] and counts[checksums[path]] > 1]
-        hashes = dict(
-            zip(alike, pool.map(lambda path: _sha256(f"{root}/{path}"), alike), strict=True)
-        )
-    overall = hashlib.sha256()
-    for path in paths:
-        overall.update(os.fsencode(path) + b"\0" + checksums[path].encode() + b"\n")
-    return Contents(
-        keys={path: hashes.get(path, checksum) for path, checksum in checksums.items()},
-        empty=frozenset(path for path, checksum in checksums.items() if not checksum),
-        fingerprint=overall.hexdigest(),
-        deep=tuple(path for path, (_, deep) in looks.items() if deep),
-    )
-
-
-def _look_at(path: str) -> tuple[str, bool]:
-    """Size and CRC-32C, empty if the file is, cannot be read, or is no regular file; and whether it
-    may have more than 8 bits per pixel."""
-    crc, size, deep = 0, 0, False
-    for block in _blocks(path):
-        deep = deep or (not size and bit_depth.may_be_deep(block[:26]))
-        crc = google_crc32c.extend(crc, block)
-        size += len(block)
-    return (f"{size}-{crc:08x}" if size else ""), deep
-
-
-def _sha256(path: str) -> str:
-    digest = hashlib.sha256()
-    for block in _blocks(path):
-        digest.update(block)
-    return digest.hexdigest()
-
-
-def _blocks(path: str) -> Iterator[bytes]:
-    """The contents of a file that may be read; nothing of others, and from where it cannot be read on."""
-    with contextlib.suppress(decoding.DecodeError), decoding.file_errors():
-        if not decoding.file_size(path):
-            return
-        with open(path, "rb", buffering=0) as file:
-            while block := file.read(1 << 20):
-                yield block
-
-
-# ---------------------------------------------------------------------------- patients
-
-
-def with_patients(
-    examples: Iterable[Example], group_by: str
-) -> tuple[tuple[Example, ...], list[str]]:
-    """Fills in `patient`.
-
-    Args:
-        group_by: `patient` (the names of the public chest X-ray set), `none`, or a regular
-            expression whose group `patient`, or else first group, is the id; it is searched for in
-            the file name, and where that has no match in the whole relative path.
-
-    Returns:
-        The examples, and warnings (how many names did not match: each is a group of its own).
-
-    Raises:
-        UserError: the expression does not compile, has no group, or matches no file at all.
-    """
-    examples = tuple(examples)
-    if group_by == "none":
-        return examples, []
-    patterns = _patterns(group_by)
-    found = [
-        dataclasses.replace(example, patient=_patient_of(example.path, patterns))
-        for example in examples
-    ]
-    unmatched = [example.path for example in found if not example.patient]
-    if not unmatched:
-        return tuple(found), []
-    if len(unmatched) == len(found) and group_by != "patient":
-        raise UserError(
-            f"--group-by: got {group_by!r}, which matches none of {len(found):,} files "
-            f"(for example {one_line(unmatched[0])}); "
-            "expected a regular expression with the patient's ID in a group"
-        )
-    return tuple(found), [
-        f"{len(unmatched):,} of {len(found):,} file names contain no patient ID "
-        f"(for example {one_line(Path(unmatched[0]).name)}), so images of one patient may be in two splits; "
-        "--group-by REGEX says where the ID is, --group-by none says there is none"
-    ]
-
-
-def _patterns(group_by: str) -> tuple[re.Pattern, ...]:
-    if group_by == "patient":
-        return tuple(re.compile(pattern) for pattern in PATIENT_PATTERNS)
-    try:
-        pattern = re.compile(group_by)
-    except re.error as error:
-        raise UserError(
-            f"--group-by: got {group_by!r}, which is no regular expression ({error}); "
-            "expected patient, none or a regular expression as '^([0-9]+)_'"
-        ) from None
-    if not pattern.groups:
-        raise UserError(
-            f"--group-by: got {group_by!r}, a regular expression without a group; put brackets "
-            "around the patient's id, as '^([0-9]+)_'"
-        )
-    return (pattern,)
-
-
-def check_group_by(group_by: str) -> None:
-    """Raises `UserError` unless `group_by` is `patient`, `none` or an expression with a group."""
-    if group_by not in ("patient", "none"):
-        _patterns(group_by)
-
-
-def _patient_of(path: str, patterns: Sequence[re.Pattern]) -> str:
-    for text in (path.rsplit("/", 1)[-1], path):
-        for pattern in patterns:
-            match = pattern.search(text)
-            if match:
-                named = "patient" in pattern.groupindex
-                return (match["patient"] if named else match[1]) or ""
-    return ""
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 image`, `2,000 images`."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
-
-
-def some_of(names: Iterable[str]) -> str:
-    """The first three names, on one line."""
-    names = list(names)
-    return ", ".join(map(one_line, names[:3])) + (", ..." if len(names) > 3 else "")
-
-
-def by_reason(rows: Iterable[tuple[str, str]]) -> list[str]:
-    """(path, what is said of it) -> `2 images with values above 4,095 (a.png, b.png)`, a line for each
-    different thing that is said."""
-    paths: dict[str, list[str]] = {}
-    for path, reason in rows:
-        paths.setdefault(reason, []).append(path)
-    return [
-        f"{counted(len(names), 'image')} {reason} ({some_of(names)})"
-        for reason, names in paths.items()
     ]

@@ -1,95 +1,36 @@
 """Figures from plain arrays, each written as a PNG, whole or not at all.
 
 Figures are made with matplotlib's object interface on the Agg canvas: no display is needed, no
-global state is touched, and a notebook's own settings and open figures stay as they are. Colours
-are those of Okabe and Ito (Color universal design, 2008), told apart by colour-blind readers.
+global state is touched, and a notebook's own settings and open figures stay as they are.
 """
 
-import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from engine.base import files
-
-BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, YELLOW = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#D55E00",
-    "#56B4E9",
-    "#CC79A7",
-    "#F0E442",
+from engine.runs.figure_style import (
+    BLUE,
+    BLUES,
+    CLASS_COLOURS,
+    INK,
+    MUTED,
+    ORANGE,
+    SKY,
+    legend,
+    new_figure,
+    save,
+    styled,
 )
-CLASS_COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
-INK, MUTED, GRID = "#222222", "#6B6B6B", "#E3E3E3"
-BLUES = LinearSegmentedColormap.from_list("white to blue", ["#FFFFFF", "#9CC9E5", BLUE, "#00395C"])
-DOTS_PER_INCH = 150
-PADDING = 0.1  # inches around each panel
+
 LARGEST_LEGEND = 10  # classes; more would cover the curves
 LARGEST_ANNOTATED = 20  # classes; the cells of a larger confusion matrix hold no legible text
 
 Interval = tuple[float | None, float | None]
-
-
-def history(
-    rows: Sequence[Mapping[str, Any]],
-    path: Path,
-    *,
-    best_epoch: int | None = None,
-    learned_with: Sequence[str] = (),
-) -> None:
-    """Loss, accuracy and AUROC over epochs, training beside validation.
-
-    Args:
-        rows: one mapping per epoch, as read from `history.csv` (text or numbers): `epoch` (counted
-            from 1; without it, by place), `loss`, `accuracy`, `auroc`, and each as `val_...`.
-            A panel is drawn for each metric that is there.
-        best_epoch: the epoch whose weights were kept, marked by a line.
-        learned_with: what made training unlike validation (`augmented images`, `dropout`, ...); told
-            below the panels, because the two curves of a panel are then not of the same thing.
-    """
-    columns = _columns(rows)
-    epochs = columns.pop("epoch", np.arange(1, len(rows) + 1))
-    wanted = (("loss", "Loss"), ("accuracy", "Accuracy"), ("auroc", "AUROC"))
-    panels = [(k, t) for k, t in wanted if k in columns or f"val_{k}" in columns] or [wanted[0]]
-    figure = new_figure(4.4 * len(panels), 4)
-    for place, (key, title) in enumerate(panels):
-        axes = _axes(figure, 1, len(panels), place + 1, title=title, xlabel="Epoch")
-        for name, label, colour in (
-            (key, "training, over the epoch", BLUE),
-            (f"val_{key}", "validation, after it", VERMILION),
-        ):
-            if name in columns:
-                _draw_line_over_epochs(axes, epochs, columns[name], label, colour)
-        if best_epoch is not None:
-            axes.axvline(best_epoch, color=MUTED, linewidth=1, linestyle="--", zorder=1)
-            axes.plot(
-                [], [], color=MUTED, linewidth=1, linestyle="--", label=f"best ({best_epoch})"
-            )
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        if key == "loss":
-            axes.set_ylim(bottom=0)
-        legend(axes)
-    if learned_with:
-        figure.supxlabel(
-            textwrap.fill(
-                f"Training figures are with {_listed(learned_with)}; validation has none of it.",
-                58 * len(panels),
-            ),
-            fontsize=8.5,
-            color=MUTED,
-        )
-    save(figure, path)
 
 
 def roc(
@@ -279,77 +220,8 @@ def image_grid(
     save(figure, path)
 
 
-# --- the common look ----------------------------------------------------------------------------
-
-
-def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of so many inches, drawn by Agg and laid out without overlaps."""
-    # Without compress, the room that axes of a fixed aspect leave empty is counted as free for labels.
-    figure = Figure(
-        figsize=(width, height),
-        dpi=DOTS_PER_INCH,
-        layout=ConstrainedLayoutEngine(w_pad=PADDING, h_pad=PADDING, compress=True),
-    )
-    figure.set_facecolor("white")
-    FigureCanvasAgg(figure)
-    return figure
-
-
 def _axes(figure: Figure, *position: int, **texts: str) -> Axes:
     return styled(figure.add_subplot(*position), **texts)
-
-
-def styled(axes: Axes, *, title: str = "", xlabel: str = "", ylabel: str = "") -> Axes:
-    """The axes with titles, a light grid, and no frame above and to the right."""
-    axes.set_title(title, fontsize=11, color=INK, loc="left", fontweight="bold", pad=8)
-    axes.set_xlabel(xlabel, fontsize=9.5, color=INK)
-    axes.set_ylabel(ylabel, fontsize=9.5, color=INK)
-    axes.tick_params(labelsize=8.5, colors=MUTED, length=3, color=GRID)
-    axes.grid(color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color("#BBBBBB")
-    return axes
-
-
-def legend(axes: Axes, location: str = "best") -> None:
-    """A legend, if anything drawn has a label."""
-    if axes.get_legend_handles_labels()[1]:
-        axes.legend(
-            loc=location,
-            fontsize=8.5,
-            frameon=True,
-            framealpha=0.9,
-            edgecolor="none",
-            labelcolor=INK,
-        )
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Writes a PNG, whole or not at all, in which every text stands as it is."""
-    for text in figure.findobj(Text):
-        # Names of classes and files are no formulas: `$\\frac{$` would fail to be drawn.
-        text.set_parse_math(False)
-    with files.written_aside(Path(path)) as aside:
-        # The version of matplotlib is left out, so that equal arrays give equal bytes.
-        figure.savefig(aside, format="png", metadata={"Software": None})
-
-
-def _draw_line_over_epochs(
-    axes: Axes, epochs: np.ndarray, values: np.ndarray, label: str, colour: str
-) -> None:
-    marker = "o" if len(epochs) <= 40 else None
-    known = np.isfinite(values)
-    axes.plot(
-        epochs[known],
-        values[known],
-        color=colour,
-        linewidth=1.8,
-        marker=marker,
-        markersize=3.5,
-        label=label,
-    )
 
 
 def _draw_curves(
@@ -443,28 +315,9 @@ def _annotate_cells(axes: Axes, matrix: np.ndarray, fractions: np.ndarray) -> No
         )
 
 
-def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
-    """Rows of text or numbers to float columns; what is no number is NaN."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    return {name: np.array([_number(row.get(name)) for row in rows]) for name in names}
-
-
-def _number(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return float("nan")
-
-
 def _shortened(text: str, length: int) -> str:
     """Without its middle if it is longer: names that differ do so at one end."""
     if len(text) <= length:
         return text
     head = length // 2
     return text[:head] + "…" + text[len(text) - (length - 1 - head) :]
-
-
-def _listed(things: Sequence[str]) -> str:
-    """`a, b and c`."""
-    *others, last = things
-    return f"{', '.join(others)} and {last}" if others else last

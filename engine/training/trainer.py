@@ -26,7 +26,7 @@ from engine.metrics import curves, predictions, thresholds
 from engine.networks import models
 from engine.pipeline import augmentation, input_pipeline
 from engine.pipeline.share import WHOLE, Share
-from engine.runs import plots, report
+from engine.runs import history_plot, report
 from engine.runs.run_directory import RunDirectory
 from engine.shards import dataset_checks, tfrecords
 from engine.shards.tfrecords import Manifest
@@ -290,7 +290,7 @@ class _Session:
         self._say("choosing the threshold, drawing the history ...")
         _assign(self._model.variables, self._best)
         threshold = self._choose_threshold()
-        plots.history(
+        history_plot.draw(
             self._rows,
             self._run.history_figure,
             best_epoch=result.best_epoch,

@@ -2,10 +2,13 @@ import json
 import re
 
 import pytest
+from stored_results import make_evaluation, store
 
 from benchmarks import readme_table
 from engine.base import files
 from engine.base.config import UserError
+from engine.metrics.estimate import Estimate
+from engine.metrics.shift_results import ShiftResults
 from engine.runs.run_directory import RunDirectory
 
 
@@ -75,8 +78,8 @@ def test_the_table_of_a_divided_training_has_its_losses_and_commands():
 
 def test_a_search_is_taken_over_with_its_winner_and_both_on_the_test_split(tmp_path):
     def estimates(value):
-        one = {"value": value, "low": value - 0.1, "high": value + 0.05}
-        return dict.fromkeys(readme_table.SHOWN_METRICS, one)
+        estimate = Estimate(value, value - 0.1, value + 0.05).to_json()
+        return dict.fromkeys(readme_table.HEADLINE, estimate)
 
     held_out = {"trial_id": "3", "winner": estimates(0.9), "default": estimates(0.8)}
     written = {
@@ -112,7 +115,6 @@ def test_a_search_is_taken_over_with_its_winner_and_both_on_the_test_split(tmp_p
 
 def test_a_run_is_taken_over_with_its_figures(tmp_path):
     run = RunDirectory(tmp_path)
-    estimate = {"value": 0.98765, "low": 0.9, "high": 0.99}
     files.write_json(
         run.training_summary, {"epochs": 7, "seconds": 90.0, "images_per_second": 410.7}
     )
@@ -126,16 +128,17 @@ def test_a_run_is_taken_over_with_its_figures(tmp_path):
             "runtime": {"precision": "float32"},
         },
     )
-    metrics = dict.fromkeys(readme_table.SHOWN_METRICS, estimate)
-    files.write_json(
-        run.evaluation("test") / "metrics.json", {"num_patients": 270, "threshold": 0.25, **metrics}
-    )
+    metrics = dict.fromkeys(readme_table.HEADLINE, Estimate(0.98765, 0.9, 0.99))
     shifts = {
         "none": {"auroc": 0.1, "accuracy": 0.2, "sensitivity": 0.3, "specificity": 0.4},
         "blurred": {"auroc": 0.95, "accuracy": 0.94, "sensitivity": 0.99, "specificity": 0.71},
         "noisy": {"auroc": 0.96, "accuracy": 0.93, "sensitivity": 0.88, "specificity": 0.98},
     }
-    files.write_json(run.evaluation("test") / "shifts.json", shifts)
+    measured = {"metrics": metrics, "num_patients": 270, "threshold": 0.25}
+    store(run, make_evaluation(**measured))
+    with pytest.raises(UserError, match="--shifts"):
+        readme_table.take_over(run)
+    store(run, make_evaluation(**measured, shifts=ShiftResults(shifts)))
     text = readme_table.render_training(readme_table.take_over(run))
     for figure in ("0.9877", "0.9000 to 0.9900", "0.250", "270", "4170 / 524", "1.5 min", "411"):
         assert figure in text

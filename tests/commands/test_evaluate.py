@@ -330,13 +330,13 @@ def test_figures_of_a_model_that_training_replaced_are_marked(four, capsys):
     assert "using 0.5, which was not chosen on validation" in capsys.readouterr().err
     assert metrics_of(run)["model"] == RunDirectory(run).model_digest()
     report = (run / "report.md").read_text(encoding="utf-8")
-    assert "on, which was not chosen" in report and "Out of date" not in report
+    assert "a threshold not chosen on validation" in report and "Out of date" not in report
     model = fake_run.brightness_model()
     model.get_layer("logits").bias.assign([-3.0])
     fake_run.make_run(run, model=model)  # training goes on to its end
     report = render(RunDirectory(run))
     assert "**Out of date:**" in report
-    assert "chosen on validation" not in report
+    assert "chosen on validation by the rule" not in report
     assert measure(run, own) == 0
     report = render(RunDirectory(run))
     assert "Out of date" not in report and "chosen on validation by the rule `youden`" in report

@@ -5,22 +5,12 @@ import os
 from collections import Counter
 from pathlib import Path
 
-import google_crc32c
 import other_user
 import pytest
+from image_trees import make
 
 from engine.base.config import UserError
-from engine.images import decoding, image_folder
-from engine.images.image_folder import Example
-
-
-def make(root: Path, *paths: str, content: bytes | None = None) -> Path:
-    for path in paths:
-        file = root / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(path.encode() if content is None else content)
-    return root
-
+from engine.images import image_folder
 
 # ---------------------------------------------------------------------------- layouts
 
@@ -128,110 +118,6 @@ def test_wrong_roots(tmp_path):
         image_folder.scan(tmp_path / "images")
 
 
-# ---------------------------------------------------------------------------- patients
-
-
-@pytest.mark.parametrize(
-    ("name", "patient"),
-    [
-        ("person5_bacteria_15.jpeg", "person5"),
-        ("person5_virus_16.jpeg", "person5"),
-        ("IM-0383-0001.jpeg", "IM-0383"),
-        ("IM-0383-0001-0002.jpeg", "IM-0383"),
-        ("NORMAL2-IM-0383-0001.jpeg", "IM-0383"),
-        ("scan_17.jpeg", ""),
-    ],
-)
-def test_names_of_the_public_set(name, patient):
-    found, warnings = image_folder.with_patients(
-        [Example(f"train/a/{name}", "a", "train")], "patient"
-    )
-    assert found[0].patient == patient
-    assert bool(warnings) == (not patient)
-
-
-@pytest.mark.parametrize(
-    ("pattern", "patient"),
-    [("^([0-9]+)_", "17"), ("_(?P<x>..)_(?P<patient>[a-z])", "b"), ("/(p[0-9])/", "p3")],
-)
-def test_a_regular_expression_finds_the_patient(pattern, patient):
-    examples = [Example("a/p3/17_xx_b.png", "a", "")]
-    assert image_folder.with_patients(examples, pattern)[0][0].patient == patient
-
-
-@pytest.mark.parametrize(
-    ("pattern", "message"),
-    [("([0-9", "no regular expression"), ("[0-9]+", "without a group"), ("(zzz)", "matches none")],
-)
-def test_wrong_regular_expressions(pattern, message):
-    with pytest.raises(UserError, match=message):
-        image_folder.with_patients([Example("a/1.png", "a", "")], pattern)
-
-
-def test_group_by_none_finds_no_patients():
-    found, warnings = image_folder.with_patients([Example("a/IM-1-1", "a", "")], "none")
-    assert (found[0].patient, warnings) == ("", [])
-
-
-def test_the_fingerprint_is_over_names_and_contents(tmp_path):
-    make(tmp_path, "a/1", "b/2")
-
-    def fingerprint() -> str:
-        return image_folder.hash_contents(image_folder.scan(tmp_path), workers=1).fingerprint
-
-    before = fingerprint()
-    assert fingerprint() == before
-    (tmp_path / "a" / "1").rename(tmp_path / "a" / "9")
-    renamed = fingerprint()
-    make(tmp_path, "a/9", content=b"other")
-    assert len({before, renamed, fingerprint()}) == 3
-
-
-def test_only_equal_contents_have_equal_keys(tmp_path):
-    contents = {"a.png": b"x" * 5000, "b.png": b"y" * 5000, "c.png": b"x" * 5000, "d.png": b""}
-    contents["e.png"] = with_the_same_crc(contents["a.png"])
-    for name, content in contents.items():
-        path = tmp_path / ("one" if name < "c" else "two") / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(content)
-    folder = image_folder.scan(tmp_path)
-    keys = {Path(p).name: k for p, k in image_folder.hash_contents(folder, workers=2).keys.items()}
-    assert keys["a.png"] == keys["c.png"] != ""
-    assert keys["d.png"] == ""
-    assert len({keys["a.png"], keys["b.png"], keys["e.png"]}) == 3
-
-
-def with_the_same_crc(content):
-    """Other bytes of the same length and CRC-32C: flips a pattern that the CRC is blind to."""
-    zero = bytes(len(content))
-    base = google_crc32c.value(zero)
-
-    def effect(bit):
-        flipped = bytearray(zero)
-        flipped[bit // 8] ^= 1 << bit % 8
-        return google_crc32c.value(bytes(flipped)) ^ base
-
-    # 33 flips of single bits cannot be independent in 32 bits of CRC: some of them cancel out.
-    basis = {}
-    for bit in range(33):
-        value, bits = effect(bit), 1 << bit
-        while value:
-            top = value.bit_length()
-            if top not in basis:
-                basis[top] = value, bits
-                break
-            value, bits = value ^ basis[top][0], bits ^ basis[top][1]
-        else:
-            break
-    changed = bytearray(content)
-    for bit in range(33):
-        if bits >> bit & 1:
-            changed[bit // 8] ^= 1 << bit % 8
-    assert bytes(changed) != content
-    assert google_crc32c.value(bytes(changed)) == google_crc32c.value(content)
-    return bytes(changed)
-
-
 # ---------------------------------------------------------------------------- what cannot be read
 
 
@@ -268,9 +154,9 @@ def test_another_user_builds_from_what_it_may_read(tmp_path):
         (tmp_path / name).chmod(mode)
     (tmp_path / "images" / "b" / "link.png").symlink_to(tmp_path / "elsewhere" / "c" / "5.png")
     done = other_user.run(
-        "from engine.images import image_folder\n"
+        "from engine.images import folder_contents, image_folder\n"
         "folder = image_folder.scan('images')\n"
-        "contents = image_folder.hash_contents(folder, workers=1)\n"
+        "contents = folder_contents.hash_contents(folder, workers=1)\n"
         "print([one.path for one in folder.examples], sorted(contents.empty), sep='\\n')\n"
         "print(*folder.unreadable, *folder.warnings, sep='\\n')\n",
         tmp_path,
@@ -293,38 +179,3 @@ def test_a_split_folder_that_cannot_be_read_is_an_error(tmp_path):
         "from engine.images import image_folder\nimage_folder.scan('images')", tmp_path
     )
     assert "UserError: images/test: cannot be read (Permission denied)" in done.stderr
-
-
-def test_files_that_the_kernel_makes_up_are_not_opened(tmp_path, monkeypatch):
-    """/proc/kmsg is a regular file of size 0 that blocks whoever reads it."""
-    make(tmp_path, "a/1.png", "b/2.png")
-    (tmp_path / "a" / "link.png").symlink_to("/proc/self/status")
-    (tmp_path / "a" / "device.png").symlink_to("/dev/zero")
-    os.mkfifo(tmp_path / "a" / "pipe.png")
-    opened = []
-    monkeypatch.setattr(
-        "builtins.open",
-        lambda path, *_, real=open, **options: (
-            opened.append(Path(path).name) or real(path, *_, **options)
-        ),
-    )
-    contents = image_folder.hash_contents(image_folder.scan(tmp_path), workers=1)
-    assert contents.empty == {"a/link.png", "a/device.png", "a/pipe.png"}
-    assert sorted(opened) == ["1.png", "2.png"]
-    assert decoding.read_file("/proc/self/status") == b""
-
-
-@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
-def test_too_few_file_descriptors_leave_no_file_out(tmp_path, monkeypatch, number):
-    """Else a build would go on, with every image rejected."""
-    make(tmp_path, "a/1.png", "b/2.png")
-    folder = image_folder.scan(tmp_path)
-
-    def refusing(*arguments, **options):
-        raise OSError(number, os.strerror(number), "1.png")
-
-    monkeypatch.setattr("builtins.open", refusing)
-    with pytest.raises(OSError, match="Too many open files"):
-        image_folder.hash_contents(folder, workers=1)
-    with pytest.raises(OSError, match="Too many open files"):
-        decoding.read_file(tmp_path / "a" / "1.png")

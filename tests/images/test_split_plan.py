@@ -7,22 +7,15 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from image_trees import make
 
 from engine.base.config import UserError
-from engine.images import image_folder, split_plan
-
-
-def make(root: Path, *paths: str, content: bytes | None = None) -> Path:
-    for path in paths:
-        file = root / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(path.encode() if content is None else content)
-    return root
+from engine.images import folder_contents, image_folder, patients, split_plan
 
 
 def planned(root: Path, **options) -> split_plan.Plan:
     folder = image_folder.scan(root)
-    contents = image_folder.hash_contents(folder, workers=2)
+    contents = folder_contents.hash_contents(folder, workers=2)
     settings = {
         "group_by": "patient",
         "validation_fraction": None,
@@ -59,7 +52,7 @@ def test_a_drawn_split_is_a_partition_by_patient_and_class(tmp_path):
     plan = planned(root, validation_fraction=0.1, test_fraction=0.2)
     where = split_of(plan)
     assert len(where) == 720
-    folder, _ = image_folder.with_patients(image_folder.scan(root).examples, "patient")
+    folder, _ = patients.with_patients(image_folder.scan(root).examples, "patient")
     splits_of: dict[str, set] = {}
     for one in folder:
         splits_of.setdefault(one.patient, set()).add(where[one.path])

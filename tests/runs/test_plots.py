@@ -9,7 +9,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from engine.metrics import calibration
-from engine.runs import plots
+from engine.runs import figure_style, history_plot, plots
 
 CURVE = (np.array([0, 0.1, 0.4, 1.0]), np.array([0, 0.8, 0.95, 1.0]))
 
@@ -54,7 +54,7 @@ def figures(directory):
             "grid",
         )
     }
-    plots.history(history_rows(), paths["history"], best_epoch=4)
+    history_plot.draw(history_rows(), paths["history"], best_epoch=4)
     plots.roc(
         [("a", *CURVE)], paths["roc"], area=0.9, interval=(0.8, 0.95), operating_point=(0.1, 0.8)
     )
@@ -97,23 +97,23 @@ def test_equal_arrays_give_equal_bytes(tmp_path):
 
 def test_pyplot_is_never_loaded():
     # Its global figures leak memory in long runs and meddle with notebooks.
-    program = "import sys, engine.runs.plots; sys.exit('matplotlib.pyplot' in sys.modules)"
+    program = "import sys, engine.runs.plots, engine.runs.history_plot; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 def test_the_operating_point_is_drawn_only_where_there_is_one(tmp_path):
     path = tmp_path / "roc.png"
     plots.roc([("a", *CURVE)], path, operating_point=(0.1, 0.8))
-    assert has_colour(drawn(path), plots.ORANGE)
+    assert has_colour(drawn(path), figure_style.ORANGE)
     for point in (None, (float("nan"), 0.5)):
         plots.roc([("a", *CURVE)], path, operating_point=point)
-        assert not has_colour(drawn(path), plots.ORANGE)
+        assert not has_colour(drawn(path), figure_style.ORANGE)
 
 
 def test_the_best_epoch_moves_with_its_number(tmp_path):
     paths = [tmp_path / f"{best}.png" for best in (2, 4)]
     for best, path in zip((2, 4), paths, strict=True):
-        plots.history(history_rows(), path, best_epoch=best)
+        history_plot.draw(history_rows(), path, best_epoch=best)
     assert np.abs(drawn(paths[0]) - drawn(paths[1])).max() > 50
 
 
@@ -130,7 +130,8 @@ def test_confusion_matrices_of_any_size(tmp_path, count):
 def saved(monkeypatch):
     """The figures that are saved, drawn once."""
     figures = []
-    monkeypatch.setattr(plots, "save", lambda figure, path: figures.append(figure))
+    for module in (plots, history_plot):
+        monkeypatch.setattr(module, "save", lambda figure, path: figures.append(figure))
 
     def drawn_figures():
         for figure in figures:
@@ -180,8 +181,8 @@ def test_names_are_no_formulas(tmp_path, name):
 
 
 def test_the_history_says_what_training_is_measured_with(saved, tmp_path):
-    plots.history(history_rows(), tmp_path / "h.png", learned_with=["noise", "dropout", "luck"])
-    plots.history(history_rows(), tmp_path / "h.png")
+    history_plot.draw(history_rows(), tmp_path / "h.png", learned_with=["noise", "dropout", "luck"])
+    history_plot.draw(history_rows(), tmp_path / "h.png")
     told, plain = (" ".join(t.get_text() for t in f.findobj(Text)).split() for f in saved())
     assert "noise, dropout and luck; validation has none of it" in " ".join(told)
     assert "luck;" not in plain
@@ -202,8 +203,8 @@ def test_a_calibration_bin_without_positives_has_an_interval(saved, tmp_path):
 
 
 def test_what_is_missing_is_passed_over(tmp_path):
-    plots.history([], tmp_path / "history.png")
-    plots.history([{"loss": "nan", "val_loss": 0.5}], tmp_path / "one.png")
+    history_plot.draw([], tmp_path / "history.png")
+    history_plot.draw([{"loss": "nan", "val_loss": 0.5}], tmp_path / "one.png")
     plots.roc([], tmp_path / "roc.png")
     plots.precision_recall([], tmp_path / "pr.png")
     plots.confusion_matrix(np.zeros((2, 2), int), ["a", "b"], tmp_path / "empty.png")

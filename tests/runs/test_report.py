@@ -1,29 +1,28 @@
 """The report says what is there, leaves out what is not, and links only files that exist."""
 
+import dataclasses
 import re
 
 import pytest
+from stored_results import SUBJECT, make_evaluation, store
 
 from engine.base import files
+from engine.metrics.estimate import Estimate
+from engine.metrics.shift_results import ShiftResults
 from engine.runs import report
 from engine.runs.run_directory import RunDirectory
 
+CLASSES = ("NORMAL", "PNEU|MONIA")
 METRICS = {
-    "split": "test",
-    "num_examples": 624,
-    "num_patients": 300,
-    "num_resamples": 1000,
-    "class_names": ["NORMAL", "PNEU|MONIA"],
-    "threshold": 0.4321,
-    "threshold_rule": "youden",
-    "data": {"shards": "data/shards", "fingerprint": "abc123", "identity": "d" * 64},
-    "loss_interval": {"value": 0.2, "low": 0.1, "high": 0.3},
-    "auroc": {"value": 0.9912, "low": 0.985, "high": 0.996},
-    "precision": {"value": None, "low": None, "high": None, "reason": "undefined: because"},
-    "confusion_matrix": [[200, 34], [5, 385]],
-    "expected_calibration_error": 0.031,
-    "warnings": ["these shards come from other images"],
+    "auroc": Estimate(0.9912, 0.985, 0.996),
+    "precision": Estimate(None, reason="nothing was predicted"),
 }
+SUBJECT = dataclasses.replace(SUBJECT, warnings=("these shards come from other images",))
+
+
+def stored(**changes):
+    values = {"subject": SUBJECT, "threshold": 0.4321, "metrics": METRICS, **changes}
+    return make_evaluation(values.pop("class_names", CLASSES), **values)
 
 
 @pytest.fixture
@@ -61,7 +60,7 @@ def run(tmp_path):
         },
     )
     files.write_json(run.threshold, {"threshold": 0.4321, "rule": "youden"})
-    files.write_json(run.evaluation("test") / "metrics.json", METRICS)
+    store(run, stored(num_examples=1624, num_resamples=1000))
     for name in ("roc.png", "calibration.png", "predictions.csv"):
         files.write_text(run.evaluation("test") / name, "x")
     files.write_text(run.history_figure, "x")
@@ -73,9 +72,9 @@ def test_what_on_what_how_fast_and_how_well(run):
     for expected in (
         "# Report: my run",
         "Not for diagnosis",
-        "624 images of 300 patients",
+        "1,624 images of 30 patients",
         "| AUROC | 0.9912 | 0.9850 to 0.9960 |",
-        "| Precision | undefined | undefined: because |",
+        "| Precision | undefined | nothing was predicted |",
         "0.4321",
         "chosen on validation by the rule `youden`",
         "Measured on `data/shards`: fingerprint of the images `abc123`, of the shards `dddddddddddd`",
@@ -122,6 +121,20 @@ def test_a_part_that_is_missing_or_damaged_costs_only_itself(run, name, damage):
     assert "| AUROC | 0.9912 |" in text
 
 
+def test_figures_that_cannot_be_read_cost_their_section_and_say_how_to_fix_it(run):
+    store(run, stored(), name="other")
+    (run.evaluation("other") / "metrics.json").write_text('{"split": "test"}', encoding="utf-8")
+    text = report.render(run)
+    assert "| AUROC | 0.9912 |" in text
+    section = text.partition("### other")[2].partition("\n#")[0]
+    assert "cannot be read" in section and "python -m engine.evaluate" in section
+
+
+def test_an_evaluation_that_is_being_written_is_left_out(run):
+    run.evaluation("other").mkdir()
+    assert "### other" not in report.render(run)
+
+
 def test_an_empty_run_has_a_report_that_says_what_to_do(tmp_path):
     text = report.write_report(tmp_path / "run").read_text(encoding="utf-8")
     assert "engine.evaluate" in text
@@ -130,7 +143,7 @@ def test_an_empty_run_has_a_report_that_says_what_to_do(tmp_path):
 
 def test_the_test_split_comes_first_and_none_is_left_out(run):
     for split in ("validation", "elsewhere"):
-        files.write_json(run.evaluation(split) / "metrics.json", METRICS)
+        store(run, stored(), name=split)
     text = report.render(run)
     titles = ("### Test split", "### validation (test split)", "### elsewhere (test split)")
     places = [text.index(title) for title in titles]
@@ -138,16 +151,13 @@ def test_the_test_split_comes_first_and_none_is_left_out(run):
 
 
 def test_more_than_two_classes_have_a_row_each(run):
-    per_class = {
-        name: {"auroc": {"value": value}, "f1": {"value": None}}
-        for name, value in (("a", 0.91), ("b", 0.92), ("c", 0.93))
-    }
-    values = {**METRICS, "class_names": ["a", "b", "c"], "threshold": None, "per_class": per_class}
-    values["confusion_matrix"] = [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
-    files.write_json(run.evaluation("test") / "metrics.json", values)
+    result = stored(class_names=("a", "b", "c"), threshold=None)
+    row = {**result.per_class["b"], "auroc": Estimate(0.92), "f1": Estimate(None)}
+    store(run, dataclasses.replace(result, per_class={**result.per_class, "b": row}))
     text = report.render(run)
     assert "largest probability" in text
-    assert "| b | 0.9200 |" in text
+    assert re.search(r"\| b \| 0\.9200 \|.*\| undefined \|", text)
+    assert "| true class | predicted a | predicted b | predicted c |" in text
 
 
 def test_the_report_says_what_the_intervals_are(run):
@@ -162,7 +172,7 @@ def test_the_lowest_of_each_metric_under_a_shift_is_named(run):
         "low contrast": {"auroc": 0.98, "sensitivity": 0.91, "specificity": None},
         "crop|ped": {"auroc": 0.99, "sensitivity": 0.7, "specificity": None},
     }
-    files.write_json(run.evaluation("test") / "shifts.json", shifted)
+    store(run, stored(shifts=ShiftResults(shifted)))
     lowest = "AUROC 0.9800 (low contrast), sensitivity 0.7000 (crop\\|ped)"
     assert f"Lowest under any change: {lowest}." in report.render(run)
 
@@ -170,15 +180,15 @@ def test_the_lowest_of_each_metric_under_a_shift_is_named(run):
 def test_figures_that_name_no_model_or_another_are_marked(run):
     assert "Out of date" not in report.render(run)  # there is no model to compare with
     run.model.write_bytes(b"a model")
-    path, digest = run.evaluation("test") / "metrics.json", run.model_digest()
+    digest = run.model_digest()
     for model, said in ((None, "a model that is not named"), ("e" * 64, "`eeeeeeeeeeee`")):
-        files.write_json(path, {**METRICS, "model": model})
+        store(run, stored(subject=dataclasses.replace(SUBJECT, model=model)))
         assert f"are of {'' if model is None else 'model '}{said}" in report.render(run)
-    files.write_json(path, {**METRICS, "model": digest})
+    store(run, stored(subject=dataclasses.replace(SUBJECT, model=digest)))
     assert "Out of date" not in report.render(run)
 
 
-def test_where_a_run_was_resumed_is_told(run):
+def test_where_a_run_was_resumed_is_reported(run):
     environment = files.read_json(run.environment)
     sessions = [{"host": "node-b"}, {"host": "node-a"}]
     files.write_json(run.environment, {**environment, "resumed": sessions})

@@ -21,7 +21,7 @@ from engine import build_tfrecords
 from engine.base.config import UserError
 from engine.base.settings import BuildConfig
 from engine.images import decoding, image_folder, split_plan
-from engine.shards import build_journal, builder, tfrecords
+from engine.shards import build_finish, build_journal, builder, shard_writing, tfrecords
 
 
 @pytest.fixture(scope="session")
@@ -289,8 +289,8 @@ def crash_at(patch: pytest.MonkeyPatch, point: str) -> None:
         patch.setattr(build_journal.Journal, "note", note_twice)
     else:
         function = {
-            "metadata": (builder, "_write_together"),
-            "tfds": (builder, "_write_bytes"),
+            "metadata": (build_finish, "_write_together"),
+            "tfds": (build_finish, "_write_bytes"),
             "manifest": (tfrecords, "write_manifest"),
         }[point]
         patch.setattr(*function, crash)
@@ -372,7 +372,7 @@ def test_plan_shards_cuts_evenly():
     many = tuple(image_folder.Example(str(i), "a", "train") for i in range(103))
     plan = split_plan.Plan({"train": many}, {}, {}, (), ())
     config = BuildConfig(image_size=(100, 100), shard_size_mb=0.2)
-    plans = builder.plan_shards(config, plan)
+    plans = shard_writing.plan_shards(config, plan)
     assert [one.file for one in plans][:1] == [f"train-00000-of-{len(plans):05d}.tfrecord"]
     assert {len(one.examples) for one in plans} <= {17, 18, 19}
     assert sum((one.examples for one in plans), ()) == many

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from numbered_shards import striped_image, write_shards
+from stored_results import make_evaluation
 
 from engine.base import files, locks
 from engine.base.config import UserError
@@ -360,14 +361,18 @@ def test_a_winner_worse_than_the_default_is_said_and_what_it_takes_announced(
     striped, tmp_path, monkeypatch, capsys
 ):
     """The stub's default is as good as can be: no trial of other depths and rates reaches it."""
-    estimates = {"auroc": {"value": 0.9, "low": 0.8, "high": 1.0}}
-    found = held_out.HeldOut("0", estimates, estimates)
+    measured = make_evaluation()
+    found = held_out.HeldOut("0", measured, measured)
     monkeypatch.setattr(held_out, "compare", lambda *arguments: found)
     result = search(striped, tmp_path / "s", compare_default=True)
     assert result.remark.startswith(
         "The default configuration did better on validation: val_auroc 0.97"
     )
     assert result.remark in SearchDirectory(tmp_path / "s").report.read_text()
+    assert (
+        f"| AUROC | {measured.metrics['auroc']} |"
+        in SearchDirectory(tmp_path / "s").report.read_text()
+    )
     said = capsys.readouterr().err
     assert "training the default configuration, to compare with, about 10 s" in said
     assert said.count("validation has 14 images of class 'well'") == 1

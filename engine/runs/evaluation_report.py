@@ -1,0 +1,165 @@
+"""The part of `report.md` on how good a run is: one section per evaluation."""
+
+from pathlib import Path
+
+from engine.base.config import UserError
+from engine.metrics.estimate import Estimate, title
+from engine.metrics.evaluation import Evaluation, Subject
+from engine.runs import markdown, stored_evaluations
+from engine.runs.run_directory import RunDirectory
+
+_METRICS = (
+    "auroc",
+    "accuracy",
+    "sensitivity",
+    "specificity",
+    "balanced_accuracy",
+    "precision",
+    "recall",
+    "f1",
+    "average_precision",
+    "brier",
+    "loss",
+)
+_CLASS_METRICS = ("auroc", "sensitivity", "specificity", "precision", "f1")
+_MOST_CLASSES = 10  # of a confusion matrix that fits a page
+_FIGURES = {
+    "roc.png": "ROC",
+    "precision_recall.png": "Precision-recall",
+    "confusion_matrix.png": "Confusion matrix",
+    "calibration.png": "Calibration",
+}
+
+
+def sections(run: RunDirectory) -> list[str]:
+    """The sections of all evaluations in a run, that of the test split first."""
+    names, model = stored_evaluations.names(run), run.model_digest()
+    if not names:
+        return ["Not evaluated yet: `python -m engine.evaluate RUN SHARDS` measures it."]
+    return [section for name in names for section in _evaluation(run, name, model)]
+
+
+def _evaluation(run: RunDirectory, name: str, model: str | None) -> list[str]:
+    """The section of one evaluation; `model` is the digest of the run's model as it is now."""
+    directory = run.evaluation(name)
+    try:
+        result = stored_evaluations.read(directory)
+    except UserError as error:
+        return [f"### {markdown.text(name)}", f"> {markdown.text(error)}"]
+    return [
+        f"### {_title(name, result.subject)}: {result.num_examples:,} images of "
+        f"{result.num_patients:,} patients",
+        *_subject(result.subject, model),
+        _decision(result),
+        markdown.table(
+            ("metric", "value", "95 % interval"),
+            [_row(metric, result.metrics[metric]) for metric in _METRICS],
+        ),
+        "Intervals are over patients: Clopper-Pearson on the effective number of patients for rates and "
+        f"AUROC; from {result.num_resamples:,} bootstrap resamples for the others, BCa for loss and "
+        "Brier score.",
+        _class_table(result),
+        _confusion(result),
+        f"Expected calibration error: {result.reliability.expected_calibration_error:.3f}.",
+        _shifts(result),
+        _figures(directory, run.path),
+    ]
+
+
+def _title(name: str, subject: Subject | None) -> str:
+    if subject is None:
+        return markdown.text(name)
+    split = markdown.text(subject.split)
+    if name == subject.split:
+        return f"{split.capitalize()} split"
+    return f"{markdown.text(name)} ({split} split)"
+
+
+def _subject(subject: Subject | None, model: str | None) -> list[str]:
+    measured = subject.model if subject else None
+    parts = []
+    if model is not None and measured != model:
+        which = f"model `{measured[:12]}`" if measured else "a model that is not named"
+        parts.append(
+            f"> **Out of date:** these figures are of {which}, the run's model is now "
+            f"`{model[:12]}`. Measure it with `python -m engine.evaluate`."
+        )
+    if subject is not None:
+        parts.append(
+            f"Measured on `{subject.shards}`: fingerprint of the images "
+            f"`{subject.fingerprint[:12]}`, of the shards `{subject.identity[:12]}`."
+        )
+        parts.append(markdown.warnings(subject.warnings))
+    return parts
+
+
+def _decision(result: Evaluation) -> str:
+    if result.threshold is None:
+        return (
+            "The class with the largest probability is predicted. Accuracy is the share of correct "
+            "predictions; the other rates are means over the classes, each against the rest."
+        )
+    rule = result.subject.threshold_rule if result.subject else None
+    chosen = f"chosen on validation by the rule `{rule}`" if rule else "not chosen on validation"
+    positive = markdown.text(result.class_names[1])
+    return (
+        f"{positive} is predicted at a probability of **{result.threshold:.4f}** or more, a "
+        f"threshold {chosen}."
+    )
+
+
+def _row(metric: str, estimate: Estimate) -> tuple[str, str, str]:
+    name = _capitalized(title(metric))
+    return name, estimate.value_text, markdown.text(estimate.interval_text)
+
+
+def _class_table(result: Evaluation) -> str:
+    if not result.per_class:
+        return ""
+    rows = [
+        (markdown.text(name), *(row[metric].value_text for metric in _CLASS_METRICS))
+        for name, row in result.per_class.items()
+    ]
+    heads = ("class", *(_capitalized(title(metric)) for metric in _CLASS_METRICS))
+    return markdown.table(heads, rows)
+
+
+def _confusion(result: Evaluation) -> str:
+    if len(result.class_names) > _MOST_CLASSES:
+        return ""
+    names = [markdown.text(name) for name in result.class_names]
+    rows = [
+        (f"**{name}**", *(f"{count:,}" for count in counts))
+        for name, counts in zip(names, result.confusion.tolist(), strict=True)
+    ]
+    return markdown.table(("true class", *(f"predicted {name}" for name in names)), rows)
+
+
+def _shifts(result: Evaluation) -> str:
+    """How the figures hold up on changed images, if that was measured."""
+    shifts = result.shifts
+    if shifts is None:
+        return ""
+    heads = ("images", *(title(metric) for metric in shifts.metrics))
+    rows = [(markdown.text(name), *values) for name, *values in shifts.rows()]
+    return (
+        "The same images, changed as another scanner or another export might have:\n\n"
+        f"{markdown.table(heads, rows)}\n\n"
+        f"Lowest under any change: {markdown.text(shifts.lowest_text())}."
+    )
+
+
+def _figures(directory: Path, base: Path) -> str:
+    links = [
+        markdown.image(figure, directory / file, base)
+        for file, figure in _FIGURES.items()
+        if (directory / file).is_file()
+    ]
+    listed = directory / "predictions.csv"
+    if listed.is_file():
+        links.append(f"Every image: [{listed.name}]({markdown.link(listed, base)})")
+    return "\n\n".join(links)
+
+
+def _capitalized(text: str) -> str:
+    return text[:1].upper() + text[1:]

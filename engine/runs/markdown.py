@@ -1,0 +1,40 @@
+"""Markdown for reports: tables, links, and text that nothing in is taken for markup."""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table: the first column to the left, the others to the right."""
+    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def facts(pairs: Iterable[tuple[str, str]]) -> str:
+    """A list of `name: value`; a fact without a value is left out."""
+    return "\n".join(f"- {name}: {value}" for name, value in pairs if value)
+
+
+def warnings(lines: Iterable[Any]) -> str:
+    """A list of warnings."""
+    return "\n".join(f"- **Warning:** {text(line)}." for line in lines)
+
+
+def image(title: str, path: Path, base: Path) -> str:
+    """A picture, linked relative to the directory `base`."""
+    return f"![{title}]({link(path, base)})"
+
+
+def link(path: Path, base: Path) -> str:
+    """A path relative to the directory `base`, as the target of a link."""
+    return Path(os.path.relpath(path, base)).as_posix().replace(" ", "%20")
+
+
+def text(value: Any) -> str:
+    """Text in which nothing is taken for a table's bars, emphasis or HTML."""
+    found = " ".join(str(value).split())
+    for character in "\\|*_<>`[]":
+        found = found.replace(character, "\\" + character)
+    return found

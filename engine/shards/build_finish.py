@@ -1,0 +1,153 @@
+"""The end of a build: the manifest, and what lies beside it, from shards that are all there."""
+
+import importlib.metadata
+import io
+import platform
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import engine
+from engine.base import files
+from engine.base.config import UserError
+from engine.base.csv_rows import CsvRows
+from engine.base.settings import BuildConfig
+from engine.images import decoding, wording
+from engine.images.image_folder import ImageFolder
+from engine.images.split_plan import Plan
+from engine.shards import build_journal, tfrecords
+from engine.shards.build_journal import Journal, ShardRecord
+from engine.shards.shard_writing import ShardPlan
+from engine.shards.tfrecords import Manifest, SplitInfo
+
+
+def describe(
+    config: BuildConfig,
+    journal: Journal,
+    shard_plans: Sequence[ShardPlan],
+    plan: Plan,
+    folder: ImageFolder,
+    bits: int,
+) -> tuple[Manifest, dict[str, bytes]]:
+    """The manifest of a build whose shards are all there, and what the files beside it hold."""
+    records = [journal.records[one.file] for one in shard_plans]
+    bad = [row for record in records for row in record.rejected]
+    doubts = sorted(row for record in records for row in record.doubts)
+    rejected = sorted([*bad, *plan.dropped.items(), *folder.unreadable.items()])
+    class_names = folder.class_names
+    splits = {
+        split: _split_info(
+            class_names, [journal.records[one.file] for one in shard_plans if one.split == split]
+        )
+        for split in plan.splits
+    }
+    _require_usable(class_names, splits, rejected)
+    manifest = Manifest(
+        class_names=class_names,
+        image_size=config.image_size,
+        channels=config.channels,
+        encoding=config.encoding,
+        keep_aspect_ratio=config.keep_aspect_ratio,
+        resize_method=decoding.RESIZE_METHOD,
+        group_by=config.group_by,
+        seed=config.seed,
+        source=journal.identity.source,
+        splits={split: info for split, info in splits.items() if info.num_examples},
+        rejected=len(rejected),
+        audit=plan.audit,
+        bits=bits,
+        warnings=(*plan.warnings, *_emptied(plan, splits), *wording.by_reason(doubts)),
+        arguments=journal.identity.arguments,
+        versions=_versions(),
+    )
+    texts = {tfrecords.REJECTED: _csv_text(rejected), **tfrecords.tfds_metadata(manifest)}
+    # Names of files that are not UTF-8 go out as the bytes they were.
+    return manifest, {name: text.encode("utf-8", "surrogateescape") for name, text in texts.items()}
+
+
+def finish(
+    shards: Path,
+    journal: Journal,
+    shard_plans: Sequence[ShardPlan],
+    manifest: Manifest,
+    contents: dict[str, bytes],
+) -> None:
+    """Writes everything but the shards, the manifest last."""
+    build_journal.remove_leftovers(shards)
+    _write_together(shards, journal, [one.file for one in shard_plans], contents)
+    tfrecords.write_manifest(shards, manifest)
+
+
+def _write_together(
+    shards: Path, journal: Journal, order: Sequence[str], contents: dict[str, bytes]
+) -> None:
+    """Everything that must be durable before the manifest. Waiting for the disk once for all takes
+    15 ms; file after file it took 60, a tenth of the time that 250 images of 1.3 megapixels take."""
+    with ThreadPoolExecutor() as pool:
+        waiting = [pool.submit(journal.rewrite, order)]
+        for name, content in contents.items():
+            waiting.append(pool.submit(_write_bytes, shards / name, content))
+        for one in waiting:
+            one.result()
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    with files.written_aside(path) as aside:
+        aside.write_bytes(content)
+
+
+def _split_info(class_names: Sequence[str], records: Sequence[ShardRecord]) -> SplitInfo:
+    counts: Counter[str] = Counter()
+    for record in records:
+        counts.update(record.class_counts)
+    return SplitInfo(
+        num_examples=sum(record.info.num_examples for record in records),
+        class_counts={name: counts[name] for name in class_names},
+        shards=tuple(record.info for record in records),
+    )
+
+
+def _require_usable(
+    class_names: Sequence[str],
+    splits: dict[str, SplitInfo],
+    rejected: Sequence[tuple[str, str]],
+) -> None:
+    for name in class_names:
+        if not any(split.class_counts[name] for split in splits.values()):
+            path, reason = next(
+                row for row in rejected if f"/{name}/".casefold() in f"/{row[0]}/".casefold()
+            )
+            raise UserError(
+                f"class {name!r} has no usable image: all of its files were left out "
+                f"(as {files.one_line(path)}: {reason}); add images or remove the folder"
+            )
+
+
+def _emptied(plan: Plan, splits: dict[str, SplitInfo]) -> list[str]:
+    """A warning for each class that bad files emptied in a split."""
+    planned = {(split, one.class_name) for split, many in plan.splits.items() for one in many}
+    return [
+        f"{split} has no usable image of class {name!r}"
+        for split, info in splits.items()
+        for name, count in info.class_counts.items()
+        if not count and (split, name) in planned
+    ]
+
+
+def _csv_text(rows: Sequence[tuple[str, str]]) -> str:
+    """`rejected.csv`: `path,reason`."""
+    text = io.StringIO()
+    writer = CsvRows(text)
+    for row in (("path", "reason"), *rows):
+        writer.writerow(row)
+    return text.getvalue()
+
+
+def _versions() -> dict[str, str]:
+    packages = ("numpy", "pillow", "simplejpeg")
+    return {
+        "tfdata-engine": engine.__version__,
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in packages},
+    }

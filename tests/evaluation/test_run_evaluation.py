@@ -1,0 +1,79 @@
+"""`evaluate_run` returns what it writes; the command prints what it returns."""
+
+import dataclasses
+
+import fake_run
+import numpy as np
+import pytest
+
+from engine import evaluate
+from engine.base.config import UserError
+from engine.evaluation.run_evaluation import evaluate_run
+from engine.runs import stored_evaluations
+from engine.runs.run_directory import RunDirectory
+
+LEVELS = [40, 60, 80, 120, 140, 100, 150, 190, 210, 230]
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    images = fake_run.grey_images(LEVELS)
+    patients = [f"patient {i // 2}" for i in range(10)]
+    return fake_run.make_shards(
+        tmp_path_factory.mktemp("shards"), images, np.arange(10) // 5, patients
+    )
+
+
+@pytest.fixture
+def run(tmp_path):
+    return fake_run.make_run(tmp_path / "run", threshold=0.45)
+
+
+def test_what_is_returned_is_what_is_stored(run, shards):
+    result = evaluate_run(run, str(shards), resamples=200, shifts=True)
+    stored = stored_evaluations.read(RunDirectory(run).evaluation(result.subject.name))
+    assert stored.to_json() == result.to_json()
+    assert result.subject.shards == str(shards)
+    assert (result.num_examples, result.num_patients, result.threshold) == (10, 5, 0.45)
+    assert result.shifts.values["none"]["auroc"] == pytest.approx(result.metrics["auroc"].value)
+    auroc = result.metrics["auroc"]
+    report = (run / "report.md").read_text(encoding="utf-8")
+    assert f"| AUROC | {auroc.value_text} | {auroc.interval_text} |" in report
+
+
+def test_the_command_prints_the_object(run, shards, capsys):
+    result = evaluate_run(run, shards, name="first", resamples=200, batch_size=4)
+    assert evaluate.main([str(run), str(shards), "--resamples", "200"]) == 0
+    printed = capsys.readouterr().out
+    assert str(result) in printed
+    assert max(map(len, printed.splitlines()[:-2])) <= 80
+    other = stored_evaluations.read(RunDirectory(run).evaluation("test"))
+    assert other.subject == dataclasses.replace(result.subject, name="test")
+    for name, estimate in result.metrics.items():  # the batch size changes rounding at most
+        assert other.metrics[name].value == pytest.approx(estimate.value, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"split": "holdout"}, "holdout"),
+        ({"resamples": 3}, "resamples"),
+        ({"batch_size": 0}, "batch_size|batch-size"),
+        ({"name": "../elsewhere"}, "elsewhere"),
+    ],
+)
+def test_wrong_settings_are_refused_and_leave_nothing(run, shards, settings, said):
+    with pytest.raises(UserError, match=said):
+        evaluate_run(run, shards, **settings)
+    assert not (run / "evaluation").exists()
+
+
+def test_a_class_may_be_called_like_markup(tmp_path, capsys):
+    names = ("[red]", "[/]", "c")
+    images = fake_run.grey_images([20, 130, 240] * 2)
+    labels = [0, 1, 2] * 2
+    shards = fake_run.make_shards(tmp_path / "s", images, labels, [""] * 6, class_names=names)
+    run = fake_run.make_run(tmp_path / "r", class_names=names)
+    assert evaluate.main([str(run), str(shards), "--resamples", "200"]) == 0
+    printed = capsys.readouterr().out
+    assert "[red]" in printed and "[/]" in printed
