@@ -66,7 +66,7 @@ def _run(namespace: argparse.Namespace) -> int:
 
     space = asked.space
     if "depth" not in asked.asked:
-        space = checks.fit_default_depth(space, asked.config, manifest)
+        space = checks.fit_to_images(space, asked.config, manifest)
     role = worker.role(os.environ)
     # GPUs are the trials'; what is computed here is too little for one.
     _hide_gpus()

@@ -18,9 +18,7 @@ def choose_head(head: str, num_classes: int) -> str:
     return head
 
 
-def working_size(
-    images: tuple[int, int], averaged_to: tuple[int, int] | None
-) -> tuple[int, int]:
+def working_size(images: tuple[int, int], averaged_to: tuple[int, int] | None) -> tuple[int, int]:
     """(height, width) in pixels that a network works on.
 
     Args:

@@ -39,7 +39,7 @@ def keyed(keys: tf.Tensor | None) -> Iterator[None]:
         _keys.reset(token)
 
 
-def draw_by_keys(model: keras.Model) -> list[str]:
+def draw_by_keys(model: keras.Model) -> tuple[list[str], list[str]]:
     """Makes the model's stock dropout layers, nested ones included, draw by keys within `keyed`.
 
     Outside of `keyed` they work as before; they are saved as what they are. Each layer has numbers of its
@@ -47,19 +47,22 @@ def draw_by_keys(model: keras.Model) -> list[str]:
     not depend on what the process built before.
 
     Returns:
-        The names of the other layers that draw random numbers, from a state of their own.
+        The names of the layers that drop something by keys, and of the others that draw random numbers,
+        from a state of their own.
     """
     seen: Counter[str] = Counter()
-    others = []
+    by_keys, others = [], []
     for layer in model._flatten_layers():
         if _can_be_keyed(layer):
             base = re.sub(r"_\d+$", "", layer.name)
             name = f"{base}_{seen[base]}" if seen[base] else base
             seen[base] += 1
             layer.call = _KeyedCall(layer, zlib.crc32(name.encode()))
+            if layer.rate:
+                by_keys.append(layer.name)
         elif layer._seed_generators:
             others.append(layer.name)
-    return others
+    return by_keys, others
 
 
 def _can_be_keyed(layer: Any) -> bool:
@@ -101,4 +104,6 @@ def _mask_shape(layer: Any, shape: Any) -> list[int]:
         return [size if axis == channel_axis else 1 for axis, size in enumerate(sizes)]
     if layer.noise_shape is None:
         return sizes
-    return [size if own is None else own for own, size in zip(layer.noise_shape[1:], sizes, strict=True)]
+    return [
+        size if own is None else own for own, size in zip(layer.noise_shape[1:], sizes, strict=True)
+    ]

@@ -40,9 +40,7 @@ class Parameter:
             converted = self._converted(value)
         except (TypeError, ValueError, OverflowError):
             expected = _EXPECTED[self.kind]
-            raise UserError(
-                f"{flag_name(self.name)}: got {value!r}, expected {expected}"
-            ) from None
+            raise UserError(f"{flag_name(self.name)}: got {value!r}, expected {expected}") from None
         if self.choices is not None and converted not in self.choices:
             choices = [str(choice) for choice in self.choices]
             meant = closest(str(value), choices)

@@ -90,7 +90,9 @@ def check_settings(network: Network, config: ModelSettings, *, given: frozenset[
     network.completed(config.model_settings)
 
 
-def build(network: Network, config: ModelSettings, image_format: ImageFormat, num_classes: int) -> Any:
+def build(
+    network: Network, config: ModelSettings, image_format: ImageFormat, num_classes: int
+) -> Any:
     """The network's Keras model for these images and classes, under the dtype policy in force.
 
     Raises:

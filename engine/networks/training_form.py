@@ -28,11 +28,13 @@ class TrainingForm:
     Attributes:
         network: float32[B, H, W, C] pixels in [0, 255] -> float32[B, units] logits.
         outputs: what the model itself gives, `logits` or `probabilities`.
+        has_dropout: whether layers drop something in training.
         unkeyed: layers that draw random numbers from a state of their own.
     """
 
     network: keras.Model
     outputs: str
+    has_dropout: bool = False
     unkeyed: tuple[str, ...] = ()
 
     @property
@@ -66,7 +68,9 @@ def training_form(
             number of classes, or `auto` cannot tell what they are.
     """
     _check_input(model, image_shape)
-    pixels = keras.Input(image_shape or tuple(model.input_shape[1:]), dtype="float32", name="pixels")
+    pixels = keras.Input(
+        image_shape or tuple(model.input_shape[1:]), dtype="float32", name="pixels"
+    )
     if _is_graph(model):
         _check_output(model.outputs, num_classes)
         logits, found = _logits_of(model, pixels, outputs)
@@ -76,19 +80,19 @@ def training_form(
     if logits.dtype != "float32":
         logits = ops.cast(logits, "float32")
     network = keras.Model(pixels, logits, name=f"{model.name}_training")
-    unkeyed = keyed_dropout.draw_by_keys(network)
+    keyed, unkeyed = keyed_dropout.draw_by_keys(network)
     if synchronized:
         for layer in network._flatten_layers():
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.synchronized = True
-    return TrainingForm(network, found, tuple(unkeyed))
+    return TrainingForm(network, found, bool(keyed), tuple(unkeyed))
 
 
 def _is_graph(model: Any) -> bool:
     """Whether the model is a graph of layers that can be walked, and no code of its own runs around it."""
     if isinstance(model, keras.Sequential):
         return model.built and type(model).call is keras.Sequential.call
-    functional = _functional_class()
+    functional: Any = _functional_class()
     return isinstance(model, functional) and type(model).call is functional.call
 
 

@@ -156,10 +156,9 @@ def _checked(model: Any, name: str) -> Any:
 def _source(reference: str, where: str) -> Path | None:
     """The file that a reference names; None of a module whose source cannot be found."""
     if where.endswith(".py"):
-        path = Path(where)
-        if not path.is_file():
+        if not Path(where).is_file():
             raise UserError(f"--model {reference}: {where} is not a file")
-        return path
+        return Path(where)
     _look_in_working_directory()
     found = None
     parts = where.split(".")
@@ -167,7 +166,7 @@ def _source(reference: str, where: str) -> Path | None:
         raise UserError(
             f"--model {reference}: {where!r} is no module; write FILE.py:function for a file"
         )
-    path = None
+    path: list[str] | None = None
     for index in range(len(parts)):
         name = ".".join(parts[: index + 1])
         found = importlib.machinery.PathFinder.find_spec(name, path)
@@ -200,15 +199,15 @@ def _load(reference: str, where: str, function: str) -> Callable[..., Any]:
     except Exception as error:
         source = _source(reference, where)
         place = None if source is None else _place(error, source)
-        raise UserError(
-            f"--model {reference}: {place or where}: {_first_line(error)}"
-        ) from error
+        raise UserError(f"--model {reference}: {place or where}: {_first_line(error)}") from error
     found = getattr(module, function, None)
     if found is None:
         names = [name for name, one in vars(module).items() if callable(one) and name[0] != "_"]
         raise _no_function(reference, where, function, names)
     if not callable(found):
-        raise UserError(f"--model {reference}: {function} is no function, but {type(found).__name__}")
+        raise UserError(
+            f"--model {reference}: {function} is no function, but {type(found).__name__}"
+        )
     return found
 
 

@@ -15,7 +15,7 @@ _KINDS = {"int": int, "float": float, "bool": bool, "str": str}
 _GIVEN = 2  # parameters that come by position: the image format and the number of classes
 
 
-class _NotLiteral(Exception):
+class _NotLiteralError(Exception):
     """The source alone does not say what a default or an annotation is."""
 
 
@@ -43,7 +43,7 @@ def from_source(path: Path, function: str, reference: str) -> tuple[Parameter, .
         return None
     try:
         return tuple(_of_source(found, path, reference))
-    except _NotLiteral:
+    except _NotLiteralError:
         return None
 
 
@@ -58,7 +58,8 @@ def from_callable(function: Callable[..., Any], reference: str) -> tuple[Paramet
         hints = typing.get_type_hints(function if inspect.isroutine(function) else type(function))
     except (TypeError, ValueError, NameError):
         signature, hints = inspect.signature(function), {}
-    fixed, own = [], []
+    fixed: list[inspect.Parameter] = []
+    own: list[inspect.Parameter] = []
     for parameter in signature.parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
@@ -71,7 +72,7 @@ def from_callable(function: Callable[..., Any], reference: str) -> tuple[Paramet
         _parameter(
             parameter.name,
             parameter.default,
-            hints.get(parameter.name, None),
+            hints.get(parameter.name),
             parameter.default is parameter.empty,
             reference,
         )
@@ -96,8 +97,8 @@ def _check_could_be_there(tree: ast.Module, function: str, path: Path, reference
     simple = (ast.FunctionDef, ast.ClassDef, ast.Expr, ast.Assign, ast.AnnAssign)
     for node in tree.body:
         if isinstance(node, (ast.Import, ast.ImportFrom)):
-            names = {alias.asname or alias.name.partition(".")[0] for alias in node.names}
-            if names & {function, "*"}:
+            imported = {alias.asname or alias.name.partition(".")[0] for alias in node.names}
+            if imported & {function, "*"}:
                 return
         elif not isinstance(node, simple):
             return
@@ -131,7 +132,7 @@ def _literal(node: ast.expr) -> Any:
     try:
         return ast.literal_eval(node)
     except ValueError:
-        raise _NotLiteral from None
+        raise _NotLiteralError from None
 
 
 def _annotation(node: ast.expr) -> Any:
@@ -151,7 +152,7 @@ def _annotation(node: ast.expr) -> Any:
         if generic in ("Optional", "Union"):
             extra = (type(None),) if generic == "Optional" else ()
             return typing.Union.__getitem__((*(_annotation(part) for part in parts), *extra))
-    raise _NotLiteral
+    raise _NotLiteralError
 
 
 def _check_given(positional: int, takes_any: bool, reference: str) -> None:

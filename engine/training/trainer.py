@@ -23,7 +23,9 @@ from engine.base import files, progress
 from engine.base.config import UserError, parse_interval, parse_step_range
 from engine.base.settings import TrainConfig
 from engine.metrics import curves, predictions, thresholds
-from engine.networks import models
+from engine.networks import registry
+from engine.networks.network import Network
+from engine.networks.training_form import TrainingForm
 from engine.pipeline import augmentation, input_pipeline
 from engine.pipeline.share import WHOLE, Share
 from engine.runs import history_plot, report
@@ -185,8 +187,9 @@ class _Session:
         self._input = training_input(config, manifest, shards, tier)
         built = build_step(config, manifest, run_on)
         self._model, self._optimizer, self._step = built.model, built.optimizer, built.step
+        self._form = built.form
         self._final_weights = FinalWeights(
-            built.network,
+            built.form.network,
             built.optimizer,
             # Read once: opening the split walks all of its records, 3 us an image.
             load_images=functools.cache(
@@ -294,7 +297,7 @@ class _Session:
             self._rows,
             self._run.history_figure,
             best_epoch=result.best_epoch,
-            learned_with=_learned_with(self._config),
+            learned_with=_learned_with(self._config, self._form),
         )
         result = dataclasses.replace(result, threshold=threshold, seconds=self._seconds())
         files.write_json(
@@ -521,46 +524,65 @@ class BuiltStep:
     """A training step, and what it changes.
 
     Attributes:
-        model: the plain model, which is saved; takes uint8[B, H, W, C].
-        network: the model around it that is trained, which takes the draws of augmentation as well.
+        model: as the network's builder gave it; takes images [B, H, W, C].
+        form: what is trained of it, from pixels to logits; shares its variables.
     """
 
     model: Any
-    network: Any
+    form: TrainingForm
     optimizer: Any
     step: TrainingStep
 
 
-def prepare_runtime(config: TrainConfig) -> runtime.Runtime:
-    """Chooses devices and modes as a configuration asks; see `runtime.prepare`."""
+def prepare_runtime(config: TrainConfig, network: Network | None = None) -> runtime.Runtime:
+    """Chooses devices and modes as a configuration asks; see `runtime.prepare`.
+
+    Args:
+        network: what is trained; None for the one that the configuration names.
+    """
+    network = network or registry.resolve(config.model)
     return runtime.prepare(
         precision=config.precision,
         jit_compile=config.jit_compile,
         strategy=config.strategy,
         num_logical_devices=config.num_logical_devices,
         global_batch_size=config.global_batch_size,
-        normalization=config.normalization if config.model == "cnn" else "none",
+        precision_advice=network.precision_advice(registry.settings_of(network, config)),
         seed=config.seed,
         deterministic=config.deterministic,
     )
 
 
-def build_step(config: TrainConfig, manifest: Manifest, run_on: runtime.Runtime) -> BuiltStep:
+def build_step(
+    config: TrainConfig,
+    manifest: Manifest,
+    run_on: runtime.Runtime,
+    network: Network | None = None,
+) -> BuiltStep:
     """The network, the optimizer and the step that a configuration asks for, under the policy in force.
+
+    Args:
+        network: what is trained; None for the one that the configuration names.
 
     Raises:
         UserError: the network does not fit the images or the classes.
     """
     steps_per_epoch = input_pipeline.steps_per_epoch(manifest, "train", config.global_batch_size)
     with run_on.strategy.scope():
-        model = build_model(
-            config, manifest, synchronized=config.sync_batch_norm and run_on.num_replicas > 1
+        network = network or registry.resolve(config.model)
+        model = build_model(config, manifest, network)
+        form = registry.build_training_form(
+            network,
+            model,
+            config,
+            manifest.image_format,
+            len(manifest.class_names),
+            synchronized=config.sync_batch_norm and run_on.num_replicas > 1,
         )
-        network = models.training_model(model)
         optimizer = _build_optimizer(config, steps_per_epoch, run_on.precision)
-        optimizer.build(network.trainable_variables)
+        optimizer.build(form.network.trainable_variables)
     step = TrainingStep(
-        network,
+        form.network,
         optimizer,
         strategy=run_on.strategy,
         global_batch_size=config.global_batch_size,
@@ -569,7 +591,7 @@ def build_step(config: TrainConfig, manifest: Manifest, run_on: runtime.Runtime)
         global_clipnorm=config.global_clipnorm,
         jit_compile=run_on.jit_compile,
     )
-    return BuiltStep(model, network, optimizer, step)
+    return BuiltStep(model, form, optimizer, step)
 
 
 def choose_tier(config: TrainConfig, manifest: Manifest) -> input_pipeline.Tier:
@@ -601,32 +623,14 @@ def training_input(
     )
 
 
-def build_model(config: TrainConfig, manifest: Manifest, *, synchronized: bool = False) -> Any:
-    """The network that a configuration asks for, at the manifest's size.
-
-    Args:
-        synchronized: see `models.build_model`.
+def build_model(config: TrainConfig, manifest: Manifest, network: Network | None = None) -> Any:
+    """The model that a configuration asks for, for the manifest's images and classes.
 
     Raises:
         UserError: the network does not fit the images or the classes.
     """
-    try:
-        return models.build_model(
-            config.model,
-            image_size=manifest.image_size,
-            channels=manifest.channels,
-            num_classes=len(manifest.class_names),
-            depth=config.depth,
-            width=config.width,
-            blocks=config.blocks,
-            dropout=config.dropout,
-            normalization=config.normalization,
-            synchronized=synchronized,
-            head=config.head,
-            resized_to=config.image_size,
-        )
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    network = network or registry.resolve(config.model)
+    return registry.build(network, config, manifest.image_format, len(manifest.class_names))
 
 
 def _silent(line: str) -> None:
@@ -637,7 +641,7 @@ def _to_probabilities(logits: np.ndarray) -> np.ndarray:
     return expit(logits) if logits.shape[1] == 1 else softmax(logits, axis=1)
 
 
-def _learned_with(config: TrainConfig) -> list[str]:
+def _learned_with(config: TrainConfig, form: TrainingForm) -> list[str]:
     """What the training loss and accuracy are measured with, and validation without."""
     balanced = config.class_weights == "balanced" and config.sampling != "balanced"
     applies = {
@@ -645,7 +649,7 @@ def _learned_with(config: TrainConfig) -> list[str]:
         f"labels smoothed by {config.label_smoothing:g}": config.label_smoothing > 0,
         "classes weighted alike": balanced,
         "classes drawn alike": config.sampling == "balanced",
-        "dropout": config.model == "tutorial" or config.dropout > 0,
+        "dropout": form.has_dropout,
         "weights that are not averaged": config.ema_momentum > 0,
     }
     return [name for name, applied in applies.items() if applied]
