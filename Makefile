@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo demo-data test lint types peers clean
+.PHONY: help setup demo demo-data test lint types docs peers clean
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -54,6 +54,7 @@ help:
 	@echo 'make setup              .venv, which the others set up too'
 	@echo 'make test               lint, types, tests'
 	@echo 'make lint, make types   one of them'
+	@echo 'make docs               writes what is generated in docs/ and the measured tables'
 	@echo 'make peers              .venv-peers, what the benchmarks are compared with'
 	@echo 'make clean              removes caches and what the demo made of phantoms; keeps .venv'
 	@echo
@@ -98,6 +99,11 @@ lint: $(INSTALLED)
 
 types: $(INSTALLED)
 	$(PYTHON) -m mypy
+
+docs: $(INSTALLED)
+	$(PYTHON) docs/generate_api.py
+	$(PYTHON) docs/generate_architecture.py
+	$(PYTHON) -m benchmarks.readme_table
 
 # One peer after the other: some bring a PyTorch of several GB or want headers (benchmarks/peers), and
 # one that does not install must not keep the rest away.

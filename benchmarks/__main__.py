@@ -15,6 +15,7 @@ from typing import Any
 from benchmarks.settings import BenchmarkConfig
 from engine.base import command_line, config, progress
 from engine.base.flag_parser import FlagParser
+from engine.base.setting_names import did_you_mean
 from engine.images import image_folder
 from engine.shards import dataset_checks, tfrecords
 
@@ -79,9 +80,7 @@ def chosen_suites(names: list[str]) -> list[str]:
         return list(SUITES)
     for name in names:
         if name not in SUITES:
-            raise config.UserError(
-                f"no suite is called {name!r}{config.did_you_mean(name, list(SUITES))}"
-            )
+            raise config.UserError(f"no suite is called {name!r}{did_you_mean(name, list(SUITES))}")
     return list(dict.fromkeys(names))
 
 

@@ -1,9 +1,9 @@
-"""`python -m benchmarks.readme_table [RUN] [--search SEARCH]`: writes the README's tables from `benchmarks/results/`.
+"""`python -m benchmarks.readme_table [RUN] [--search SEARCH]`: writes the measured tables of README.md and docs/.
 
-Each table stands between two markers, and nothing in it is typed by hand: a test compares them with
-what this module makes of the JSON files. Those of speeds come from `python -m benchmarks --json`; that
-of the default training from a run that was evaluated with `--shifts`, that of a search from one made with
-`--compare-default`: given their directories, their figures are taken over first.
+The tables come from `benchmarks/results/`. Each stands between two markers, and nothing in it is typed
+by hand: a test compares them with the JSON files. Speeds come from `python -m benchmarks --json`, the
+default training from a run that was evaluated with `--shifts`, the search from one made with
+`--compare-default`; where RUN or SEARCH is given, its figures are stored in `benchmarks/results/` first.
 """
 
 import sys
@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from benchmarks import highlights
 from benchmarks.reports import number, times
 from engine.base import command_line, files
 from engine.base.config import UserError
@@ -23,12 +24,19 @@ from engine.runs.run_directory import RunDirectory
 PROGRAM = "python -m benchmarks.readme_table"
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, README = ROOT / "benchmarks/results", ROOT / "README.md"
+CHART = ROOT / "docs" / "images" / "loaders.png"
 TRAINING = RESULTS / "training" / "default.json"
 SEARCH = RESULTS / "tuning" / "search.json"
+# Where each table stands.
+PAGES = {
+    README: ("figures", "comparisons"),
+    ROOT / "docs" / "benchmarks.md": ("training", "benchmarks", "division"),
+    ROOT / "docs" / "search.md": ("search",),
+}
 
 
 def render(results: Path) -> str:
-    """The text between the markers: hardware, then a table of images/s and one of ratios.
+    """Every stored result of the benchmarks: hardware, then tables of images/s, ratios and figures.
 
     Raises:
         UserError: there are no results.
@@ -44,7 +52,10 @@ def render(results: Path) -> str:
             interval = f"{number(row['low'])}-{number(row['high'])}"
             speed = number(row["images_per_second"])
             lines.append(f"| `{one['suite']}` | {name} | {speed} | {interval} |")
-    lines += ["", "| suite | times as fast, pair by pair | median | 90 % interval | asked |"]
+    lines += [
+        "",
+        "| suite | times as fast, pair by pair | median | 90 % interval | target, result |",
+    ]
     lines.append("| --- | --- | ---: | ---: | --- |")
     for one in found:
         for ratio in one["ratios"]:
@@ -58,7 +69,7 @@ def render(results: Path) -> str:
 
 
 def take_over(run: RunDirectory) -> dict[str, Any]:
-    """What the README says of a run: its training, and its test split as it is and shifted.
+    """What is published of a run: its training, and its test split as it is and shifted.
 
     Raises:
         UserError: the run was not evaluated on its test split with `--shifts`.
@@ -84,7 +95,7 @@ def take_over(run: RunDirectory) -> dict[str, Any]:
 
 
 def take_over_search(search: Path) -> dict[str, Any]:
-    """What the README says of a search: its size, its time, its winner, and both on the test split.
+    """What is published of a search: its size, its time, its winner, and both on the test split.
 
     Raises:
         UserError: the search did not compare with the default configuration on the test split.
@@ -186,7 +197,7 @@ def render_division(found: dict[str, Any]) -> str:
 
 
 def markers(name: str) -> tuple[str, str]:
-    """What stands before and behind a table in the README."""
+    """What stands before and after a table."""
     return f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
 
 
@@ -198,27 +209,41 @@ def updated(text: str, name: str, table: str) -> str:
     """
     begin, end = markers(name)
     if text.count(begin) != 1 or text.count(end) != 1:
-        raise UserError(f"README.md: expected one {begin} and one {end}")
+        raise UserError(f"expected one {begin} and one {end}")
     head, _, rest = text.partition(begin)
     return f"{head}{begin}\n{table}\n{end}{rest.partition(end)[2]}"
 
 
-def updated_readme(text: str) -> str:
-    """The README with its tables made again from the stored results."""
-    text = updated(text, "benchmarks", render(RESULTS))
-    text = updated(text, "division", render_division(files.read_json(RESULTS / "scaling.json")))
-    text = updated(text, "search", render_search(files.read_json(SEARCH)))
-    return updated(text, "training", render_training(files.read_json(TRAINING)))
+def updated_page(page: Path, text: str) -> str:
+    """The text of one of `PAGES` with its tables made again from the stored results."""
+    for name in PAGES[page]:
+        text = updated(text, name, _table(name))
+    return text
+
+
+def _table(name: str) -> str:
+    """The table that stands between the markers of `name`."""
+    if name == "figures":
+        return highlights.render_figures(files.read_json(TRAINING), RESULTS)
+    if name == "comparisons":
+        return highlights.render_comparisons(RESULTS)
+    if name == "training":
+        return render_training(files.read_json(TRAINING))
+    if name == "search":
+        return render_search(files.read_json(SEARCH))
+    if name == "division":
+        return render_division(files.read_json(RESULTS / "scaling.json"))
+    return render(RESULTS)
 
 
 def _ratio_line(suite: str, ratio: dict[str, Any]) -> str:
-    asked = ratio["conclusion"]
+    result = "not reached" if ratio["conclusion"] == "missed" else ratio["conclusion"]
     if ratio["required"] is not None:
-        asked = f"{ratio['required']:g}, {asked}"
+        result = f"{ratio['required']:g}, {result}"
     interval = f"{times(ratio['low'])}-{times(ratio['high'])}"
     return (
         f"| `{suite}` | {ratio['of']} / {ratio['to']} | {times(ratio['median'])} | {interval} "
-        f"| {asked} |"
+        f"| {result} |"
     )
 
 
@@ -240,7 +265,7 @@ def _conditions(found: list[dict[str, Any]]) -> list[str]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Takes over a run and a search, if they are given, and writes the tables into the README."""
+    """Stores the figures of a run and a search, if given, and writes the tables and the chart."""
     parser = FlagParser(prog=PROGRAM, description=__doc__.partition("\n")[0])
     parser.add_argument("run", nargs="?", metavar="RUN", help="a default training, evaluated")
     parser.add_argument(
@@ -255,7 +280,9 @@ def _run(run: str | None, search: Path | None) -> int:
         files.write_json(SEARCH, take_over_search(search))
     if run is not None:
         files.write_json(TRAINING, take_over(RunDirectory(run)))
-    files.write_text(README, updated_readme(README.read_text(encoding="utf-8")))
+    for page in PAGES:
+        files.write_text(page, updated_page(page, page.read_text(encoding="utf-8")))
+    highlights.draw_chart(RESULTS, CHART)
     return command_line.DONE
 
 

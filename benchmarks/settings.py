@@ -2,7 +2,8 @@
 
 import dataclasses
 
-from engine.base.config import Config, parse_image_size, setting
+from engine.base.config import Config, setting
+from engine.base.setting_values import parse_image_size
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

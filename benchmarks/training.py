@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from engine.base.settings import TrainConfig
 from engine.shards import tfrecords
-from engine.training import checkpoints, runtime, trainer
+from engine.training import building, checkpoints, runtime
 
 
 def open_training(
@@ -30,7 +30,7 @@ def open_training(
 class _Opened:
     """A step of the trainer's, its batches, and all that it changes."""
 
-    def __init__(self, built: trainer.BuiltStep, batches: Iterator[Any], size: int) -> None:
+    def __init__(self, built: building.BuiltStep, batches: Iterator[Any], size: int) -> None:
         self._built, self._batches, self._size = built, batches, size
 
     def steps(self, count: int) -> int:
@@ -46,11 +46,11 @@ class _Opened:
 
 def _open(shards: Path, config: TrainConfig, *, synthetic: bool = False) -> _Opened:
     manifest = tfrecords.read_manifest(shards)
-    run_on = trainer.prepare_runtime(config)
+    run_on = building.prepare_runtime(config)
     with runtime.dtype_policy(run_on.precision):
-        built = trainer.build_step(config, manifest, run_on)
-    tier = trainer.choose_tier(config, manifest)
-    source = trainer.training_input(config, manifest, shards, tier)
+        built = building.build_step(config, manifest, run_on)
+    tier = building.choose_tier(config, manifest)
+    source = building.training_input(config, manifest, shards, tier)
     batches = run_on.distribute(lambda share: source.dataset(share=share))
     if synthetic:
         batches = same_batch(next(batches), run_on)

@@ -101,7 +101,7 @@ def prepare(
 
 
 def _phantoms(directory: Path, count: int, tell: Callable[[str], None]) -> Path:
-    from engine.base.settings import PhantomConfig
+    from engine.base.build_settings import PhantomConfig
     from engine.phantoms import phantom_folder
 
     tell(f"phantoms go to {directory}")
@@ -112,7 +112,7 @@ def _phantoms(directory: Path, count: int, tell: Callable[[str], None]) -> Path:
 
 
 def _build(images: Path, shards: Path, image_size: tuple[int, int]) -> None:
-    from engine.base.settings import BuildConfig
+    from engine.base.build_settings import BuildConfig
     from engine.shards import builder
 
     builder.build(BuildConfig(image_size=image_size), images, shards)

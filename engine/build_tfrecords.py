@@ -1,4 +1,4 @@
-"""`python -m engine.build_tfrecords IMAGES SHARDS`: an image folder to TFRecord shards.
+"""`python -m engine.build_tfrecords IMAGES SHARDS`: builds TFRecord shards from an image folder.
 
 IMAGES has a folder for each class, or train, val and test folders that have. Images are decoded,
 resized and split by patient once; training then runs at the speed of memory. A build that was
@@ -11,8 +11,8 @@ import textwrap
 from pathlib import Path
 
 from engine.base import command_line, config
+from engine.base.build_settings import BuildConfig
 from engine.base.flag_parser import FlagParser
-from engine.base.settings import BuildConfig
 from engine.shards import builder, tfrecords
 from engine.shards.builder import BuildResult
 from engine.shards.tfrecords import Manifest
@@ -23,7 +23,7 @@ WIDTH = 80
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's flags."""
-    parser = FlagParser(prog=PROGRAM, description=__doc__.partition("\n\n")[2])
+    parser = FlagParser(prog=PROGRAM, description=__doc__)
     parser.add_argument("images", type=Path, metavar="IMAGES", help="the image folder")
     parser.add_argument("shards", type=Path, metavar="SHARDS", help="the directory to write")
     config.add_flags(parser, BuildConfig)

@@ -1,4 +1,4 @@
-"""`python -m engine.data_service dispatcher|worker`: tf.data service, for `engine.train --data-service`.
+"""`python -m engine.data_service dispatcher|worker`: serves tf.data to `engine.train --data-service`.
 
 One dispatcher hands out the work and any number of workers read shards for the training:
 
@@ -6,8 +6,8 @@ One dispatcher hands out the work and any number of workers read shards for the 
     python -m engine.data_service worker --dispatcher localhost:5050
     python -m engine.train SHARDS --workdir RUN --data-service grpc://localhost:5050
 
-The dispatcher keeps its state in DIR: ended in any way and started again on the same port and directory,
-it goes on. Workers need the shards at the path that training names. Only this host may connect, unless
+The dispatcher keeps its state in DIR: however it ends, it resumes when started again on the same port and
+directory. Workers need the shards at the path that training names. Only this host may connect, unless
 `--host NAME` says by what name others do; whoever may connect computes, and reads and writes files, as the
 user who started it.
 """
@@ -20,9 +20,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from engine.base import command_line, config, loopback, progress
+from engine.base import command_line, loopback, progress
 from engine.base.config import UserError
 from engine.base.flag_parser import FlagParser
+from engine.base.setting_values import check_service_address
 
 PROGRAM = "python -m engine.data_service"
 CONNECT_SECONDS = 30.0
@@ -30,7 +31,7 @@ CONNECT_SECONDS = 30.0
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's flags."""
-    parser = FlagParser(prog=PROGRAM, description=__doc__.partition("\n")[0])
+    parser = FlagParser(prog=PROGRAM, description=__doc__)
     roles = parser.add_subparsers(dest="role", required=True, metavar="dispatcher|worker")
     dispatcher = roles.add_parser("dispatcher", help="hands out work to the workers")
     dispatcher.add_argument(
@@ -77,7 +78,7 @@ def _port(text: str) -> int:
 def _address(text: str) -> str:
     address = text.removeprefix("grpc://")
     try:
-        config.check_service_address(f"grpc://{address}")
+        check_service_address(f"grpc://{address}")
     except ValueError:
         raise argparse.ArgumentTypeError(
             f"got {text!r}, expected HOST:PORT, such as localhost:5050"

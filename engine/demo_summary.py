@@ -1,4 +1,4 @@
-"""`python -m engine.demo_summary RUN`: how good and how fast a run was, in a few lines.
+"""`python -m engine.demo_summary RUN`: sums up in a few lines how good and how fast a run was.
 
 The last lines of `make demo`; reads what engine.train and engine.evaluate left in the run directory.
 """
@@ -18,7 +18,7 @@ PROGRAM = "python -m engine.demo_summary"
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's flags."""
-    parser = FlagParser(prog=PROGRAM, description=__doc__.partition("\n")[0])
+    parser = FlagParser(prog=PROGRAM, description=__doc__)
     parser.add_argument("run", type=Path, metavar="RUN", help="made by engine.train")
     parser.add_argument("--split", default="test", metavar="NAME", help="an evaluated split")
     return parser

@@ -1,4 +1,4 @@
-"""`python -m engine.evaluate RUN SHARDS`: how good a run is, with intervals over patients.
+"""`python -m engine.evaluate RUN SHARDS`: measures a run on a split, with intervals over patients.
 
 Writes `evaluation/<name>/` (metrics.json, predictions.csv, figures) and `report.md` into the run; the name is
 that of the split, or another for other data than the run's own.
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from engine.base import command_line, config
 from engine.base.flag_parser import FlagParser
-from engine.base.settings import EvaluateConfig
+from engine.base.run_settings import EvaluateConfig
 from engine.runs.run_directory import RunDirectory
 
 PROGRAM = "python -m engine.evaluate"
@@ -19,7 +19,7 @@ PROGRAM = "python -m engine.evaluate"
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's flags."""
-    parser = FlagParser(prog=PROGRAM, description=__doc__.partition("\n")[0])
+    parser = FlagParser(prog=PROGRAM, description=__doc__)
     parser.add_argument("run", type=Path, metavar="RUN", help="made by engine.train")
     parser.add_argument(
         "shards", type=Path, metavar="SHARDS", help="made by engine.build_tfrecords"

@@ -1,4 +1,4 @@
-"""`python -m engine.explain RUN PATH...`: pictures of where a run found what it predicts.
+"""`python -m engine.explain RUN PATH...`: draws where in an image a run found what it predicts.
 
 Each image is drawn beside a Grad-CAM map of the evidence for its predicted class (or for --target).
 Paths are files, folders (searched through) and quoted globs. A map shows where a network looked, not
@@ -13,8 +13,10 @@ import numpy as np
 
 from engine.base import command_line, config, files, progress
 from engine.base.flag_parser import FlagParser
-from engine.base.settings import ExplainConfig
+from engine.base.run_settings import ExplainConfig
+from engine.base.setting_names import did_you_mean
 from engine.images import image_files
+from engine.runs import contract
 from engine.runs.run_directory import RunDirectory
 
 PROGRAM = "python -m engine.explain"
@@ -22,11 +24,7 @@ PROGRAM = "python -m engine.explain"
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's flags."""
-    parser = FlagParser(
-        prog=PROGRAM,
-        description=__doc__.partition("\n\n")[2],
-        usage=f"{PROGRAM} RUN PATH [PATH ...] [--output DIR] [flags]",
-    )
+    parser = FlagParser(prog=PROGRAM, description=__doc__)
     parser.add_argument("run", type=Path, metavar="RUN", help="made by engine.train")
     parser.add_argument(
         "paths", nargs="+", metavar="PATH", help="an image, a folder, or a glob in quotes"
@@ -49,11 +47,11 @@ def _run(arguments: argparse.Namespace) -> int:
     image_files.check_paths(arguments.paths)
     with command_line.quiet_imports():
         from engine.inference import explanation
-        from engine.inference.predictor import DataSettings, Predictor
+        from engine.inference.predictor import Predictor
 
     run = RunDirectory(arguments.run)
     run.require_trained()
-    names = DataSettings.of_run(run).class_names
+    names = contract.read(run).class_names
     target = target_class(settings.target, names)
     failures = image_files.Failures()
     paths = image_files.require_files(arguments.paths, failures)
@@ -64,10 +62,7 @@ def _run(arguments: argparse.Namespace) -> int:
     images = image_files.decoded_images(
         paths,
         failures,
-        image_size=predictor.data.image_size,
-        channels=predictor.data.channels,
-        keep_aspect_ratio=predictor.data.keep_aspect_ratio,
-        bits=predictor.data.bits,
+        image_format=predictor.contract.image_format,
         max_pixels=settings.max_pixels,
         workers=settings.workers,
     )
@@ -105,7 +100,7 @@ def target_class(text: str, class_names: tuple[str, ...]) -> int | None:
         return class_names.index(text)
     if text == "predicted":
         return None
-    known = config.did_you_mean(text, ["predicted", *class_names])
+    known = did_you_mean(text, ["predicted", *class_names])
     raise config.UserError(f"--target: no class is called {text!r}{known}")
 
 

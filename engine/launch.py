@@ -1,9 +1,9 @@
-"""`python -m engine.launch --num-workers N -- <train arguments>`: many workers on one host.
+"""`python -m engine.launch --num-workers N -- <train arguments>`: starts several workers on one host.
 
 Starts `python -m engine.train <train arguments> --strategy multi_worker` N times with a `TF_CONFIG`,
 as a cluster would on N hosts. What workers print is prefixed with their number; signals go to all of
 them; when one fails, the others are ended and the failing one is named. Run the same command again with
-`--resume` among the train arguments and the job goes on from the last checkpoint.
+`--resume` among the train arguments and the job resumes from the last checkpoint.
 """
 
 import argparse
@@ -29,7 +29,11 @@ _POLL_SECONDS = 0.1
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's flags."""
-    parser = FlagParser(prog=PROGRAM, description=__doc__.partition("\n")[0])
+    parser = FlagParser(
+        prog=PROGRAM,
+        description=__doc__,
+        usage=f"{PROGRAM} [flags] -- SHARDS --workdir RUN [flags of engine.train]",
+    )
     parser.add_argument(
         "--num-workers", type=int, default=2, metavar="N", help="processes (default: 2)"
     )
@@ -86,7 +90,7 @@ def _check(given: list[str]) -> None:
     # Imports NumPy, whose threads would keep this process in its network.
     from engine.training import train_arguments
 
-    parser = train_arguments.build_parser(PROGRAM, __doc__.partition("\n")[0])
+    parser = train_arguments.build_parser(PROGRAM, __doc__)
     train_arguments.checked_settings(parser.parse_args(given), directory_is_ours=True)
 
 

@@ -1,4 +1,4 @@
-"""`python -m engine.predict RUN PATH...`: the probability and the class of image files.
+"""`python -m engine.predict RUN PATH...`: predicts the class of image files, with its probability.
 
 Paths are files, folders (searched through) and quoted globs. Each line holds path, probability and
 class; of two classes the probability is always that of the second one, the positive class. Files that
@@ -17,8 +17,9 @@ import numpy as np
 from engine.base import command_line, config, files, progress
 from engine.base.csv_rows import CsvRows
 from engine.base.flag_parser import FlagParser
-from engine.base.settings import PredictConfig
+from engine.base.run_settings import PredictConfig
 from engine.images import image_files
+from engine.runs import contract
 from engine.runs.run_directory import RunDirectory
 
 PROGRAM = "python -m engine.predict"
@@ -28,7 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The command's flags."""
     parser = FlagParser(
         prog=PROGRAM,
-        description=__doc__.partition("\n\n")[2],
+        description=__doc__,
         usage=f"{PROGRAM} RUN PATH [PATH ...] [--json | --csv] [flags]",
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="made by engine.train")
@@ -52,11 +53,11 @@ def _run(arguments: argparse.Namespace) -> int:
     settings = config.from_flags(PredictConfig, arguments)
     image_files.check_paths(arguments.paths)
     with command_line.quiet_imports():
-        from engine.inference.predictor import DataSettings, Predictor
+        from engine.inference.predictor import Predictor
 
     run = RunDirectory(arguments.run)
     run.require_trained()
-    DataSettings.of_run(run)
+    contract.read(run)
     failures = image_files.Failures()
     paths = image_files.require_files(arguments.paths, failures)
     progress.say("loading TensorFlow and the model ...")
@@ -65,16 +66,13 @@ def _run(arguments: argparse.Namespace) -> int:
     images = image_files.decoded_images(
         paths,
         failures,
-        image_size=predictor.data.image_size,
-        channels=predictor.data.channels,
-        keep_aspect_ratio=predictor.data.keep_aspect_ratio,
-        bits=predictor.data.bits,
+        image_format=predictor.contract.image_format,
         max_pixels=settings.max_pixels,
         workers=settings.workers,
     )
     batches = image_files.batched(images, predictor.batch_size)
     predicted = 0
-    with kind(predictor.data.class_names, sys.stdout) as writer:
+    with kind(predictor.contract.class_names, sys.stdout) as writer:
         for batch, probabilities in predictor.predict_batches(batches):
             labels = predictor.predicted_labels(probabilities)
             for path, probability, label in zip(batch["path"], probabilities, labels, strict=True):

@@ -16,7 +16,7 @@ PROGRAM = "python -m engine.train"
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's flags."""
-    return train_arguments.build_parser(PROGRAM, __doc__.partition("\n")[0])
+    return train_arguments.build_parser(PROGRAM, __doc__)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -18,7 +18,7 @@ IMAGE_SIZE = (32, 32)
 @pytest.fixture(scope="session")
 def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """128 phantoms of 64 to 96 pixels in Kaggle's layout: 96 train, 8 val, 24 test. Read only."""
-    from engine.base.settings import PhantomConfig
+    from engine.base.build_settings import PhantomConfig
     from engine.phantoms.phantom_folder import make_phantoms
 
     directory = tmp_path_factory.mktemp("images") / "phantoms"
@@ -38,7 +38,7 @@ def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def shards(image_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shards of `image_folder`: 32 x 32 x 1, a fifth of train for validation. Read only."""
-    from engine.base.settings import BuildConfig
+    from engine.base.build_settings import BuildConfig
     from engine.shards import builder
 
     directory = tmp_path_factory.mktemp("shards") / "phantoms"

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from engine.base import machine
-from engine.base.config import UserError, flag_name
+from engine.base.config import UserError
+from engine.base.setting_names import flag_name
 from engine.metrics import thresholds
 from engine.networks import ends, registry
 from engine.shards import dataset_checks

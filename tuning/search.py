@@ -32,7 +32,8 @@ def build_parser() -> argparse.ArgumentParser:
     """The command's flags."""
     parser = FlagParser(
         prog=PROGRAM,
-        description=__doc__.partition("\n")[0],
+        usage=f"{PROGRAM} SHARDS --workdir SEARCH [flags]",
+        description=__doc__,
         epilog="Settings of the network, the optimization and the augmentation take one value, which "
         "fixes them, LOW:HIGH (or LOW:HIGH:log) or A,B,C, which are searched.",
     )

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.base import files, locks
-from engine.base.config import UserError, changed_settings, flag_name
+from engine.base.config import UserError, changed_settings
+from engine.base.setting_names import flag_name
 from engine.runs.run_directory import RunDirectory
 from engine.shards import data_identity
 from tuning.search_space import SearchSpace

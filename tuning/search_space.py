@@ -20,7 +20,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from engine.base import config as config_module
-from engine.base.config import UserError, did_you_mean, flag_name
+from engine.base.config import UserError
+from engine.base.setting_names import did_you_mean, flag_name
 from engine.base.settings import (
     AugmentationSettings,
     ModelSettings,

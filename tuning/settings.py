@@ -12,9 +12,9 @@ _MONITORED = ("val_auroc", "val_accuracy", "val_loss")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SearchConfig(TrainConfig):
-    """How the search goes, and the settings of `engine.train` that all its trials share.
+    """How the search chooses its trials and runs them.
 
-    What may differ when a search goes on decides when it ends, where trials run and what is done
+    What may differ when a search is resumed decides when it ends, where trials run and what is done
     afterwards, but not which trials there are nor what they compute.
     """
 

@@ -14,7 +14,7 @@ from benchmarks.context import Context
 from benchmarks.reports import Report
 from engine.base.settings import TrainConfig
 from engine.training import trainer
-from engine.training.callbacks import Row
+from engine.training.history import Row
 
 TARGETS = (0.95, 0.98, 0.99)
 

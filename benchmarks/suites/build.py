@@ -18,7 +18,7 @@ from benchmarks.context import Context
 from benchmarks.harness import Side
 from benchmarks.reports import Report
 from engine.base import machine
-from engine.base.settings import BuildConfig
+from engine.base.build_settings import BuildConfig
 from engine.shards import builder
 
 BUILD, DECODE = "engine.build_tfrecords", "decoding alone, libjpeg-turbo, all cores"

@@ -14,7 +14,7 @@ from benchmarks.harness import Side
 from benchmarks.reports import Report
 from engine.base.settings import TrainConfig
 from engine.images import decoding
-from engine.training import trainer
+from engine.training import building
 
 BATCHES = (1, 8, 32, 128)
 
@@ -22,7 +22,7 @@ BATCHES = (1, 8, 32, 128)
 def run(context: Context) -> Report:
     """Measures decoding one file, and predicting batches of several sizes."""
     report = Report("latency", "images/s and milliseconds of predicting, pixels to probabilities")
-    model = trainer.build_model(TrainConfig(), context.workload.manifest)
+    model = building.build_model(TrainConfig(), context.workload.manifest)
     predict = tf.function(lambda images: model(images, training=False), reduce_retracing=True)
     images = context.workload.images
     sides = [Side("decode one file", _decode(context), "one thread")]

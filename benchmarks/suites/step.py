@@ -17,7 +17,7 @@ from benchmarks.harness import Side
 from benchmarks.reports import Report
 from engine.base.settings import TrainConfig
 from engine.networks.training_form import training_form
-from engine.training import trainer
+from engine.training import building
 
 PLAIN, DEFAULT = "plain Keras, float32, Model.fit", "engine, default settings"
 PLAIN_BATCH = "plain Keras with batch normalization, float32"
@@ -50,7 +50,7 @@ def run(context: Context) -> Report:
 
 def plain_keras(context: Context, config: TrainConfig) -> Callable[[int], int]:
     """The same layers, float32, compiled and fitted as the Keras documentation shows."""
-    network = training_form(trainer.build_model(config, context.workload.manifest)).network
+    network = training_form(building.build_model(config, context.workload.manifest)).network
     loss = (
         keras.losses.BinaryCrossentropy(from_logits=True)
         if network.output_shape[-1] == 1

@@ -7,9 +7,8 @@ flags override. No TensorFlow here, so that `--help` answers at once.
 
 import argparse
 import dataclasses
-import difflib
+import inspect
 import math
-import re
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from engine.base import files
+from engine.base.setting_names import closest, did_you_mean, flag_name
 
 
 class UserError(Exception):
@@ -25,50 +25,6 @@ class UserError(Exception):
 
 ConfigType = TypeVar("ConfigType", bound="Config")
 FIXED, FREE, RESOLVED = "fixed", "free", "resolved"  # what `setting` says of resuming
-
-# What other programs, and earlier versions of this one, call a setting.
-ALIASES = {
-    "amp": "precision",
-    "arch": "model",
-    "aug": "augment",
-    "augmentation": "augment",
-    "batch": "global-batch-size",
-    "batch-size": "global-batch-size",
-    "bs": "global-batch-size",
-    "clip-norm": "global-clipnorm",
-    "clipnorm": "global-clipnorm",
-    "dtype": "precision",
-    "early-stopping": "early-stopping-patience",
-    "ema": "ema-momentum",
-    "flip": "horizontal-flip",
-    "fp16": "precision",
-    "gpus": "strategy",
-    "grad-clip": "global-clipnorm",
-    "img-size": "image-size",
-    "jobs": "workers",
-    "logdir": "workdir",
-    "lr": "learning-rate",
-    "lr-scheduler": "schedule",
-    "mixed-precision": "precision",
-    "momentum": "optimizer",
-    "network": "model",
-    "num-epochs": "epochs",
-    "num-workers": "workers",
-    "out": "output",
-    "output": "workdir",
-    "output-dir": "workdir",
-    "patience": "early-stopping-patience",
-    "random-seed": "seed",
-    "resize": "image-size",
-    "run-dir": "workdir",
-    "scheduler": "schedule",
-    "seeds": "num-seeds",
-    "val-split": "validation-fraction",
-    "validation-split": "validation-fraction",
-    "warmup": "warmup-epochs",
-    "wd": "weight-decay",
-    "xla": "jit-compile",
-}
 
 
 def setting(
@@ -183,40 +139,10 @@ def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def flag_name(field_name: str) -> str:
-    """`global_batch_size` -> `--global-batch-size`."""
-    return "--" + field_name.replace("_", "-")
-
-
-def closest(word: str, known: Sequence[str]) -> str | None:
-    """The one of `known` that `word` was meant for, by `ALIASES` or by its spelling; None if none is near.
-
-    Dashes and underscores are the same, so that flags and JSON keys are found alike.
-    """
-    by_plain = {_plain(name): name for name in known}
-    plain = _plain(word)
-    if (meant := ALIASES.get(plain)) in by_plain:
-        return by_plain[meant]
-    beginnings = [name for name in by_plain if plain and name.startswith(plain)]
-    close = beginnings[:1] or difflib.get_close_matches(plain, list(by_plain), n=1)
-    return by_plain[close[0]] if close else None
-
-
-def _plain(name: str) -> str:
-    return name.lstrip("-").replace("_", "-")
-
-
-def did_you_mean(word: str, known: Sequence[str]) -> str:
-    """`; did you mean 'depth'?`, or all that is known where nothing is close."""
-    meant = closest(word, known)
-    if meant is not None:
-        return f"; did you mean {meant!r}?"
-    return f"; expected one of {', '.join(known)}"
-
-
 def add_flags(parser: argparse.ArgumentParser, config_class: type[Config]) -> None:
     """Adds `--config FILE.json` and a flag for each field of `config_class` to `parser`.
 
+    The fields that a class declares are one group of flags, under the first line of its docstring.
     Flags that are not given leave no trace in the namespace, so that `from_flags` can tell them
     from flags given at their default value.
     """
@@ -224,23 +150,42 @@ def add_flags(parser: argparse.ArgumentParser, config_class: type[Config]) -> No
         "--config", type=Path, metavar="FILE.json", help="JSON defaults that flags override"
     )
     hints = typing.get_type_hints(config_class)
-    for field in dataclasses.fields(config_class):
-        rules = field.metadata
-        if not rules["flag"]:
-            continue
-        options: dict[str, Any] = {
-            "dest": field.name,
-            "default": argparse.SUPPRESS,
-            "help": f"{rules['help']} (default: {shown(field.default)})".replace("%", "%%"),
-        }
-        kind = _plain_type(hints[field.name])
-        if kind is bool:
-            options["action"] = argparse.BooleanOptionalAction
-        elif rules["choices"] is not None:
-            options["metavar"] = "{" + ",".join(str(choice) for choice in rules["choices"]) + "}"
-        else:
-            options["metavar"] = rules["metavar"] or {int: "N", float: "X"}.get(kind, "VALUE")
-        parser.add_argument(flag_name(field.name), **options)
+    for title, fields in flag_groups(config_class):
+        group = parser.add_argument_group(title)
+        for field in fields:
+            group.add_argument(flag_name(field.name), **_flag_options(field, hints[field.name]))
+
+
+def flag_groups(config_class: type[Config]) -> list[tuple[str, list[dataclasses.Field]]]:
+    """The fields of a configuration by the class that declares them: (title, fields), its own first."""
+    fields = {field.name: field for field in dataclasses.fields(config_class)}
+    groups = []
+    for declaring in config_class.__mro__:
+        names = inspect.get_annotations(declaring)
+        declared = [fields.pop(name) for name in names if name in fields]
+        declared = [field for field in declared if field.metadata["flag"]]
+        if declared:
+            title = (inspect.getdoc(declaring) or declaring.__name__).splitlines()[0].rstrip(".")
+            groups.append((title[0].lower() + title[1:], declared))
+    return groups
+
+
+def _flag_options(field: dataclasses.Field, hint: Any) -> dict[str, Any]:
+    """The keyword arguments of `add_argument` for a field."""
+    rules = field.metadata
+    options: dict[str, Any] = {
+        "dest": field.name,
+        "default": argparse.SUPPRESS,
+        "help": f"{rules['help']} (default: {shown(field.default)})".replace("%", "%%"),
+    }
+    kind = _plain_type(hint)
+    if kind is bool:
+        options["action"] = argparse.BooleanOptionalAction
+    elif rules["choices"] is not None:
+        options["metavar"] = "{" + ",".join(str(choice) for choice in rules["choices"]) + "}"
+    else:
+        options["metavar"] = rules["metavar"] or {int: "N", float: "X"}.get(kind, "VALUE")
+    return options
 
 
 def from_flags(config_class: type[ConfigType], arguments: argparse.Namespace) -> ConfigType:
@@ -281,83 +226,6 @@ def read_settings(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UserError(f"{path}: expected a JSON object of settings, got {type(values).__name__}")
     return values
-
-
-def parse_image_size(text: str) -> tuple[int, int]:
-    """`224` or `HxW`, such as `192x256`, to (height, width) in pixels."""
-    expected = "expected N or HxW, each between 8 and 8192 pixels"
-    try:
-        sizes = [int(part) for part in text.lower().split("x")]
-    except ValueError:
-        raise ValueError(expected) from None
-    if len(sizes) not in (1, 2) or min(sizes) < 8 or max(sizes) > 8192:
-        raise ValueError(expected)
-    return sizes[0], sizes[-1]
-
-
-def parse_interval(text: str) -> tuple[int | None, float | None]:
-    """`500` or `10m`: (steps, None) or (None, seconds)."""
-    try:
-        if text.endswith("m"):
-            seconds = float(text[:-1]) * 60
-            if not 0 < seconds < float("inf"):
-                raise ValueError
-            return None, seconds
-        steps = int(text)
-        if steps < 1:
-            raise ValueError
-        return steps, None
-    except ValueError:
-        raise ValueError(
-            "expected a number of steps, such as 500, or of minutes, such as 10m"
-        ) from None
-
-
-def check_interval(text: str) -> str:
-    """`text` itself, if `parse_interval` takes it."""
-    parse_interval(text)
-    return text
-
-
-def parse_step_range(text: str) -> tuple[int, int]:
-    """`FROM:TO`, both included, counted from 1."""
-    first, _, last = text.partition(":")
-    try:
-        steps = int(first), int(last)
-    except ValueError:
-        steps = 0, 0
-    if not 1 <= steps[0] <= steps[1]:
-        raise ValueError("expected FROM:TO, steps counted from 1, such as 10:20")
-    return steps
-
-
-def check_step_range(text: str) -> str:
-    """`text` itself, if `parse_step_range` takes it."""
-    parse_step_range(text)
-    return text
-
-
-def check_directory_name(text: str) -> str:
-    """`text` itself, if it can name a directory anywhere."""
-    if not re.fullmatch(r"\w[\w.-]{0,99}", text, re.ASCII):
-        raise ValueError("expected a name of letters, digits, '.', '-' and '_'")
-    return text
-
-
-def check_steps_per_execution(text: str) -> str:
-    """`text` itself, if it is `auto` or a number of steps."""
-    if text != "auto" and not (text.isascii() and text.isdigit() and 1 <= int(text) <= 1000):
-        raise ValueError("expected auto, or a number of steps from 1 to 1000")
-    return text
-
-
-def check_service_address(text: str) -> str:
-    """`text` itself, if it is `grpc://HOST:PORT`."""
-    host, _, port = text.removeprefix("grpc://").rpartition(":")
-    valid = host and "/" not in host and port.isascii() and port.isdigit() and int(port) < 65536
-    if not text.startswith("grpc://") or not valid:
-        raise ValueError("expected grpc://HOST:PORT, such as grpc://localhost:5050")
-    return text
 
 
 def shown(value: Any) -> str:

@@ -1,22 +1,41 @@
-"""The argument parser of every command: what is wrong is one line, and a mistyped flag is told the right one.
+"""The argument parser of every command: an error is one line, which names the flag that was meant.
 
 Flags are given in full. argparse would take any beginning of a flag for it, so that a script's `--epoch`
-breaks, or means another flag, on the day that one is added.
+breaks, or means another flag, on the day that such a flag is added.
 """
 
 import argparse
+import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from engine.base.command_line import WRONG_INPUT
-from engine.base.config import closest
+from engine.base.setting_names import closest
+
+
+class HelpFormatter(argparse.HelpFormatter):
+    """Keeps the paragraphs of a description apart, and indented ones as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        fill = super()._fill_text
+        return "\n\n".join(
+            part.rstrip() if part.startswith("  ") else fill(part, width, indent)
+            for part in text.strip().split("\n\n")
+        )
 
 
 class FlagParser(argparse.ArgumentParser):
-    """As `argparse.ArgumentParser`, without abbreviations and without the usage before an error."""
+    """As `argparse.ArgumentParser`, without abbreviations and without the usage before an error.
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(allow_abbrev=False, **options)
+    The usage line of `--help` names what must be given and leaves the flags to the groups below it.
+    """
+
+    def __init__(self, *, description: str | None = None, **options: Any) -> None:
+        """As `argparse.ArgumentParser`; `description` may be a command's docstring, see `summary`."""
+        options = {"formatter_class": HelpFormatter, **options}
+        super().__init__(
+            allow_abbrev=False, description=_without_command(description or ""), **options
+        )
 
     def parse_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
@@ -26,6 +45,15 @@ class FlagParser(argparse.ArgumentParser):
         if unknown:
             self.error(self._about(unknown))
         return parsed
+
+    def format_help(self) -> str:
+        """The text of `--help`."""
+        given = self.usage
+        self.usage = given or self._short_usage()
+        try:
+            return super().format_help()
+        finally:
+            self.usage = given
 
     def error(self, message: str) -> NoReturn:
         """Ends the process with one line and status 2."""
@@ -39,10 +67,32 @@ class FlagParser(argparse.ArgumentParser):
         hint = f"did you mean {meant}?" if meant else "--help lists the flags"
         return f"unknown flag {flag}; {hint}"
 
+    def _short_usage(self) -> str:
+        """`python -m engine.evaluate RUN SHARDS [flags]`."""
+        formatter = self._get_formatter()
+        words = [self.prog]
+        for action in self._actions:
+            shown = formatter._format_args(action, action.dest.upper())
+            if not action.option_strings:
+                words.append(shown)
+            elif action.required:
+                words.append(f"{action.option_strings[0]} {shown}")
+        return " ".join([*words, "[flags]"]).replace("%", "%%")
+
     def _flags(self) -> list[str]:
         """Every flag, those of sub-commands included."""
         flags = list(self._option_string_actions)
         for action in self._actions:
             if isinstance(action, argparse._SubParsersAction):
-                flags += [flag for one in action.choices.values() for flag in one._flags()]
+                flags += [flag for parser in action.choices.values() for flag in parser._flags()]
         return flags
+
+
+def summary(docstring: str) -> str:
+    """What a command does, in one line, from its docstring: "`python -m engine.x A`: does it." -> "Does it."."""
+    return _without_command(docstring).partition("\n")[0]
+
+
+def _without_command(docstring: str) -> str:
+    match = re.match(r"`[^`]+`: (\w)", docstring)
+    return docstring if match is None else match[1].upper() + docstring[match.end() :]

@@ -12,13 +12,14 @@ import numpy as np
 
 from engine.base import progress
 from engine.base.config import UserError
-from engine.base.settings import EvaluateConfig
+from engine.base.run_settings import EvaluateConfig
 from engine.evaluation import evaluation_files
 from engine.evaluation.evaluation_files import SplitPredictions
-from engine.inference.predictor import DataSettings, Predictor
+from engine.inference.predictor import Predictor
 from engine.metrics import evaluation
 from engine.metrics.evaluation import Evaluation, Subject
-from engine.runs import report
+from engine.runs import contract, report
+from engine.runs.contract import InferenceContract
 from engine.runs.run_directory import RunDirectory
 from engine.shards import data_identity, dataset_checks, tfrecords
 from engine.shards.tfrecords import Manifest
@@ -63,7 +64,7 @@ def evaluate_run(
     run.require_trained()
     manifest = tfrecords.read_manifest(shards)
     dataset_checks.split_info(manifest, settings.split)
-    check_same_format(DataSettings.of_run(run), manifest, shards)
+    check_same_format(contract.read(run), manifest, shards)
     subject = _subject(run, shards, manifest, settings)
     for warning in subject.warnings:
         progress.say(f"warning: {warning}")
@@ -105,7 +106,7 @@ def _subject(
         fingerprint=data["fingerprint"],
         identity=data["identity"],
         model=run.model_digest(),
-        threshold_rule=run.read_threshold().get("rule"),
+        threshold_rule=contract.read(run).threshold_rule,
         warnings=tuple(warnings_about(trained_on, data, split)),
     )
 
@@ -120,17 +121,17 @@ def _load(run: RunDirectory, subject: Subject, batch_size: int) -> Predictor:
     return predictor
 
 
-def check_same_format(data: DataSettings, manifest: Manifest, shards: Path) -> None:
+def check_same_format(run: InferenceContract, manifest: Manifest, shards: Path) -> None:
     """Raises `UserError` unless shards hold the classes, image size and channels of the run."""
     pairs = {
-        "classes": (data.class_names, tuple(manifest.class_names)),
-        "image size": (data.image_size, tuple(manifest.image_size)),
-        "channels": (data.channels, manifest.channels),
+        "classes": (run.class_names, manifest.class_names),
+        "image size": (run.image_format.image_size, manifest.image_size),
+        "channels": (run.image_format.channels, manifest.channels),
     }
-    for name, (of_run, of_shards) in pairs.items():
-        if of_run != of_shards:
+    for name, (trained_on, found) in pairs.items():
+        if trained_on != found:
             raise UserError(
-                f"{shards}: its {name} are {of_shards}, the run was trained on {of_run}; "
+                f"{shards}: its {name} are {found}, the run was trained on {trained_on}; "
                 "build shards from folders of the same classes, at the run's image size"
             )
 

@@ -17,7 +17,8 @@ import numpy as np
 
 from engine.base import files, machine, progress
 from engine.base.config import UserError
-from engine.images import bit_depth, decoding, image_folder, wording
+from engine.images import decoding, image_folder, wording
+from engine.images.format import ImageFormat
 
 _GLOB_CHARACTERS = frozenset("*?[")
 
@@ -166,10 +167,7 @@ def decoded_images(
     paths: Iterable[Path],
     failures: Failures,
     *,
-    image_size: tuple[int, int],
-    channels: int,
-    keep_aspect_ratio: bool,
-    bits: int = bit_depth.DEFAULT,
+    image_format: ImageFormat,
     max_pixels: int | None = None,
     workers: int | None = None,
 ) -> Iterator[tuple[Path, np.ndarray]]:
@@ -188,10 +186,10 @@ def decoded_images(
         doubts: list[str] = []
         pixels = decoding.decode_file(
             path,
-            image_size=image_size,
-            channels=channels,
-            keep_aspect_ratio=keep_aspect_ratio,
-            bits=bits,
+            image_size=image_format.image_size,
+            channels=image_format.channels,
+            keep_aspect_ratio=image_format.keep_aspect_ratio,
+            bits=image_format.bits,
             warn=doubts.append,
             **limits,
         )

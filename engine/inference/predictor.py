@@ -14,67 +14,15 @@ import numpy as np
 
 from engine.base import command_line, progress
 from engine.base.config import UserError
-from engine.images import bit_depth
 from engine.metrics import predictions
+from engine.runs import contract as contracts
+from engine.runs.contract import InferenceContract
 from engine.runs.run_directory import RunDirectory
 
 Batch = Mapping[str, Any]
 LOGITS = "logits"  # the layer before the sigmoid or softmax, in every built-in network
 
-
-@dataclasses.dataclass(frozen=True)
-class DataSettings:
-    """What a run's images are like: how `decoding.decode_file` must prepare any other image.
-
-    Attributes:
-        image_size: (height, width) in pixels.
-        bits: how many the values of 16-bit files are taken to have; see `engine.images.bit_depth`.
-    """
-
-    class_names: tuple[str, ...]
-    image_size: tuple[int, int]
-    channels: int
-    keep_aspect_ratio: bool
-    bits: int = bit_depth.DEFAULT
-
-    @classmethod
-    def of_run(cls, run: RunDirectory) -> "DataSettings":
-        """Reads them from `environment.json`.
-
-        Raises:
-            UserError: the file is missing or damaged, or does not describe the data.
-        """
-        environment = run.read_environment()
-        try:
-            data = environment["data"]
-            height, width = (int(size) for size in data["image_size"])
-            return cls(
-                class_names=tuple(str(name) for name in data["class_names"]),
-                image_size=(height, width),
-                channels=int(data["channels"]),
-                keep_aspect_ratio=bool(data.get("keep_aspect_ratio", False)),
-                bits=int(data.get("bits", bit_depth.DEFAULT)),
-            )
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise UserError(
-                f"{run.environment}: does not say what the run was trained on ({error!r}); "
-                'expected "data" with class_names, image_size and channels, as engine.train writes'
-            ) from error
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(height, width, channels)."""
-        return (*self.image_size, self.channels)
-
-    @property
-    def is_binary(self) -> bool:
-        """Two classes: one probability, and a threshold."""
-        return len(self.class_names) == 2
-
-    @property
-    def positive_class(self) -> str | None:
-        """The class whose probability a two-class run gives; None with more classes."""
-        return self.class_names[1] if self.is_binary else None
+UNCHOSEN_THRESHOLD = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,8 +43,8 @@ class Predictor:
 
     Args:
         model: a Keras model from uint8[B, H, W, C] to float[B, 1] or float[B, K] probabilities.
-        threshold: the least probability of the positive class that is called positive; None with
-            more than two classes.
+        contract: the images that the model takes, its classes, and the decision threshold; of two
+            classes without one, 0.5 decides.
         batch_size: the one batch size that the model is compiled for.
 
     Raises:
@@ -106,15 +54,14 @@ class Predictor:
     def __init__(
         self,
         model: Any,
-        data: DataSettings,
+        contract: InferenceContract,
         *,
-        threshold: float | None = 0.5,
         batch_size: int = 64,
     ) -> None:
         self.model = model
-        self.data = data
+        self.contract = contract
         self.batch_size = batch_size
-        self.threshold = threshold if data.is_binary else None
+        self.threshold = _deciding_threshold(contract)
         self._check_model()
         self._compiled = self._compile()
 
@@ -127,13 +74,13 @@ class Predictor:
         """
         run = RunDirectory(run_directory)
         run.require_trained()
-        data, threshold = DataSettings.of_run(run), stored_threshold(run)
-        if data.is_binary and threshold is None:
+        contract = contracts.read(run)
+        if contract.is_binary and contract.threshold is None:
             progress.say(
-                f"warning: {run.path} holds no {run.threshold.name} of this model, as its training "
-                "has not ended; using 0.5, which was not chosen on validation"
+                f"warning: {run.path} has no threshold for this model yet, as its training has not "
+                "ended; using 0.5, which was not chosen on validation"
             )
-        return cls(load_model(run.model), data, threshold=threshold, batch_size=batch_size)
+        return cls(load_model(run.model), contract, batch_size=batch_size)
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Probabilities of uint8[N, H, W, C] images.
@@ -152,10 +99,10 @@ class Predictor:
         Raises:
             UserError: the images have another shape or type.
         """
-        if images.shape[1:] != self.data.image_shape or images.dtype != np.uint8:
+        if images.shape[1:] != self.contract.image_format.image_shape or images.dtype != np.uint8:
             raise UserError(
                 f"got {images.dtype} images of shape {images.shape[1:]}; this run expects uint8 "
-                f"images of shape {self.data.image_shape}"
+                f"images of shape {self.contract.image_format.image_shape}"
             )
         none = np.zeros((0, self._num_outputs))
         parts = [
@@ -196,7 +143,7 @@ class Predictor:
         import keras
         import tensorflow as tf
 
-        shape = (self.batch_size, *self.data.image_shape)
+        shape = (self.batch_size, *self.contract.image_format.image_shape)
         has_logits = LOGITS in (layer.name for layer in self.model.layers)
         network = self.model
         if has_logits:
@@ -213,19 +160,25 @@ class Predictor:
 
     def _check_model(self) -> None:
         takes, gives = self.model.input_shape, self.model.output_shape
-        sizes = itertools.zip_longest(takes[1:], self.data.image_shape)
+        sizes = itertools.zip_longest(takes[1:], self.contract.image_format.image_shape)
         if any(size not in (None, wanted) for size, wanted in sizes):
             raise UserError(
                 f"the model takes images of shape {takes[1:]} but the run was trained on "
-                f"{self.data.image_shape}; its files are not of one run"
+                f"{self.contract.image_format.image_shape}; its files are not of one run"
             )
         self._num_outputs = int(gives[-1])
-        num_classes = len(self.data.class_names)
+        num_classes = len(self.contract.class_names)
         if self._num_outputs != num_classes and (self._num_outputs, num_classes) != (1, 2):
             raise UserError(
                 f"the model gives {self._num_outputs} probabilities but the run names "
                 f"{num_classes} classes; its files are not of one run"
             )
+
+
+def _deciding_threshold(contract: InferenceContract) -> float | None:
+    if not contract.is_binary:
+        return None
+    return UNCHOSEN_THRESHOLD if contract.threshold is None else contract.threshold
 
 
 def _logits_of(probabilities: Any) -> Any:
@@ -254,13 +207,3 @@ def load_model(path: Path) -> Any:
         raise UserError(
             f"{path}: cannot be loaded ({reason}); expected a model that engine.train saved"
         ) from error
-
-
-def stored_threshold(run: RunDirectory) -> float | None:
-    """The run's decision threshold, or None where none was chosen for its model.
-
-    Raises:
-        UserError: `threshold.json` holds no number from 0 to 1.
-    """
-    value = run.read_threshold().get("threshold")
-    return None if value is None else float(value)

@@ -1,4 +1,4 @@
-"""`python -m engine.phantoms DIR`: an image folder made by a procedure, for when no real one is at hand.
+"""`python -m engine.phantoms DIR`: draws an image folder by a procedure, where no real one is at hand.
 
 Grey chest-like images in Kaggle's layout, `train|val|test/NORMAL|PNEUMONIA`, with patient numbers in
 their names and several images per patient. Pneumonia is soft opacities inside the lungs; the mean
@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 from engine.base import command_line, config
+from engine.base.build_settings import PhantomConfig
 from engine.base.flag_parser import FlagParser
-from engine.base.settings import PhantomConfig
 from engine.phantoms import phantom_folder
 from engine.phantoms.phantom_folder import Phantom
 
@@ -20,7 +20,7 @@ PROGRAM = "python -m engine.phantoms"
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's flags."""
-    parser = FlagParser(prog=PROGRAM, description=__doc__.partition("\n\n")[2])
+    parser = FlagParser(prog=PROGRAM, description=__doc__)
     parser.add_argument("directory", type=Path, metavar="DIR", help="where the images go")
     parser.add_argument(
         "--overwrite", action="store_true", help="replace phantoms of other settings in DIR"

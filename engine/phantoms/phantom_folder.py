@@ -24,8 +24,8 @@ import numpy as np
 from PIL import Image
 
 from engine.base import files, machine, progress
+from engine.base.build_settings import PhantomConfig
 from engine.base.config import UserError
-from engine.base.settings import PhantomConfig
 from engine.phantoms import phantom_images
 
 RECORD = ".phantoms.json"

@@ -1,12 +1,11 @@
 """What a run leaves on disk, and how it is found again.
 
 config.json  environment.json  history.csv  history.png  tensorboard/  checkpoints/
-model.keras  threshold.json  evaluation/<name>/  explanations/  report.md
+model.keras  inference.json  threshold.json  evaluation/<name>/  explanations/  report.md
 """
 
 import hashlib
 import io
-import math
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from engine.base import files, locks
 from engine.base.config import UserError
 
 _WEIGHTS = "model.weights.h5"  # in a .keras file
-_MOST = math.nextafter(1, math.inf)  # the threshold that calls none positive, not even at 1
 
 
 class RunDirectory:
@@ -36,6 +34,7 @@ class RunDirectory:
         self.explanations = self.path / "explanations"
         self.report = self.path / "report.md"
         self.model = self.path / "model.keras"
+        self.inference = self.path / "inference.json"
         self.environment = self.path / "environment.json"
         self.config = self.path / "config.json"
 
@@ -48,7 +47,8 @@ class RunDirectory:
         """What is in a directory without a `config.json` that a run, killed as it began, did not leave."""
         if not self.path.is_dir():
             return []
-        begun = [self.environment, *map(files.aside_path, (self.environment, self.config))]
+        written_first = (self.inference, self.environment)
+        begun = [*written_first, *map(files.aside_path, (*written_first, self.config))]
         known = {path.name for path in begun} | {locks.LOCK_NAME}
         return [path for path in self.path.iterdir() if path.name not in known]
 
@@ -86,29 +86,6 @@ class RunDirectory:
             UserError: the file is missing or damaged.
         """
         return self._read(self.environment)
-
-    def read_threshold(self) -> dict[str, Any]:
-        """The stored decision threshold and its rule; empty where none was chosen for this model.
-
-        Training chooses it at its end, of two classes; more have none.
-
-        Raises:
-            UserError: the file is damaged, or its `threshold` is no number from 0 to 1.
-        """
-        if not self.threshold.is_file():
-            return {}
-        stored = self._read(self.threshold)
-        value = stored.get("threshold") if isinstance(stored, dict) else None
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, (int, float))
-            or not 0 <= value <= _MOST
-        ):
-            raise UserError(
-                f"{self.threshold}: holds no threshold (got {value!r}, expected a number from 0 to 1); "
-                "finish the training with --resume, or delete the file to decide at 0.5"
-            )
-        return stored if stored.get("model") in (None, self.model_digest()) else {}
 
     def _read(self, path: Path) -> dict[str, Any]:
         try:

@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from engine.base.build_settings import BuildConfig
 from engine.base.config import UserError
 from engine.base.progress import ProgressBar, say
-from engine.base.settings import BuildConfig
 from engine.shards import build_journal, record_scan, tfrecords
 from engine.shards.build_journal import Journal, ShardRecord
 from engine.shards.manifest import Manifest

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import engine
 from engine.base import files
+from engine.base.build_settings import BuildConfig
 from engine.base.config import UserError
 from engine.base.csv_rows import CsvRows
-from engine.base.settings import BuildConfig
 from engine.images import decoding, wording
 from engine.images.image_folder import ImageFolder
 from engine.images.split_plan import Plan

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from engine.base import files, schema
-from engine.base.config import UserError, flag_name
+from engine.base.config import UserError
 from engine.base.progress import say
 from engine.base.schema import Rule, SchemaError
+from engine.base.setting_names import flag_name
 from engine.shards import manifest, tfrecords
 from engine.shards.manifest import SHARD_NAME, ShardInfo
 

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from engine.base import files, locks, machine
+from engine.base.build_settings import BuildConfig
 from engine.base.config import free_settings
 from engine.base.progress import ProgressBar
-from engine.base.settings import BuildConfig
 from engine.images import (
     bit_depth,
     folder_contents,

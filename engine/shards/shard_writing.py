@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from engine.base import files
+from engine.base.build_settings import BuildConfig
 from engine.base.config import UserError
 from engine.base.progress import ProgressBar
-from engine.base.settings import BuildConfig
 from engine.images.image_folder import Example
 from engine.images.split_plan import Plan
 from engine.shards import tfrecords

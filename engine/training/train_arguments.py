@@ -18,7 +18,9 @@ from engine.training import resuming
 
 def build_parser(program: str, description: str) -> argparse.ArgumentParser:
     """The flags of `engine.train`."""
-    parser = FlagParser(prog=program, description=description)
+    parser = FlagParser(
+        prog=program, description=description, usage=f"{program} SHARDS --workdir RUN [flags]"
+    )
     parser.add_argument(
         "shards", type=Path, metavar="SHARDS", help="made by engine.build_tfrecords"
     )

@@ -4,9 +4,11 @@ import json
 
 import pytest
 
-from engine.base import config
-from engine.base.config import Config, UserError, parse_image_size, setting
-from engine.base.settings import EvaluateConfig, ExplainConfig, PredictConfig
+from engine.base import config, setting_values
+from engine.base.config import Config, UserError, setting
+from engine.base.run_settings import EvaluateConfig, ExplainConfig, PredictConfig
+from engine.base.setting_names import flag_name
+from engine.base.setting_values import parse_image_size
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,7 +58,7 @@ def test_a_wrong_value_is_named_with_its_flag_and_what_was_expected(field, value
     with pytest.raises(UserError) as caught:
         Sample(**{field: value})
     message = str(caught.value)
-    assert message.startswith(config.flag_name(field))
+    assert message.startswith(flag_name(field))
     assert says in message
     assert "\n" not in message
 
@@ -136,7 +138,7 @@ def test_help_shows_every_flag_with_its_default_and_bears_percent_signs() -> Non
     config.add_flags(parser, Sample)
     text = " ".join(parser.format_help().split())
     for field in dataclasses.fields(Sample):
-        assert config.flag_name(field.name) in text
+        assert flag_name(field.name) in text
     for shown in ("100 % of it", "(default: 224x224)", "(default: none)", "(default: off)"):
         assert shown in text
 
@@ -149,17 +151,17 @@ def test_replace_keeps_what_was_valid_and_checks_what_is_new() -> None:
 
 @pytest.mark.parametrize("value", ["0", "-3", "m", "0m", "1h", "infm", "nanm", "1.5"])
 def test_an_interval_is_a_number_of_steps_or_minutes(value) -> None:
-    assert config.parse_interval("500") == (500, None)
-    assert config.parse_interval("1.5m") == (None, 90)
+    assert setting_values.parse_interval("500") == (500, None)
+    assert setting_values.parse_interval("1.5m") == (None, 90)
     with pytest.raises(ValueError, match="10m"):
-        config.parse_interval(value)
+        setting_values.parse_interval(value)
 
 
 @pytest.mark.parametrize("value", ["", "5", "0:3", "4:3", "a:b", "1:2:3"])
 def test_a_step_range_counts_from_one(value) -> None:
-    assert config.parse_step_range("1:1") == (1, 1)
+    assert setting_values.parse_step_range("1:1") == (1, 1)
     with pytest.raises(ValueError, match="FROM:TO"):
-        config.parse_step_range(value)
+        setting_values.parse_step_range(value)
 
 
 @pytest.mark.parametrize("config_class", [EvaluateConfig, PredictConfig, ExplainConfig])

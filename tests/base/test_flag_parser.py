@@ -1,11 +1,15 @@
 import argparse
+import dataclasses
+import re
 
 import pytest
 
 from engine import train
 from engine.base import config
-from engine.base.flag_parser import FlagParser
+from engine.base.flag_parser import FlagParser, summary
+from engine.base.setting_names import ALIASES
 from engine.base.settings import TrainConfig
+from tuning.settings import SearchConfig
 
 
 @pytest.mark.parametrize(
@@ -47,9 +51,9 @@ def test_every_alias_names_a_flag_and_is_none_itself():
     flags = set()
     for command in (train, build_tfrecords, explain, search):
         flags |= {name.lstrip("-") for name in command.build_parser()._option_string_actions}
-    assert set(config.ALIASES.values()) <= flags
+    assert set(ALIASES.values()) <= flags
     known = {name.replace("_", "-") for name in TrainConfig().to_json()}
-    assert not known & config.ALIASES.keys()
+    assert not known & ALIASES.keys()
 
 
 def test_a_key_of_a_file_and_a_choice_are_met_with_the_right_one_too():
@@ -70,3 +74,30 @@ def test_a_beginning_of_a_flag_is_not_taken_for_it():
     with pytest.raises(SystemExit):
         parser.parse_args(["--res"])
     assert parser.parse_args(["--resume"]) == argparse.Namespace(resume=True)
+
+
+def test_help_names_what_must_be_given_and_groups_the_flags():
+    """A usage line of fifty flags says nothing."""
+    parser = FlagParser(prog="x", description="`x A`: does it.\n\nAnd well.\n\n    x 100%\n    x y")
+    parser.add_argument("a", metavar="A")
+    parser.add_argument("b", metavar="B", nargs="*")
+    parser.add_argument("--port", metavar="P", required=True)
+    config.add_flags(parser, TrainConfig)
+    text = parser.format_help()
+    assert text.startswith(
+        "usage: x A [B ...] --port P [flags]\n\nDoes it.\n\nAnd well.\n\n    x 100%\n    x y\n\n"
+    )
+    assert re.search(r"\nthe network:\n  --model .*\n", text)
+    assert re.search(r"\nhow the weights are found:\n  --epochs N .*\n", text)
+
+
+def test_every_setting_is_in_one_group_its_commands_own_ones_first():
+    groups = config.flag_groups(SearchConfig)
+    names = [field.name for _, fields in groups for field in fields]
+    assert sorted(names) == sorted(field.name for field in dataclasses.fields(SearchConfig))
+    assert groups[0][1][0].name == "tuner"
+    assert len({title for title, _ in groups}) == len(groups)
+
+
+def test_the_summary_of_a_command_is_what_it_does():
+    assert summary("`python -m x A [B]`: does it.\n\nMore.") == "Does it."

@@ -2,9 +2,10 @@ import json
 import re
 
 import pytest
+from PIL import Image
 from stored_results import make_evaluation, store
 
-from benchmarks import readme_table
+from benchmarks import highlights, readme_table
 from engine.base import files
 from engine.base.config import UserError
 from engine.metrics.estimate import Estimate
@@ -47,9 +48,16 @@ def result(suite, speed, ratio):
     }
 
 
-def test_the_readme_shows_what_the_result_files_hold_and_nothing_else():
-    text = readme_table.README.read_text(encoding="utf-8")
-    assert readme_table.updated_readme(text) == text
+@pytest.mark.parametrize("page", readme_table.PAGES, ids=lambda page: page.name)
+def test_the_pages_show_what_the_result_files_hold_and_nothing_else(page):
+    text = page.read_text(encoding="utf-8")
+    assert readme_table.updated_page(page, text) == text
+
+
+def test_the_chart_was_drawn_from_the_stored_results():
+    with Image.open(readme_table.CHART) as chart:
+        drawn_from = chart.info["Description"]
+    assert drawn_from == highlights.chart_values(readme_table.RESULTS)
 
 
 def test_every_figure_of_the_results_stands_in_the_table(tmp_path):

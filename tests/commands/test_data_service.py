@@ -14,8 +14,9 @@ import tensorflow as tf
 from numbered_shards import striped_image, write_shards
 
 from engine import data_service
-from engine.base import config, loopback
+from engine.base import loopback
 from engine.base.config import UserError
+from engine.base.setting_values import check_service_address
 from engine.base.settings import TrainConfig
 from engine.pipeline import service_input
 from engine.runs.run_directory import RunDirectory
@@ -160,7 +161,7 @@ def test_training_is_the_same_though_dispatcher_and_a_worker_are_killed(striped,
 def test_a_malformed_address_is_one_line(address):
     with pytest.raises(UserError, match=re.escape(f"--data-service: got {address!r}: expected")):
         TrainConfig(data_service=address)
-    assert config.check_service_address("grpc://10.0.0.1:5050") == "grpc://10.0.0.1:5050"
+    assert check_service_address("grpc://10.0.0.1:5050") == "grpc://10.0.0.1:5050"
 
 
 def test_images_cannot_be_kept_here_and_brought_from_elsewhere():

@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 
 from engine.base import files
+from engine.images.format import ImageFormat
+from engine.runs import contract
+from engine.runs.contract import InferenceContract
+from engine.runs.run_directory import RunDirectory
 
 ROOT = Path(__file__).resolve().parents[2]
 # An import of TensorFlow fails, which would be a traceback and status 1.
@@ -84,13 +88,10 @@ def answers(shards, image_folder, tmp_path_factory):
     files.write_json(places["run"] / "environment.json", started)
     files.write_json(places["other"] / "other.json", {})
     for name, channels in (("trained", 1), ("foreign", 3)):
-        data = {
-            "class_names": ["NORMAL", "PNEUMONIA"],
-            "image_size": [32, 32],
-            "channels": channels,
-        }
-        files.write_json(places[name] / "environment.json", {"data": data})
-        files.write_json(places[name] / "threshold.json", {"threshold": 0.5})
+        run = RunDirectory(places[name])
+        image_format = ImageFormat(image_size=(32, 32), channels=channels)
+        names = ("NORMAL", "PNEUMONIA")
+        contract.begin(run, InferenceContract(image_format=image_format, class_names=names))
         (places[name] / "model.keras").write_bytes(b"never opened")
     places |= {"tmp": tmp, "shards": shards, "images": image_folder}
     commands = [[word.format(**places) for word in command.split()] for command, _ in CASES]

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -188,18 +189,15 @@ def test_the_same_images_split_in_another_way_are_warned_of(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("data", "expected"),
+    ("changes", "expected"),
     [
         ({"class_names": ("CAT", "DOG")}, "classes"),
-        ({"image_size": [24, 16]}, "image size"),
+        ({"image_size": (24, 16)}, "image size"),
         ({"channels": 3}, "channels"),
     ],
 )
-def test_shards_of_another_kind_are_refused(tmp_path, shards, data, expected, capsys):
-    run = fake_run.make_run(tmp_path)
-    environment = files.read_json(run / "environment.json")
-    environment["data"].update(data)
-    files.write_json(run / "environment.json", environment)
+def test_shards_of_another_kind_are_refused(tmp_path, shards, changes, expected, capsys):
+    run = fake_run.make_run(tmp_path, **changes)
     assert evaluate.main([str(run), str(shards)]) == 2
     error = capsys.readouterr().err
     assert expected in error and len(error.strip().splitlines()) == 1
@@ -325,7 +323,7 @@ def test_an_evaluation_whose_directory_is_removed_meanwhile_still_writes_its_res
 
 def test_figures_of_a_model_that_training_replaced_are_marked(four, capsys):
     run, own, _ = four
-    (run / "threshold.json").unlink()  # as long as training has not ended
+    fake_run.make_run(run, threshold=None)  # as long as training has not ended
     assert measure(run, own) == 0
     assert "using 0.5, which was not chosen on validation" in capsys.readouterr().err
     assert metrics_of(run)["model"] == RunDirectory(run).model_digest()
@@ -361,10 +359,11 @@ def test_a_model_that_is_replaced_while_it_is_loaded_is_not_measured_as_the_old_
 
 def test_a_threshold_that_is_no_number_is_refused(four, capsys):
     run, own, _ = four
-    (run / "threshold.json").write_text('{"threshold": NaN}', encoding="utf-8")
+    contract = files.read_json(run / "inference.json")
+    files.write_text(run / "inference.json", json.dumps({**contract, "threshold": math.nan}))
     assert measure(run, own) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert "threshold.json: holds no threshold (got nan, expected a number from 0 to 1)" in line
+    assert "inference.json: damaged (threshold: got nan, expected a number from 0 to 1" in line
 
 
 def test_odd_file_names_come_back_from_predictions_csv(tmp_path):

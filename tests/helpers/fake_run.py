@@ -10,6 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from engine.base import files
+from engine.images.format import ImageFormat
+from engine.runs import contract
+from engine.runs.contract import InferenceContract
+from engine.runs.run_directory import RunDirectory
 from engine.shards import tfrecords
 
 IMAGE_SIZE = (12, 16)
@@ -48,12 +52,11 @@ def make_run(
     model=None,
     **data,
 ) -> Path:
-    """Writes model.keras, threshold.json and environment.json; `data` overrides its entries."""
+    """Writes model.keras, inference.json and environment.json; `data` overrides its entries."""
     directory.mkdir(parents=True, exist_ok=True)
     model = brightness_model(len(class_names), channels) if model is None else model
-    model.save(directory / "model.keras")
-    if threshold is not None and len(class_names) == 2:
-        files.write_json(directory / "threshold.json", {"threshold": threshold, "rule": "youden"})
+    run = RunDirectory(directory)
+    model.save(run.model)
     described = {
         "class_names": list(class_names),
         "image_size": list(IMAGE_SIZE),
@@ -64,7 +67,15 @@ def make_run(
         "shards": "shards",
         **data,
     }
-    files.write_json(directory / "environment.json", {"data": described})
+    files.write_json(run.environment, {"data": described})
+    changed = {name: data[name] for name in ("image_size", "bits") if name in data}
+    image_format = ImageFormat(**{"image_size": IMAGE_SIZE, "channels": channels, **changed})
+    run.inference.unlink(missing_ok=True)
+    contract.begin(
+        run, InferenceContract(image_format=image_format, class_names=tuple(class_names))
+    )
+    if threshold is not None and len(class_names) == 2:
+        contract.complete(run, threshold=threshold, threshold_rule="youden")
     return directory
 
 

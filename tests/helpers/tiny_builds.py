@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from engine.base.settings import BuildConfig
+from engine.base.build_settings import BuildConfig
 from engine.shards import builder
 
 ROOT = Path(__file__).resolve().parents[2]

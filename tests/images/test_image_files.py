@@ -10,8 +10,9 @@ from PIL import Image
 from engine.base import files
 from engine.base.config import UserError
 from engine.images import image_files
+from engine.images.format import ImageFormat
 
-SIZE = {"image_size": (12, 16), "channels": 1, "keep_aspect_ratio": False}
+FORMAT = ImageFormat(image_size=(12, 16), channels=1)
 
 
 @pytest.fixture
@@ -101,7 +102,7 @@ def test_images_come_in_order_and_bad_ones_are_named(folder, capsys):
     paths[9].write_bytes(b"")
     paths[11].unlink()
     failures = image_files.Failures()
-    decoded = list(image_files.decoded_images(paths, failures, workers=3, **SIZE))
+    decoded = list(image_files.decoded_images(paths, failures, workers=3, image_format=FORMAT))
     good = [path for i, path in enumerate(paths) if i not in (5, 9, 11)]
     assert [path for path, _ in decoded] == good
     for path, image in decoded:
@@ -120,7 +121,9 @@ def test_only_a_bounded_number_is_ever_decoded_ahead(folder):
             asked.append(1)
             yield folder / "a.png"
 
-    images = image_files.decoded_images(paths(), image_files.Failures(), workers=2, **SIZE)
+    images = image_files.decoded_images(
+        paths(), image_files.Failures(), workers=2, image_format=FORMAT
+    )
     for _ in range(3):
         next(images)
     assert len(asked) < 20
@@ -178,11 +181,12 @@ def test_another_user_is_told_of_what_it_may_not_read(folder, tmp_path):
     over_long = "x" * 300
     done = other_user.run(
         "from engine.images import image_files\n"
+        "from engine.images.format import ImageFormat\n"
         "failures = image_files.Failures()\n"
         f"paths = ['images', 'images/sub/c.png', {over_long!r}, 'images/sub/*', 'images/b.png']\n"
         "found = image_files.find_files(paths, failures)\n"
-        "options = dict(image_size=(8, 8), channels=1, keep_aspect_ratio=False)\n"
-        "for path, _ in image_files.decoded_images(found, failures, **options):\n"
+        "small = ImageFormat(image_size=(8, 8), channels=1)\n"
+        "for path, _ in image_files.decoded_images(found, failures, image_format=small):\n"
         "    print(path)\n",
         tmp_path,
     )

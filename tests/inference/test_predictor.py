@@ -1,8 +1,6 @@
 """A loaded run gives the model's probabilities, whatever the batches, and says when it cannot."""
 
-import dataclasses
 import json
-import types
 
 import fake_run
 import numpy as np
@@ -12,10 +10,7 @@ from built_in import small_model
 from scipy import special
 
 from engine.base.config import UserError
-from engine.inference.predictor import DataSettings, Predictor
-from engine.runs.run_directory import RunDirectory
-from engine.shards import tfrecords
-from engine.training import environment
+from engine.inference.predictor import Predictor
 
 
 @pytest.fixture(scope="module")
@@ -75,15 +70,16 @@ def test_the_stored_threshold_decides(predictor):
     np.testing.assert_array_equal(
         predictor.predicted_labels(np.array([0.1, 0.39, 0.4, 0.9])), [0, 0, 1, 1]
     )
-    assert predictor.data.positive_class == "PNEUMONIA"
+    assert predictor.contract.positive_class == "PNEUMONIA"
 
 
 @pytest.mark.parametrize("left", ["none", "of another model"])
 def test_without_a_threshold_of_this_model_a_half_decides_and_it_is_said(tmp_path, left, capsys):
-    run = fake_run.make_run(tmp_path, threshold=None)
+    run = fake_run.make_run(tmp_path, threshold=None if left == "none" else 0.7)
     if left == "of another model":
-        stored = {"threshold": 0.7, "model": "e" * 64}
-        (run / "threshold.json").write_text(json.dumps(stored), encoding="utf-8")
+        model = fake_run.brightness_model()
+        model.get_layer("logits").bias.assign([-4.5])
+        model.save(run / "model.keras")
     assert list(Predictor.load(run).predicted_labels(np.array([0.4, 0.6]))) == [0, 1]
     assert "using 0.5, which was not chosen on validation" in capsys.readouterr().err
 
@@ -95,7 +91,7 @@ def test_of_more_classes_the_largest_probability_decides(tmp_path):
     assert probabilities.shape == (3, 3)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
     np.testing.assert_array_equal(predictor.predicted_labels(probabilities), [2, 0, 1])
-    assert predictor.data.positive_class is None
+    assert predictor.contract.positive_class is None
     assert predictor.threshold is None
 
 
@@ -140,10 +136,10 @@ def test_what_is_no_run_is_refused_in_one_line(tmp_path):
     with pytest.raises(UserError, match=r"model\.keras"):
         Predictor.load(tmp_path)
     (tmp_path / "model.keras").write_bytes(b"nonsense")
-    with pytest.raises(UserError, match=r"environment\.json"):
+    with pytest.raises(UserError, match=r"holds no inference\.json"):
         Predictor.load(tmp_path)
-    (tmp_path / "environment.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(UserError, match="trained on"):
+    (tmp_path / "inference.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(UserError, match="format_version is missing"):
         Predictor.load(tmp_path)
 
 
@@ -153,37 +149,21 @@ def test_damaged_parts_are_named(tmp_path):
     with pytest.raises(UserError, match=r"model\.keras: cannot be loaded"):
         Predictor.load(run)
     run = fake_run.make_run(tmp_path / "threshold")
-    (run / "threshold.json").write_text(json.dumps({"threshold": "high"}), encoding="utf-8")
-    with pytest.raises(UserError, match=r"threshold\.json"):
+    stored = json.loads((run / "inference.json").read_text(encoding="utf-8"))
+    changed = json.dumps({**stored, "threshold": "high"})
+    (run / "inference.json").write_text(changed, encoding="utf-8")
+    with pytest.raises(UserError, match=r"inference\.json: damaged \(threshold: got 'high'"):
         Predictor.load(run)
 
 
 @pytest.mark.parametrize(
-    ("data", "expected"),
+    ("changes", "expected"),
     [
-        ({"image_size": [20, 16]}, "not of one run"),
+        ({"image_size": (20, 16)}, "not of one run"),
         ({"class_names": ["a", "b", "c"]}, "3 classes"),
     ],
 )
-def test_a_model_of_another_run_is_refused(tmp_path, data, expected):
-    run = fake_run.make_run(tmp_path, model=fake_run.brightness_model(), **data)
+def test_a_model_of_another_run_is_refused(tmp_path, changes, expected):
+    run = fake_run.make_run(tmp_path, model=fake_run.brightness_model(), **changes)
     with pytest.raises(UserError, match=expected):
         Predictor.load(run)
-
-
-def test_the_data_settings_are_what_the_builder_was_told(tmp_path):
-    run = fake_run.make_run(tmp_path, keep_aspect_ratio=True)
-    data = DataSettings.of_run(RunDirectory(run))
-    assert data.keep_aspect_ratio
-    assert data.image_shape == (*fake_run.IMAGE_SIZE, 1)
-
-
-def test_the_range_of_deep_files_is_that_of_the_shards(tmp_path):
-    assert DataSettings.of_run(RunDirectory(fake_run.make_run(tmp_path / "run"))).bits == 16
-    images = fake_run.grey_images([10, 200, 20, 210])
-    shards = fake_run.make_shards(tmp_path / "shards", images, [0, 1, 0, 1], ["", "", "", ""])
-    manifest = dataclasses.replace(tfrecords.read_manifest(shards), bits=12)
-    run_on = types.SimpleNamespace(summary="", precision="", jit_compile=False, num_replicas=1)
-    described = environment.describe(manifest, shards, run_on, order="whole split")
-    run = fake_run.make_run(tmp_path / "other", **described["data"])
-    assert DataSettings.of_run(RunDirectory(run)).bits == 12

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from engine.base import files
+from engine.base.build_settings import PhantomConfig
 from engine.base.config import UserError
-from engine.base.settings import PhantomConfig
 from engine.phantoms import phantom_folder
 from engine.phantoms.phantom_folder import RECORD, make_phantoms, plan
 

@@ -1,12 +1,7 @@
-"""What names a run's model, which thresholds are taken, and what a run owns."""
-
-import json
-import math
+"""What identifies a run's model, and what a run owns."""
 
 import fake_run
-import pytest
 
-from engine.base.config import UserError
 from engine.runs.run_directory import RunDirectory
 
 
@@ -25,24 +20,6 @@ def test_a_damaged_model_file_has_a_digest_of_its_own_and_an_absent_one_none(tmp
     assert run.model_digest() is None
     run.model.write_bytes(b"nonsense")
     assert len(run.model_digest()) == 64
-
-
-@pytest.mark.parametrize("text", ["{", "[]", "{}", *(
-    json.dumps({"threshold": value}) for value in (math.nan, math.inf, -0.1, 1.1, "0.5", None, True)
-)])  # fmt: skip
-def test_a_threshold_that_is_none_is_refused(tmp_path, text):
-    run = RunDirectory(tmp_path)
-    run.threshold.write_text(text, encoding="utf-8")
-    with pytest.raises(UserError, match=r"threshold\.json"):
-        run.read_threshold()
-
-
-def test_a_threshold_chosen_for_another_model_is_not_this_ones(tmp_path):
-    run = RunDirectory(fake_run.make_run(tmp_path))
-    for model, rule in ((run.model_digest(), "youden"), ("e" * 64, None)):
-        stored = {"threshold": 0.3, "rule": "youden", "model": model}
-        run.threshold.write_text(json.dumps(stored), encoding="utf-8")
-        assert run.read_threshold().get("rule") == rule
 
 
 def test_a_run_owns_every_path_that_it_names():

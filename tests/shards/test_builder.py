@@ -18,8 +18,8 @@ from PIL import Image
 from tiny_builds import ROOT, SIZE, build, contents, save
 
 from engine import build_tfrecords
+from engine.base.build_settings import BuildConfig
 from engine.base.config import UserError
-from engine.base.settings import BuildConfig
 from engine.images import decoding, image_folder, split_plan
 from engine.shards import build_finish, build_journal, builder, shard_writing, tfrecords
 

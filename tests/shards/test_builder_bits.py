@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from engine.base.build_settings import BuildConfig
 from engine.base.config import UserError
-from engine.base.settings import BuildConfig
 from engine.images import decoding
 from engine.shards import builder, tfrecords
 

@@ -12,7 +12,7 @@ from numbered_shards import striped_image, write_shards
 
 from engine.networks import layers  # noqa: F401 (registers the layers of a model file)
 from engine.runs.run_directory import RunDirectory
-from engine.training import callbacks, checkpoints
+from engine.training import checkpoints, history
 
 KILLS = 8  # of each tier's run; tests/test_launch.py kills workers, and test_trainer.py shows that
 # another seed, order or draw tells
@@ -107,7 +107,7 @@ def outcome(workdir):
     """What a run leaves, but for what the clock decides."""
     run = RunDirectory(workdir)
     rows = [
-        line.split(",")[: -len(callbacks.CLOCK_FIELDS)]
+        line.split(",")[: -len(history.CLOCK_FIELDS)]
         for line in run.history.read_text().splitlines()
     ]
     newest = checkpoints.paths(run.checkpoints)[-1]

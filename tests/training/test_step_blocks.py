@@ -4,7 +4,7 @@ import pytest
 
 from engine.base.config import UserError
 from engine.base.settings import TrainConfig
-from engine.training import callbacks
+from engine.training import periodic
 from engine.training.step_blocks import StepBlocks, choose
 
 
@@ -41,10 +41,10 @@ def test_no_call_goes_past_a_limit():
 
 
 def test_a_checkpoint_and_a_traced_range_say_how_far_they_are(tmp_path):
-    assert callbacks.Interval(5).steps_until_due(0) == 5
-    assert callbacks.Interval(5).steps_until_due(8) == 2
-    assert callbacks.Interval(None, 60.0).steps_until_due(8) == math.inf
-    trace = callbacks.Trace((3, 4), tmp_path)
+    assert periodic.Interval(5).steps_until_due(0) == 5
+    assert periodic.Interval(5).steps_until_due(8) == 2
+    assert periodic.Interval(None, 60.0).steps_until_due(8) == math.inf
+    trace = periodic.Trace((3, 4), tmp_path)
     assert [trace.steps_until_edge(step) for step in range(6)] == [2, 1, 2, 1, math.inf, math.inf]
 
 

@@ -17,7 +17,16 @@ from engine.metrics import curves
 from engine.pipeline import augmentation, batch_order, input_pipeline
 from engine.runs.run_directory import RunDirectory
 from engine.shards import tfrecords
-from engine.training import callbacks, checkpoints, diagnosis, optimization, trainer
+from engine.training import (
+    checkpoints,
+    diagnosis,
+    finishing,
+    history,
+    model_file,
+    optimization,
+    periodic,
+    trainer,
+)
 from engine.training.runtime import Runtime
 from engine.training.training_step import TrainingStep
 
@@ -53,7 +62,7 @@ def undrawn(request, monkeypatch):
     """The figure, a quarter of so short a training's time, is drawn only where it is looked at."""
     if "drawn" not in request.fixturenames:
         monkeypatch.setattr(
-            trainer.plots, "history", lambda rows, path, **options: path.write_bytes(b"")
+            finishing.history_plot, "draw", lambda rows, path, **options: path.write_bytes(b"")
         )
 
 
@@ -103,9 +112,9 @@ def model_weights(run):
     return keras.saving.load_model(run.model).get_weights()
 
 
-def comparable(history):
+def comparable(rows):
     """History without what the clock decides."""
-    return [{k: v for k, v in row.items() if k not in callbacks.CLOCK_FIELDS} for row in history]
+    return [{k: v for k, v in row.items() if k not in history.CLOCK_FIELDS} for row in rows]
 
 
 def test_a_run_learns_and_leaves_all_its_files(striped, drawn, tmp_path):
@@ -160,13 +169,13 @@ def test_what_training_is_measured_with_is_what_is_switched_on(striped):
     plain = with_(
         augment="none", label_smoothing=0, class_weights="none", dropout=0, ema_momentum=0
     )
-    assert trainer._learned_with(plain) == []
-    assert trainer._learned_with(with_(plain, label_smoothing=0.1, class_weights="balanced")) == [
+    assert finishing.learned_with(plain) == []
+    assert finishing.learned_with(with_(plain, label_smoothing=0.1, class_weights="balanced")) == [
         "labels smoothed by 0.1",
         "classes weighted alike",
     ]
     drawn = with_(plain, sampling="balanced", class_weights="balanced", rotation=5)
-    assert trainer._learned_with(drawn) == ["augmented images", "classes drawn alike"]
+    assert finishing.learned_with(drawn) == ["augmented images", "classes drawn alike"]
 
 
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(striped, undisturbed, tmp_path):
@@ -277,7 +286,7 @@ def test_one_training_at_a_time_in_a_directory(striped, tmp_path):
 def test_a_report_follows_the_model_as_soon_as_training_replaces_it(striped, tmp_path, monkeypatch):
     run, written = RunDirectory(tmp_path / "run"), []
     monkeypatch.setattr(
-        trainer.report, "write_report", lambda run: written.append(run.model_digest())
+        finishing.report, "write_report", lambda run: written.append(run.model_digest())
     )
 
     def evaluated_meanwhile():
@@ -590,11 +599,11 @@ class FakeTime:
 
     def __init__(self, monkeypatch):
         self.now = 0.0
-        watch = functools.partial(callbacks.Stopwatch, clock=lambda: self.now)
-        monkeypatch.setattr(callbacks, "Stopwatch", watch)
+        watch = functools.partial(periodic.Stopwatch, clock=lambda: self.now)
+        monkeypatch.setattr(periodic, "Stopwatch", watch)
         self._slow(monkeypatch, TrainingStep, "run", 1)
         self._slow(monkeypatch, TrainingStep, "predict", 10)
-        self._slow(monkeypatch, callbacks, "save_model", 100)
+        self._slow(monkeypatch, model_file, "save_model", 100)
 
     def _slow(self, monkeypatch, owner, name, seconds):
         original = getattr(owner, name)

@@ -125,7 +125,7 @@ def test_predict_covers_every_image_in_order():
 
 _COMPILED = """
 import sys
-sys.path.insert(0, "tests")
+sys.path[:0] = ["tests/training", "tests/helpers"]
 import test_training_step as here
 print(*here.losses_with_augmentation(jit_compile=True))
 """
@@ -162,7 +162,7 @@ def test_a_step_compiled_by_xla_learns_the_same_with_augmentation_before_it():
 
 _SCALED = """
 import sys
-sys.path.insert(0, "tests")
+sys.path[:0] = ["tests/training", "tests/helpers"]
 import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)

@@ -12,7 +12,8 @@ from numbered_shards import striped_image, write_shards
 from engine.base import files
 from engine.base.settings import TrainConfig
 from engine.metrics import curves
-from engine.training import callbacks, trainer
+from engine.training import history as epochs
+from engine.training import trainer
 from engine.training.training_step import TrainingStep
 from tuning import trial as trial_command
 from tuning.search_directory import TrialDirectory
@@ -50,7 +51,7 @@ def run(trial, shards):
 
 def history(trial):
     rows = list(csv.DictReader(trial.run.history.open()))
-    return [{k: row[k] for k in row if k not in callbacks.CLOCK_FIELDS} for row in rows]
+    return [{k: row[k] for k in row if k not in epochs.CLOCK_FIELDS} for row in rows]
 
 
 def test_of_epochs_that_tie_a_trial_names_the_one_whose_weights_were_kept(

@@ -1,0 +1,61 @@
+"""The settings of the commands that use a trained run: evaluate, predict and explain."""
+
+import dataclasses
+
+from engine.base.config import Config, setting
+from engine.base.setting_values import check_directory_name
+
+# Each batch is padded to its size: at 224 x 224 the default network takes 10 GB for so many images.
+MAX_BATCH_SIZE = 4096
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluateConfig(Config):
+    """How a run is measured."""
+
+    split: str = setting("test", metavar="NAME", help="the split to measure")
+    name: str | None = setting(
+        None,
+        parse=check_directory_name,
+        metavar="NAME",
+        help="directory of the results in RUN/evaluation; none: the split's name, with a part of the "
+        "data's identity behind it if the run was trained on other data",
+    )
+    batch_size: int = setting(
+        128, minimum=1, maximum=MAX_BATCH_SIZE, help="images per step of the model"
+    )
+    resamples: int = setting(
+        1000,
+        minimum=200,
+        maximum=100_000,
+        help="bootstrap resamples behind the intervals of loss, Brier score, F1, average precision "
+        "and means over classes",
+    )
+    seed: int = setting(0, minimum=0, maximum=2**31 - 1, help="seed of the resamples")
+    shifts: bool = setting(
+        False, help="also measure under changed exposure, contrast, framing and sharpness"
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PredictConfig(Config):
+    """How files are read and predicted."""
+
+    batch_size: int = setting(
+        32, minimum=1, maximum=MAX_BATCH_SIZE, help="images per step of the model"
+    )
+    workers: int | None = setting(
+        None, minimum=1, maximum=256, help="threads that decode; none: one per core"
+    )
+    max_pixels: int | None = setting(
+        None, minimum=1, help="largest image to decode, in pixels; none: as engine.build_tfrecords"
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExplainConfig(PredictConfig):
+    """What is explained."""
+
+    target: str = setting(
+        "predicted", metavar="CLASS", help="the class to show the evidence for, or predicted"
+    )

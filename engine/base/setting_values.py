@@ -1,0 +1,83 @@
+"""What the text of a setting means, and whether it is one that the setting takes.
+
+Every function raises `ValueError` with what was expected.
+"""
+
+import re
+
+
+def parse_image_size(text: str) -> tuple[int, int]:
+    """`224` or `HxW`, such as `192x256`, to (height, width) in pixels."""
+    expected = "expected N or HxW, each between 8 and 8192 pixels"
+    try:
+        sizes = [int(part) for part in text.lower().split("x")]
+    except ValueError:
+        raise ValueError(expected) from None
+    if len(sizes) not in (1, 2) or min(sizes) < 8 or max(sizes) > 8192:
+        raise ValueError(expected)
+    return sizes[0], sizes[-1]
+
+
+def parse_interval(text: str) -> tuple[int | None, float | None]:
+    """`500` or `10m`: (steps, None) or (None, seconds)."""
+    try:
+        if text.endswith("m"):
+            seconds = float(text[:-1]) * 60
+            if not 0 < seconds < float("inf"):
+                raise ValueError
+            return None, seconds
+        steps = int(text)
+        if steps < 1:
+            raise ValueError
+        return steps, None
+    except ValueError:
+        raise ValueError(
+            "expected a number of steps, such as 500, or of minutes, such as 10m"
+        ) from None
+
+
+def check_interval(text: str) -> str:
+    """`text` itself, if `parse_interval` takes it."""
+    parse_interval(text)
+    return text
+
+
+def parse_step_range(text: str) -> tuple[int, int]:
+    """`FROM:TO`, both included, counted from 1."""
+    first, _, last = text.partition(":")
+    try:
+        steps = int(first), int(last)
+    except ValueError:
+        steps = 0, 0
+    if not 1 <= steps[0] <= steps[1]:
+        raise ValueError("expected FROM:TO, steps counted from 1, such as 10:20")
+    return steps
+
+
+def check_step_range(text: str) -> str:
+    """`text` itself, if `parse_step_range` takes it."""
+    parse_step_range(text)
+    return text
+
+
+def check_directory_name(text: str) -> str:
+    """`text` itself, if it can name a directory anywhere."""
+    if not re.fullmatch(r"\w[\w.-]{0,99}", text, re.ASCII):
+        raise ValueError("expected a name of letters, digits, '.', '-' and '_'")
+    return text
+
+
+def check_steps_per_execution(text: str) -> str:
+    """`text` itself, if it is `auto` or a number of steps."""
+    if text != "auto" and not (text.isascii() and text.isdigit() and 1 <= int(text) <= 1000):
+        raise ValueError("expected auto, or a number of steps from 1 to 1000")
+    return text
+
+
+def check_service_address(text: str) -> str:
+    """`text` itself, if it is `grpc://HOST:PORT`."""
+    host, _, port = text.removeprefix("grpc://").rpartition(":")
+    valid = host and "/" not in host and port.isascii() and port.isdigit() and int(port) < 65536
+    if not text.startswith("grpc://") or not valid:
+        raise ValueError("expected grpc://HOST:PORT, such as grpc://localhost:5050")
+    return text

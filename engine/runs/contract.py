@@ -1,0 +1,162 @@
+"""The inference contract of a run: all that is needed to use its model, in one file.
+
+`RUN/inference.json` is written when a run starts, and completed when the decision threshold is chosen.
+Predicting, evaluating and explaining read it, and nothing else in the run decides how they work:
+`environment.json` and `threshold.json` are records of what happened. Needs no TensorFlow.
+"""
+
+import dataclasses
+import math
+from typing import Any
+
+from engine.base import files, schema
+from engine.base.config import UserError
+from engine.base.schema import Rule
+from engine.images.format import ImageFormat
+from engine.runs.run_directory import RunDirectory
+
+FORMAT_VERSION = 1
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+HIGHEST_THRESHOLD = math.nextafter(1, math.inf)  # calls no image positive, not even at 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InferenceContract:
+    """How a run's model is used.
+
+    Attributes:
+        image_format: how image files become the model's input.
+        class_names: by label; 1 is the positive class of two.
+        threshold: the least probability of the positive class that is called positive; None with
+            more than two classes, and until it is chosen.
+        threshold_rule: the rule by which it was chosen on the validation split.
+        model: the digest of the model that the threshold belongs to (`RunDirectory.model_digest`).
+        precision: the dtype policy that the network was trained in, and that its threshold was
+            chosen in.
+    """
+
+    image_format: ImageFormat
+    class_names: tuple[str, ...]
+    threshold: float | None = None
+    threshold_rule: str | None = None
+    model: str | None = None
+    precision: str = "float32"
+
+    @property
+    def is_binary(self) -> bool:
+        """Two classes: one probability, and a threshold."""
+        return len(self.class_names) == 2
+
+    @property
+    def positive_class(self) -> str | None:
+        """The class whose probability a two-class run gives; None with more classes."""
+        return self.class_names[1] if self.is_binary else None
+
+    def to_json(self) -> dict[str, Any]:
+        """The contents of `inference.json`."""
+        return {
+            "format_version": FORMAT_VERSION,
+            **dataclasses.asdict(self),
+            "image_format": self.image_format.to_json(),
+            "class_names": list(self.class_names),
+        }
+
+    @classmethod
+    def from_json(cls, values: Any) -> "InferenceContract":
+        """The inverse of `to_json`.
+
+        Raises:
+            SchemaError: a value is missing, unknown, or out of its range.
+        """
+        schema.require(values, _RULES)
+        fields = {name: value for name, value in values.items() if name != "format_version"}
+        return cls(
+            **{
+                **fields,
+                "image_format": ImageFormat.from_json(
+                    values["image_format"], where="image_format."
+                ),
+                "class_names": tuple(values["class_names"]),
+            }
+        )
+
+
+def read(run: RunDirectory) -> InferenceContract:
+    """The contract of a run; without its threshold where that was chosen for an earlier model.
+
+    Raises:
+        UserError: the file is missing or damaged, or of another version.
+    """
+    if not run.inference.is_file():
+        raise UserError(
+            f"{run.path}: holds no {run.inference.name}, which says what images the model takes; "
+            "expected a run of this version of engine.train (its --resume writes a lost one again)"
+        )
+    try:
+        found = InferenceContract.from_json(files.read_json(run.inference))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(
+            f"{run.inference}: damaged ({error}); "
+            "continue the training with engine.train --resume, which writes it again"
+        ) from error
+    if found.threshold is None or found.model == run.model_digest():
+        return found
+    return _without_threshold(found)
+
+
+def begin(run: RunDirectory, contract: InferenceContract) -> None:
+    """Writes the contract of a run that starts, without a threshold; a resumed run keeps its own."""
+    try:
+        stored = InferenceContract.from_json(files.read_json(run.inference))
+    except (OSError, ValueError, RecursionError):
+        stored = None
+    if stored is None or _without_threshold(stored) != _without_threshold(contract):
+        _write(run, _without_threshold(contract))
+
+
+def complete(
+    run: RunDirectory, *, threshold: float | None = None, threshold_rule: str | None = None
+) -> InferenceContract:
+    """Adds the run's model as it is now, and the threshold that was chosen for it.
+
+    Raises:
+        UserError: the contract is missing or damaged.
+    """
+    contract = dataclasses.replace(
+        read(run), threshold=threshold, threshold_rule=threshold_rule, model=run.model_digest()
+    )
+    _write(run, contract)
+    return contract
+
+
+def _write(run: RunDirectory, contract: InferenceContract) -> None:
+    files.write_json(run.inference, contract.to_json())
+
+
+def _without_threshold(contract: InferenceContract) -> InferenceContract:
+    return dataclasses.replace(contract, threshold=None, threshold_rule=None, model=None)
+
+
+def _is_threshold(value: Any) -> bool:
+    return value is None or (type(value) in (int, float) and 0 <= value <= HIGHEST_THRESHOLD)
+
+
+def _are_names(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) > 1
+        and all(isinstance(name, str) and name for name in value)
+        and len(set(value)) == len(value)
+    )
+
+
+_TEXT_OR_NULL = Rule("text or null", lambda value: value is None or schema.is_text(value))
+_RULES = {
+    "format_version": schema.one_of(FORMAT_VERSION),
+    "image_format": schema.OBJECT,
+    "class_names": Rule("a list of at least two different, non-empty names", _are_names),
+    "threshold": Rule("a number from 0 to 1, or null", _is_threshold),
+    "threshold_rule": _TEXT_OR_NULL,
+    "model": _TEXT_OR_NULL,
+    "precision": schema.one_of(*PRECISIONS),
+}

@@ -1,0 +1,157 @@
+"""What a configuration asks for, built: runtime, input, network, optimizer and the compiled step.
+
+The whole configuration is unpacked here; what is called takes plain arguments.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.base.settings import TrainConfig
+from engine.networks import registry
+from engine.networks.network import Network
+from engine.networks.training_form import TrainingForm
+from engine.pipeline import augmentation, input_pipeline
+from engine.shards.tfrecords import Manifest
+from engine.training import optimization, runtime
+from engine.training.training_step import TrainingStep
+
+
+@dataclasses.dataclass(frozen=True)
+class BuiltStep:
+    """A training step, and what it changes.
+
+    Attributes:
+        model: as the network's builder gave it; takes images [B, H, W, C].
+        form: what is trained of it, from pixels to logits; shares its variables.
+    """
+
+    model: Any
+    form: TrainingForm
+    optimizer: Any
+    step: TrainingStep
+
+
+def prepare_runtime(config: TrainConfig, network: Network | None = None) -> runtime.Runtime:
+    """Chooses devices and modes as a configuration asks; see `runtime.prepare`.
+
+    Args:
+        network: what is trained; None for the one that the configuration names.
+    """
+    network = network or registry.resolve(config.model)
+    return runtime.prepare(
+        precision=config.precision,
+        jit_compile=config.jit_compile,
+        strategy=config.strategy,
+        num_logical_devices=config.num_logical_devices,
+        global_batch_size=config.global_batch_size,
+        precision_advice=network.precision_advice(registry.settings_of(network, config)),
+        seed=config.seed,
+        deterministic=config.deterministic,
+    )
+
+
+def build_step(
+    config: TrainConfig,
+    manifest: Manifest,
+    run_on: runtime.Runtime,
+    network: Network | None = None,
+) -> BuiltStep:
+    """The network, the optimizer and the step that a configuration asks for, under the policy in force.
+
+    Args:
+        network: what is trained; None for the one that the configuration names.
+
+    Raises:
+        UserError: the network does not fit the images or the classes.
+    """
+    network = network or registry.resolve(config.model)
+    steps_per_epoch = input_pipeline.steps_per_epoch(manifest, "train", config.global_batch_size)
+    with run_on.strategy.scope():
+        model = build_model(config, manifest, network)
+        form = registry.build_training_form(
+            network,
+            model,
+            config,
+            manifest.image_format,
+            len(manifest.class_names),
+            synchronized=config.sync_batch_norm and run_on.num_replicas > 1,
+        )
+        optimizer = _build_optimizer(config, steps_per_epoch, run_on.precision)
+        optimizer.build(form.network.trainable_variables)
+    step = TrainingStep(
+        form.network,
+        optimizer,
+        strategy=run_on.strategy,
+        global_batch_size=config.global_batch_size,
+        class_weights=_class_weights(config, manifest),
+        label_smoothing=config.label_smoothing,
+        global_clipnorm=config.global_clipnorm,
+        jit_compile=run_on.jit_compile,
+    )
+    return BuiltStep(model, form, optimizer, step)
+
+
+def choose_tier(config: TrainConfig, manifest: Manifest) -> input_pipeline.Tier:
+    """Where the training split is read from; the validation split lies in memory besides."""
+    return input_pipeline.choose_tier(
+        manifest,
+        "train",
+        cache=config.cache,
+        memory_fraction=config.cache_memory_fraction,
+        data_service=config.data_service,
+        held=("validation",),
+    )
+
+
+def training_input(
+    config: TrainConfig, manifest: Manifest, shards: Path, tier: input_pipeline.Tier
+) -> input_pipeline.TrainingInput:
+    """The batches that a configuration trains on."""
+    return input_pipeline.TrainingInput(
+        shards,
+        manifest,
+        split="train",
+        global_batch_size=config.global_batch_size,
+        seed=config.seed,
+        strengths=augmentation.strengths_from(config),
+        tier=tier,
+        shuffle_window=config.shuffle_window,
+        sampling=config.sampling,
+    )
+
+
+def build_model(config: TrainConfig, manifest: Manifest, network: Network | None = None) -> Any:
+    """The model that a configuration asks for, for the manifest's images and classes.
+
+    Raises:
+        UserError: the network does not fit the images or the classes.
+    """
+    network = network or registry.resolve(config.model)
+    return registry.build(network, config, manifest.image_format, len(manifest.class_names))
+
+
+def _build_optimizer(config: TrainConfig, steps_per_epoch: int, precision: str) -> Any:
+    return optimization.make_optimizer(
+        config.optimizer,
+        learning_rate=config.learning_rate,
+        schedule=config.schedule,
+        steps_per_epoch=steps_per_epoch,
+        epochs=config.epochs,
+        warmup_epochs=config.warmup_epochs,
+        weight_decay=config.weight_decay,
+        ema_momentum=config.ema_momentum,
+        loss_scaling=precision == "mixed_float16",
+    )
+
+
+def _class_weights(config: TrainConfig, manifest: Manifest) -> np.ndarray:
+    """float32[K]: 1, or N / (K * count) so that every class weighs the same in the loss."""
+    counts = manifest.splits["train"].class_counts
+    numbers = np.array([counts.get(name, 0) for name in manifest.class_names], np.float32)
+    if config.class_weights == "none" or config.sampling == "balanced":
+        return np.ones(len(numbers), np.float32)
+    present = numbers > 0
+    return np.where(present, numbers.sum() / (present.sum() * np.maximum(numbers, 1)), 0)

@@ -1,0 +1,125 @@
+"""What a run does after its last epoch: the decision threshold, the figure, the summary, the report."""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from engine.base import files
+from engine.base.settings import TrainConfig
+from engine.pipeline import augmentation
+from engine.runs import contract, history_plot, report
+from engine.runs.run_directory import RunDirectory
+from engine.training.history import Row
+from engine.training.state import TrainState
+from engine.training.validation import Validation
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainResult:
+    """How a run ended.
+
+    Attributes:
+        history: one row per epoch, with the fields of `history.csv`.
+        best_epoch, best_value: by the monitored metric, epochs counted from 1.
+        images_per_second: of the training steps alone, without validating, saving and loading; the
+            median over epochs, the first (compilation) left out if there are more.
+        train_seconds: of the training steps alone, compilation included.
+        seconds: from loading to the end, everything included, of all the processes that took part
+            (what one did after its last checkpoint, if it was killed, is not known).
+        stopped: whether it was asked to stop before the end; `resume` goes on.
+        diagnosis: what limited the speed, if that was asked for.
+        is_chief: whether this process wrote the run's files; of several workers one does.
+    """
+
+    history: list[Row]
+    monitor: str
+    best_epoch: int
+    best_value: float
+    images_per_second: float
+    train_seconds: float
+    seconds: float
+    threshold: float | None
+    stopped: bool
+    diagnosis: str | None = None
+    is_chief: bool = True
+
+
+def result_of(state: TrainState, *, stopped: bool, is_chief: bool) -> TrainResult:
+    """How a training stands, before a threshold is chosen."""
+    speeds = [row["images_per_second"] for row in state.rows]
+    return TrainResult(
+        history=state.rows,
+        monitor=state.progress.monitor,
+        best_epoch=state.progress.best_epoch,
+        best_value=math.nan if state.best is None else float(state.progress.best_value or 0),
+        images_per_second=float(np.median(speeds[1:] or speeds or [math.nan])),
+        train_seconds=sum(row["train_seconds"] for row in state.rows),
+        seconds=state.seconds(),
+        threshold=None,
+        stopped=stopped,
+        is_chief=is_chief,
+    )
+
+
+def finish(
+    result: TrainResult,
+    state: TrainState,
+    run: RunDirectory,
+    *,
+    validation: Validation,
+    threshold_rule: str | None,
+    learned_with: list[str],
+) -> TrainResult:
+    """Completes a run's directory; the model has its best weights afterwards.
+
+    Args:
+        threshold_rule: how the decision threshold is chosen; None where there is none to choose.
+        learned_with: see `learned_with`.
+    """
+    state.use_best()
+    threshold = None
+    if threshold_rule is None:
+        contract.complete(run)
+    else:
+        chosen = validation.choose_threshold(threshold_rule)
+        files.write_json(run.threshold, {**chosen.to_json(), "model": run.model_digest()})
+        contract.complete(run, threshold=chosen.threshold, threshold_rule=chosen.rule)
+        threshold = chosen.threshold
+    history_plot.draw(
+        state.rows, run.history_figure, best_epoch=result.best_epoch, learned_with=learned_with
+    )
+    result = dataclasses.replace(result, threshold=threshold, seconds=state.seconds())
+    files.write_json(
+        run.training_summary,
+        {
+            "images_per_second": round(result.images_per_second, 1),
+            "train_seconds": round(result.train_seconds, 1),
+            "seconds": round(result.seconds, 1),
+            "epochs": len(result.history),
+            "best_epoch": result.best_epoch,
+            "monitor": result.monitor,
+            "best_value": result.best_value,
+            "parameters": state.model.count_params(),
+        },
+    )
+    report.write_report(run)
+    return result
+
+
+def learned_with(config: TrainConfig, *, has_dropout: bool) -> list[str]:
+    """What the training loss and accuracy are measured with, and validation without.
+
+    Args:
+        has_dropout: whether layers drop something in training.
+    """
+    balanced = config.class_weights == "balanced" and config.sampling != "balanced"
+    applies = {
+        "augmented images": bool(augmentation.strengths_from(config)),
+        f"labels smoothed by {config.label_smoothing:g}": config.label_smoothing > 0,
+        "classes weighted alike": balanced,
+        "classes drawn alike": config.sampling == "balanced",
+        "dropout": has_dropout,
+        "weights that are not averaged": config.ema_momentum > 0,
+    }
+    return [name for name, applied in applies.items() if applied]

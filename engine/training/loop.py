@@ -1,0 +1,276 @@
+"""The loop over epochs: steps, validation, best weights, learning rate, checkpoints, divergence.
+
+Everything that it decides by lies in a `TrainState`, so it starts from wherever that stands.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from engine.base import progress
+from engine.runs import report
+from engine.runs.run_directory import RunDirectory
+from engine.training import (
+    checkpoints,
+    divergence,
+    history,
+    model_file,
+    optimization,
+    periodic,
+    runtime,
+    step_blocks,
+)
+from engine.training.divergence import REWIND_FACTOR, DivergenceError
+from engine.training.history import Row
+from engine.training.state import TrainState
+from engine.training.training_step import TrainingStep
+from engine.training.validation import Validation
+from engine.training.weight_averaging import FinalWeights
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What the loop runs and decides by.
+
+    Attributes:
+        epochs: how many in all, those of the state included.
+        steps_per_epoch, global_batch_size: of the training split.
+        early_stopping_patience: epochs without progress that end training; 0 for never.
+        plateau_patience: epochs without progress that reduce the learning rate; None for never.
+        plateau_factor: what it is multiplied by then.
+        max_rewinds: how often a divergence is answered by going back to the last checkpoint.
+        steps_per_execution, checkpoint_every, profile: see `step_blocks.StepBlocks`,
+            `periodic.Interval` (steps or seconds) and `periodic.Trace`.
+    """
+
+    epochs: int
+    steps_per_epoch: int
+    global_batch_size: int
+    early_stopping_patience: int = 0
+    plateau_patience: int | None = None
+    plateau_factor: float = 1.0
+    max_rewinds: int = 0
+    steps_per_execution: str = "1"
+    checkpoint_every: tuple[int | None, float | None] = (None, None)
+    profile: tuple[int, int] | None = None
+
+
+class Loop:
+    """Runs a training's epochs, from the state that it is given.
+
+    Args:
+        open_batches: the training batches from a global step on.
+        paths: the source files of the images in the batch of a step, counted from 0.
+        run: where checkpoints, logs and the model file go.
+        say: takes lines for the user.
+
+    Attributes:
+        stopped: whether it ended because a stop was asked for.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        state: TrainState,
+        step: TrainingStep,
+        *,
+        open_batches: Callable[[int], Iterator[Any]],
+        paths: Callable[[int], list[str]],
+        validation: Validation,
+        final_weights: FinalWeights,
+        run: RunDirectory,
+        run_on: runtime.Runtime,
+        say: Callable[[str], None],
+    ) -> None:
+        self._plan, self._state, self._step = plan, state, step
+        self._open_batches, self._paths = open_batches, paths
+        self._validation, self._final_weights = validation, final_weights
+        self._run, self._runtime, self._say = run, run_on, say
+        self._batches: Iterator[Any] = iter(())
+        self._asked = self._told = False  # to stop: this worker; any worker, as the last step told
+        self.stopped = False
+        self._logs = history.Logs(run.history, run.tensorboard)
+        self._checkpoints = checkpoints.Writer(run.checkpoints)
+        self._interval = periodic.Interval(*plan.checkpoint_every)
+        self._blocks = step_blocks.StepBlocks(
+            plan.steps_per_execution, on_gpu=run_on.on_gpu, agreed=run_on.agreed
+        )
+        self._trace = periodic.Trace(plan.profile, run.tensorboard)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all epochs have run."""
+        return len(self._state.rows) >= self._plan.epochs
+
+    def run(self, should_stop: Callable[[], bool], ends_early: Callable[[list[Row]], bool]) -> None:
+        """Runs epochs until they are done, progress has stopped, or a stop is asked for.
+
+        Raises:
+            DivergenceError: the loss became infinite or NaN, and there is no going back.
+        """
+        if self._plan.max_rewinds and not self._state.global_step:
+            self._save_checkpoint()
+        if not self.is_done:
+            self._reopen_batches()
+            self._say("compiling the training step ...")
+        while not self.is_done and not self._out_of_patience():
+            if self._state.rows and ends_early(list(self._state.rows)):
+                break
+            try:
+                self._train_epoch(should_stop)
+            except DivergenceError as error:
+                self._rewind(error)
+                self._reopen_batches()
+                continue
+            if self.stopped:
+                self._save_checkpoint()
+                break
+            self._end_epoch()
+        self._checkpoints.wait()
+
+    def close(self) -> None:
+        """Releases the batches and the logs; what is being saved is saved first."""
+        self._batches = iter(())
+        self._trace.close()
+        self._checkpoints.close()
+        self._logs.close()
+
+    def _reopen_batches(self) -> None:
+        # Those before are closed first: the memory tier's hold the whole split.
+        self._batches = iter(())
+        self._batches = self._open_batches(self._state.global_step)
+
+    def _train_epoch(self, should_stop: Callable[[], bool]) -> None:
+        """Runs what is left of the current epoch."""
+        plan, state = self._plan, self._state
+        epoch = len(state.rows)
+        done = state.global_step - epoch * plan.steps_per_epoch
+        size = plan.global_batch_size
+        label = f"epoch {epoch + 1}/{plan.epochs}"
+        best = state.progress.best_value
+        reached = "" if best is None else f"best {state.progress.monitor} {best:.4f}"
+        with progress.ProgressBar(
+            label, total=plan.steps_per_epoch * size, done=done * size, lines=False
+        ) as bar:
+            while done < plan.steps_per_epoch:
+                steps = self._run_steps(plan.steps_per_epoch - done)
+                done += steps
+                mean = state.loss_sum / (done * size)
+                bar.advance(steps * size, detail=f"loss {mean:.3f} {reached}")
+                self._asked = self._asked or should_stop()
+                # Several workers stop together, after the step that told them of one's signal.
+                self.stopped = self._told if self._runtime.num_workers > 1 else self._asked
+                if self.stopped:
+                    return
+                if self._interval.due(state.global_step) and done < plan.steps_per_epoch:
+                    self._save_checkpoint()
+
+    def _run_steps(self, left: int) -> int:
+        """Runs the next steps together, at most `left`; returns how many."""
+        state = self._state
+        self._trace.before(state.global_step + 1)
+        steps = self._blocks.length(
+            left,
+            self._interval.steps_until_due(state.global_step),
+            self._trace.steps_until_edge(state.global_step),
+        )
+        started = time.perf_counter()
+        losses, correct, self._told = self._step.run(self._batches, steps, stop=self._asked)
+        seconds = time.perf_counter() - started
+        self._blocks.ran(steps, seconds)
+        state.train_seconds += seconds
+        self._check_finite(losses)
+        state.global_step += steps
+        self._trace.after(state.global_step)
+        # One by one, so that the sum does not depend on how many ran together.
+        for loss in losses.tolist():
+            state.loss_sum += loss
+        state.correct_sum += correct
+        return steps
+
+    def _end_epoch(self) -> None:
+        """Validates, logs, keeps the best weights, adapts the learning rate, checkpoints."""
+        state = self._state
+        with self._final_weights.in_place():
+            row = self._epoch_row()
+            row = dict(zip(row, self._runtime.agreed(row.values()), strict=True))
+            improved = state.progress.update(row)
+            if improved or state.best is None:
+                state.keep_best()
+                model_file.save_model(state.model, self._run.model)
+                if self._run.report.is_file():
+                    report.write_report(self._run)  # its figures are of the model before
+        state.end_epoch(row)
+        self._reduce_on_plateau()
+        self._logs.write(state.rows)
+        self._save_checkpoint()
+        self._say(history.epoch_line(row, epochs=self._plan.epochs, best=improved))
+
+    def _epoch_row(self) -> Row:
+        state = self._state
+        images = self._plan.steps_per_epoch * self._plan.global_batch_size
+        return {
+            "epoch": len(state.rows) + 1,
+            "loss": state.loss_sum / images,
+            "accuracy": state.correct_sum / images,
+            **self._validation.measure(),
+            "learning_rate": optimization.learning_rate_before(state.optimizer, 1),
+            "images_per_second": images / state.train_seconds,
+            "train_seconds": state.train_seconds,
+        }
+
+    def _reduce_on_plateau(self) -> None:
+        patience = self._plan.plateau_patience
+        if patience is not None and self._state.progress.on_plateau(patience):
+            rate = optimization.inner(self._state.optimizer).learning_rate
+            rate.assign(rate * self._plan.plateau_factor)
+            self._say(f"no progress: learning rate reduced to {float(rate):.2g}")
+
+    def _out_of_patience(self) -> bool:
+        patience = self._plan.early_stopping_patience
+        if not patience or self._state.progress.stale_epochs < patience:
+            return False
+        self._say(f"no progress for {patience} epochs: stopping early")
+        return True
+
+    def _check_finite(self, losses: np.ndarray) -> None:
+        """Raises `DivergenceError` on the first loss that is not finite, of the steps just run."""
+        first = divergence.first_not_finite(losses)
+        if first is None:
+            return
+        step = self._state.global_step + first
+        raise divergence.report(
+            float(losses[first]),
+            step=step + 1,
+            learning_rate=optimization.learning_rate_before(
+                self._state.optimizer, len(losses) - first
+            ),
+            paths=self._paths(step),
+            listing=self._run.diverged_batch,
+        )
+
+    def _rewind(self, error: DivergenceError) -> None:
+        """Goes back to the last checkpoint with a lower learning rate, or raises `error`."""
+        state = self._state
+        self._checkpoints.wait()
+        checkpoint = checkpoints.load_newest(self._run.checkpoints)
+        if state.rewinds >= self._plan.max_rewinds or checkpoint is None:
+            raise error
+        state.rewind(checkpoint)
+        # From the checkpoint's own rate, which may be that of several rewinds before.
+        factor = REWIND_FACTOR ** (state.rewinds - checkpoint.state["rewinds"])
+        optimization.scale_learning_rate(state.optimizer, factor)
+        rate = optimization.current_learning_rate(state.optimizer)
+        self._say(
+            f"{error}\ngoing back to step {state.global_step} with a learning rate of {rate:.2g} "
+            f"(rewind {state.rewinds} of at most {self._plan.max_rewinds})"
+        )
+
+    def _save_checkpoint(self) -> None:
+        checkpoint = self._state.to_checkpoint()
+        self._checkpoints.save(
+            step=checkpoint.step, arrays=checkpoint.arrays, state=checkpoint.state
+        )

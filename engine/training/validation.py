@@ -1,0 +1,54 @@
+"""The validation split, measured after every epoch and once more to choose the decision threshold."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+from scipy.special import expit, softmax
+
+from engine.metrics import curves, predictions, thresholds
+from engine.training.history import Row
+
+Predict = Callable[[np.ndarray], np.ndarray]  # uint8[N, H, W, C] -> logits float32[N, units]
+Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # int64[B], float32[B, units] -> float32[B]
+
+
+class Validation:
+    """Measures a model on the validation split.
+
+    Args:
+        images: uint8[N, H, W, C].
+        labels: int64[N].
+        predict: gives logits without augmentation or dropout.
+        loss: of each example, without label smoothing and class weights.
+    """
+
+    def __init__(
+        self, images: np.ndarray, labels: np.ndarray, *, predict: Predict, loss: Loss
+    ) -> None:
+        self._images, self._labels = images, labels
+        self._predict, self._loss = predict, loss
+
+    def measure(self) -> Row:
+        """`val_loss`, `val_accuracy`, `val_auroc` (NaN where it is not defined)."""
+        labels, logits = self._labels, self._predict(self._images)
+        loss = float(tf.reduce_mean(self._loss(labels, tf.constant(logits))))
+        predicted = predictions.predict_labels(_as_probabilities(logits))
+        auroc = curves.mean_auroc(labels, predictions.log_odds(logits))
+        return {
+            "val_loss": loss,
+            "val_accuracy": float((predicted == labels).mean()),
+            "val_auroc": math.nan if auroc is None else auroc,
+        }
+
+    def choose_threshold(self, rule: str) -> thresholds.ChosenThreshold:
+        """The decision threshold by a rule; for two classes only."""
+        probabilities = _as_probabilities(self._predict(self._images))
+        return thresholds.choose_threshold(self._labels, probabilities, rule)
+
+
+def _as_probabilities(logits: np.ndarray) -> np.ndarray:
+    """float32[N, units] -> float[N, K]."""
+    found = expit(logits) if logits.shape[1] == 1 else softmax(logits, axis=1)
+    return predictions.as_probabilities(found)

@@ -1,0 +1,129 @@
+"""README.md, CONTRIBUTING.md and docs/: commands parse, snippets run, links lead somewhere, lines are short.
+
+Python blocks of a page run from top to bottom in one namespace, in a directory with small shards of
+phantoms under the names that the pages use. `<!-- not run: reason -->` above a block leaves it out.
+"""
+
+import importlib
+import re
+import subprocess
+import types
+from pathlib import Path
+
+import markdown_blocks
+import pytest
+
+from engine.base import build_settings, config, run_settings, settings
+from tuning import arguments as tuning_arguments
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+GENERATED = {"api.md", "settings.md", "architecture.md"}
+PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+WRITTEN = [page for page in PAGES if page.name not in GENERATED]
+TEXTS = {page: page.read_text(encoding="utf-8") for page in PAGES}
+SETTINGS = {
+    "engine.phantoms": build_settings.PhantomConfig,
+    "engine.build_tfrecords": build_settings.BuildConfig,
+    "engine.train": settings.TrainConfig,
+    "engine.evaluate": run_settings.EvaluateConfig,
+    "engine.predict": run_settings.PredictConfig,
+    "engine.explain": run_settings.ExplainConfig,
+}
+SMALL_TRAINING = "--epochs 1 --depth 2 --width 4 --global-batch-size 16"
+# What the test adds to each command, so that it ends in seconds: sizes and numbers, nothing else.
+SMALL = {
+    "engine.phantoms": "--train-images 100 --val-images 8 --test-images 16 --min-size 64 "
+    "--max-size 80 --workers 1",
+    "engine.build_tfrecords": "--image-size 32 --workers 1",
+    "engine.train": SMALL_TRAINING,
+    "engine.evaluate": "--resamples 200",
+    "tuning.search": f"{SMALL_TRAINING} --max-trials 1",
+}
+COMMANDS = [
+    pytest.param(words, id=f"{page.name}: {' '.join(words)[:60]}")
+    for page in PAGES
+    for block in markdown_blocks.blocks(TEXTS[page])
+    for words in markdown_blocks.commands(block.text)
+    if block.language == "sh" and not words[0].startswith(("benchmarks", "pytest"))
+]
+
+
+def command_module(name: str) -> types.ModuleType:
+    """What `python -m name` runs."""
+    module = importlib.import_module(name)
+    return importlib.import_module(f"{name}.__main__") if hasattr(module, "__path__") else module
+
+
+def quick_start(language: str = "sh") -> str:
+    """The README's quick start, in the shell or in Python."""
+    title = "quick start" if language == "sh" else "quick start in Python"
+    found = [b for b in markdown_blocks.blocks(TEXTS[README]) if b.title == title]
+    (block,) = found
+    return block.text
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_every_command_parses_and_its_values_are_accepted(words):
+    module, *rest = words
+    parsed = command_module(module).build_parser().parse_args(rest)
+    if module == "engine.launch":
+        module, rest = "engine.train", parsed.train_arguments[1:]
+        parsed = command_module(module).build_parser().parse_args(rest)
+    if module == "tuning.search":
+        tuning_arguments.read(parsed)
+    elif module in SETTINGS:
+        parsed.config = None  # a file that another command makes
+        config.from_flags(SETTINGS[module], parsed)
+
+
+def test_the_quick_start_is_commands_that_this_test_runs_and_a_set_up_that_make_knows():
+    lines = quick_start().replace("\\\n", " ").splitlines()
+    others = [x for x in lines if x and not x.startswith(("#", "python -m "))]
+    assert others == ["make setup && . .venv/bin/activate"]
+    subprocess.run(["make", "-n", "setup"], cwd=ROOT, check=True, capture_output=True)
+
+
+@pytest.mark.slow
+def test_the_quick_start_runs_from_top_to_bottom(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    for module, *words in markdown_blocks.commands(quick_start()):
+        status = command_module(module).main([*words, *SMALL.get(module, "").split()])
+        assert status == 0, f"{module} {words}: {capfd.readouterr().err[-2000:]}"
+    exec(quick_start("python"), {})
+    for made in ("data/preview.png", "saved_models/quick/report.md", "saved_models/quick-best"):
+        assert (tmp_path / made).exists()
+    assert list((tmp_path / "data/heatmaps").glob("*.png"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files_and_headings(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", TEXTS[page]):
+        if target.startswith("http"):
+            continue
+        name, _, anchor = target.partition("#")
+        linked = (page.parent / name).resolve() if name else page
+        assert linked.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {_anchor(heading) for heading in headings}, target
+
+
+def _anchor(heading: str) -> str:
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.name)
+def test_lines_are_short_but_for_tables_and_links(page):
+    long = [
+        line
+        for line in TEXTS[page].splitlines()
+        if len(line) > 100 and not line.startswith(("|", "![")) and "](" not in line
+    ]
+    if page.name in {"benchmarks.md", "search.md"}:  # sentences made from stored results
+        long = [x for x in long if not re.search(r"AMD|python -m benchmarks|^- `|Lowest", x)]
+    assert not long
+
+
+def test_the_readme_is_short():
+    assert len(TEXTS[README].splitlines()) <= 250
