@@ -1,7 +1,7 @@
-"""`python -m benchmarks [SUITE ...]`: images/s of each stage, what limits training, and the peers.
+"""`python -m benchmarks [SUITE ...]`: images/s of each stage, of training, and of other loaders.
 
-Every figure is a median over runs that took turns with what they are compared to. Without --images
-or --shards, phantoms are drawn once and kept.
+Every figure is a median over runs that alternate with those they are compared with. Without --images
+or --shards, phantoms are generated once and kept.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.settings import BenchmarkConfig
-from engine.base import command_line, config, progress
+from engine.base import command_line, config, output_paths, progress
 from engine.base.flag_parser import FlagParser
 from engine.base.setting_names import did_you_mean
 from engine.images import image_folder
@@ -21,16 +21,16 @@ from engine.shards import dataset_checks, tfrecords
 
 PROGRAM = "python -m benchmarks"
 SUITES = {
-    "build": "originals to shards, against decoding alone",
-    "input": "memory and streaming tier, against NumPy and image_dataset_from_directory",
-    "augment": "the fused augmentation against Keras' layers in a row",
+    "build": "from image files to shards, compared with decoding alone",
+    "input": "memory and streaming tier, NumPy and image_dataset_from_directory",
+    "augment": "the fused augmentation, compared with Keras' layers in sequence",
     "step": "the training step alone: precision, XLA, batch size",
-    "train": "training on real input, its verdict, and the usual Keras 2 script",
-    "latency": "predicting one image, and a batch",
-    "scaling": "cost as the data grows, and over workers and devices",
-    "peers": "every installed peer's loader on the same images",
-    "accuracy": "minutes to a held-out AUROC",
-    "search": "a search of small models by one worker and by two",
+    "train": "training on real input, what limits it, and the usual Keras 2 script",
+    "latency": "prediction of one image and of batches",
+    "scaling": "cost as the data grows, and with more workers and devices",
+    "peers": "every other loader that is installed, on the same images",
+    "accuracy": "minutes of training to a validation AUROC",
+    "search": "a search of small models with one worker and with two",
 }
 DEFAULT_SUITES = ("input", "augment", "step", "train", "latency")
 
@@ -52,7 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="DIR",
         default=Path("data/benchmarks"),
-        help="where phantoms, shards and peers' formats are kept (default: data/benchmarks)",
+        help="directory for phantoms, shards and packed data (default: data/benchmarks)",
     )
     parser.add_argument(
         "--json", type=Path, metavar="DIR", help="write SUITE.json for each suite into DIR"
@@ -69,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def chosen_suites(names: list[str]) -> list[str]:
-    """The suites asked for, in the order given, each once.
+    """The requested suites, in the given order, without duplicates.
 
     Raises:
         UserError: there is no such suite.
@@ -85,7 +85,7 @@ def chosen_suites(names: list[str]) -> list[str]:
 
 
 def shown_command(argv: list[str]) -> str:
-    """The command as results state it: of paths that begin at the root only the last part."""
+    """The command as results show it: of an absolute path only the last part."""
     parts = [Path(part).name if part.startswith("/") else part for part in argv]
     return shlex.join([*PROGRAM.split(), *parts])
 
@@ -93,7 +93,7 @@ def shown_command(argv: list[str]) -> str:
 def _run(arguments: argparse.Namespace, argv: list[str] | None) -> int:
     settings = config.from_flags(BenchmarkConfig, arguments)
     suites = chosen_suites(arguments.suites)
-    _check_data(arguments)
+    _check_paths(arguments)
     with command_line.quiet_imports():
         from benchmarks import reports, workload
         from benchmarks.context import Context
@@ -116,7 +116,7 @@ def _run(arguments: argparse.Namespace, argv: list[str] | None) -> int:
         reports.print_report(report, console)
         if busy["others_share_of_cores"] is not None:
             console.print(
-                f"other work took {busy['others_share_of_cores']:.0%} of the cores meanwhile"
+                f"other processes used {busy['others_share_of_cores']:.0%} of the cores meanwhile"
             )
         if arguments.json is not None:
             context = {
@@ -135,8 +135,11 @@ def _run(arguments: argparse.Namespace, argv: list[str] | None) -> int:
     return command_line.DONE
 
 
-def _check_data(arguments: argparse.Namespace) -> None:
-    """Raises `UserError` where the images or shards cannot be used."""
+def _check_paths(arguments: argparse.Namespace) -> None:
+    """Raises `UserError` unless images and shards can be read, and results be written."""
+    for flag in ("workdir", "json", "plots"):
+        if (path := getattr(arguments, flag)) is not None:
+            output_paths.require_directory(path, f"--{flag}")
     if arguments.images is not None:
         image_folder.require_folder(arguments.images)
     if arguments.shards is not None:
@@ -144,7 +147,7 @@ def _check_data(arguments: argparse.Namespace) -> None:
 
 
 def _measure(name: str, context: Any) -> tuple[Any, dict[str, Any]]:
-    """A suite's report, and how busy other work kept the machine meanwhile."""
+    """A suite's report, and how busy other processes kept the machine meanwhile."""
     from benchmarks import process
 
     bystanders = process.Bystanders()

@@ -1,7 +1,7 @@
-"""How datasets are read when they are timed: inside the graph, as a training step reads them.
+"""How timed datasets are read: inside a graph, as a training step reads them.
 
-Handing every batch to Python costs 0.1-0.3 ms, which a training loop does not pay and which would
-hide differences between fast inputs; so every `tf.data` side is read by the same loop in a graph.
+Passing a batch to Python costs 0.1-0.3 ms, which a training loop does not pay and which would hide
+differences between fast inputs. So the same loop in a graph reads every `tf.data` side.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import tensorflow as tf
 
 
 def endless(dataset: tf.data.Dataset, *, steps: int) -> Callable[[int], int]:
-    """A run over an endless dataset that stays open: passes -> images.
+    """A function that reads an endless dataset, which stays open: passes -> images.
 
     Args:
         steps: batches per pass.
@@ -33,7 +33,7 @@ def endless(dataset: tf.data.Dataset, *, steps: int) -> Callable[[int], int]:
 
 
 def finite(dataset: tf.data.Dataset) -> Callable[[int], int]:
-    """A run over a dataset that ends: opened again for every pass, as `Model.fit` does each epoch."""
+    """A function that reads a finite dataset, reopened for every pass as `Model.fit` does each epoch."""
 
     @tf.function(reduce_retracing=True)
     def read() -> tf.Tensor:
@@ -46,5 +46,5 @@ def finite(dataset: tf.data.Dataset) -> Callable[[int], int]:
 
 
 def batch_length(batch: object) -> tf.Tensor:
-    """How many examples a batch of tensors, however nested, holds."""
+    """The number of examples in a batch of tensors, however nested."""
     return tf.shape(tf.nest.flatten(batch)[0])[0]

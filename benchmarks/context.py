@@ -1,4 +1,4 @@
-"""What every suite is handed: the workload, the settings, and where progress goes."""
+"""What every suite gets: the workload, the settings, and a function for progress."""
 
 import contextlib
 import dataclasses
@@ -24,15 +24,15 @@ class Context:
 
     @property
     def batch_size(self) -> int:
-        """Images per batch, no more than the training split holds."""
+        """Images per batch, at most as many as the training split holds."""
         return min(self.config.global_batch_size, self.workload.num_images)
 
     def measure(self, sides: Sequence[Side]) -> list[Measurement]:
-        """Times sides against each other, as long and as often as the settings say."""
+        """Times sides in turn, with the repeats and seconds of the settings."""
         return harness.measure(sides, **self.config.measuring, tell=self.tell)  # type: ignore[arg-type]
 
     def request(self, **options: Any) -> peers.Request:
-        """What a peer is asked for."""
+        """The request to a peer."""
         return peers.Request(
             folder=self.workload.folder,
             shards=self.workload.shards,
@@ -47,7 +47,7 @@ class Context:
     def open_peer_ways(
         self, name: str, stack: contextlib.ExitStack, report: Report, *, group: str
     ) -> list[Side]:
-        """A side for each way in which the peer's users hold it open; those that can be opened."""
+        """One side for each of the peer's `WAYS`, without those that cannot be opened."""
         peer = peers.load(name)
         opened = [
             self.open_peer(
@@ -72,12 +72,12 @@ class Context:
         group: str = "",
         **options: Any,
     ) -> Side | None:
-        """A side that runs in the peer's own process; None, noted in `report`, if it cannot."""
+        """A side that runs in the peer's own process; None if it cannot, which `report` notes."""
         title = title or peers.load(name).TITLE
         self.tell(f"opening {title}")
         try:
             opened = stack.enter_context(PeerProcess(name, self.request(**options).to_json()))
-            opened.run(1)  # some break down only at their first batch
+            opened.run(1)  # some fail only at their first batch
         except PeerError as error:
             report.skipped[title] = str(error)
             return None

@@ -1,8 +1,8 @@
-"""`python -m benchmarks.coverage`: how often the 95 % intervals of `engine.metrics.intervals` hold the truth.
+"""`python -m benchmarks.coverage`: how often 95 % intervals of `engine.metrics` contain the true value.
 
-Classifiers are simulated whose AUROC, or whose proportion of right answers, is known; each is measured
-again and again on as many new patients, and the share of intervals that hold the known value counted.
-Prints a Markdown table of the least coverage over the true values, and of the median width.
+Simulates classifiers whose AUROC, or proportion of correct answers, is known; measures each of them
+repeatedly on new patients, and counts the share of intervals that contain the known value.
+Prints a Markdown table of the lowest coverage for each true value, with the median interval.
 """
 
 import dataclasses
@@ -24,20 +24,20 @@ TRUTHS = (0.85, 0.9, 0.95, 0.986, 0.998, 0.9999)
 PATIENTS = (30, 60, 120, 270, 1000)
 IMAGES = (1, 2, 3)
 CORRELATION = 0.6  # between the images of a patient, on the scale of the scores
-POSITIVE = 0.6  # of the patients
+POSITIVE = 0.6  # share of the patients
 
 Array = np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """What was simulated, and how the intervals did.
+    """One simulated case and the coverage of its intervals.
 
     Attributes:
         metric: `auroc`, `auroc, wrong labels`, `sensitivity`, `specificity` or `accuracy`.
-        images: of each patient; for proportions the largest number, from 1 on.
-        held: the share of intervals that hold `truth`.
-        low, high: the medians of the limits.
+        images: per patient; for proportions the maximum, as each patient has 1 or more.
+        held: the share of intervals that contain `truth`.
+        low, high: the median limits.
     """
 
     metric: str
@@ -57,7 +57,7 @@ def simulate(
     truths: Sequence[float] = TRUTHS,
     seed: int = 0,
 ) -> Iterator[Cell]:
-    """Every metric on every combination, `repeats` times each."""
+    """Simulates every metric on every combination, `repeats` times each."""
     random = np.random.default_rng(seed)
     for (metric, draw), count, most, truth in itertools.product(
         METRICS.items(), patients, images, truths
@@ -76,7 +76,7 @@ def _of_negatives(random: Any, repeats: int, patients: int, images: int, truth: 
 
 
 def _proportions(random: Any, repeats: int, patients: int, images: int, truth: float) -> Any:
-    """Limits [R] of a proportion: an image is right where its score lies below the truth's quantile."""
+    """Limits [R] of a proportion: an image is correct if its score is below the quantile of `truth`."""
     scores = _correlated(random, (repeats, patients, images))
     counts = random.integers(1, images + 1, (repeats, patients))
     there = np.arange(images) < counts[..., None]
@@ -85,7 +85,7 @@ def _proportions(random: Any, repeats: int, patients: int, images: int, truth: f
 
 
 def _areas(random: Any, repeats: int, patients: int, images: int, truth: float) -> Any:
-    """Limits [R] of an AUROC, where the scores of both classes are normal."""
+    """Limits [R] of an AUROC if the scores of both classes are normally distributed."""
     distance = np.sqrt(2) * special.ndtri(truth)
     return _areas_of(random, repeats, patients, images, lambda count: np.full(count, distance))
 
@@ -93,7 +93,7 @@ def _areas(random: Any, repeats: int, patients: int, images: int, truth: float) 
 def _areas_of_wrong_labels(
     random: Any, repeats: int, patients: int, images: int, truth: float
 ) -> Any:
-    """Limits [R] of an AUROC, where a faultless classifier meets positives that are none."""
+    """Limits [R] of an AUROC if a perfect classifier meets negatives that are labelled positive."""
 
     def distances(count: int) -> Array:
         return np.where(random.random(count) < 2 * (1 - truth), 0.0, 12.0)
@@ -104,7 +104,7 @@ def _areas_of_wrong_labels(
 def _areas_of(
     random: Any, repeats: int, patients: int, images: int, distances: Callable[[int], Array]
 ) -> Any:
-    """Limits [R] of an AUROC, by how far each positive patient's scores lie above the negatives'."""
+    """Limits [R] of an AUROC; `distances` shifts the scores of each positive patient."""
     positives = round(POSITIVE * patients)
     groups: Array = np.repeat(np.arange(patients), images)
     positive = groups < positives
@@ -126,17 +126,17 @@ METRICS: dict[str, Callable[..., Any]] = {
 
 
 def _correlated(random: Any, shape: tuple[int, ...]) -> Array:
-    """Standard normal scores [..., patients, images], correlated within patients."""
+    """Standard normal scores [..., patients, images], correlated within a patient."""
     of_patient = random.standard_normal((*shape[:-1], 1))
     of_image = random.standard_normal(shape)
     return np.sqrt(CORRELATION) * of_patient + np.sqrt(1 - CORRELATION) * of_image
 
 
 def render(cells: Sequence[Cell]) -> str:
-    """A table: a row for each metric and number of patients, a column for each true value."""
+    """A table: one row per metric and number of patients, one column per true value."""
     truths = sorted({cell.truth for cell in cells})
     lines = [
-        "| least coverage over 1 to 3 images per patient (median interval) | patients | "
+        "| lowest coverage over 1 to 3 images per patient (median interval) | patients | "
         + " | ".join(f"{truth:g}" for truth in truths)
         + " |",
         "| --- | ---: |" + " ---: |" * len(truths),
@@ -144,16 +144,18 @@ def render(cells: Sequence[Cell]) -> str:
     for metric, patients in dict.fromkeys((cell.metric, cell.patients) for cell in cells):
         row = [cell for cell in cells if (cell.metric, cell.patients) == (metric, patients)]
         worst = [min((c for c in row if c.truth == t), key=lambda c: c.held) for t in truths]
-        shown = [f"{one.held:.3f} ({one.low:.3f} to {one.high:.3f})" for one in worst]
+        shown = [f"{cell.held:.3f} ({cell.low:.3f} to {cell.high:.3f})" for cell in worst]
         lines.append(f"| {metric} | {patients:,} | " + " | ".join(shown) + " |")
     return "\n".join(lines)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Simulates, prints the table, and writes every cell as JSON if that is asked for."""
+    """Runs the simulation, prints the table, and writes all figures as JSON if requested."""
     parser = FlagParser(prog=PROGRAM, description=__doc__.partition("\n")[0])
-    parser.add_argument("--repeats", type=int, default=2000, help="measurements of each (2000)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure into FILE")
+    parser.add_argument(
+        "--repeats", type=int, default=2000, help="measurements per case (default: 2000)"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE")
     arguments = parser.parse_args(argv)
     return command_line.run(PROGRAM, lambda: _run(arguments.repeats, arguments.json))
 

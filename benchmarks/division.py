@@ -1,10 +1,9 @@
 """The same training on 1, 2 and 4 logical devices, and by two workers: images/s and final loss.
 
-Each is the command that a user would type, run as such. Devices and workers of one machine divide its
-processor, so they cannot train faster than it does alone: what is seen is what dividing a batch costs,
-and that the losses stay the same but for what rounding grows to: sums over parts of a batch are added in
-another order, 1e-7 of a difference that training amplifies (to 1e-5 over the first 40 steps; without a
-warm-up of the learning rate, to 1e-2).
+Each is the command that a user would type. Devices and workers of one machine share its processor, so
+they cannot train faster than one device: the figures show what dividing a batch costs, and that losses
+agree within rounding. Sums over parts of a batch are added in another order, a difference of 1e-7 that
+training amplifies (to 1e-5 over the first 40 steps; to 1e-2 without a warm-up of the learning rate).
 """
 
 import csv
@@ -27,7 +26,7 @@ _FLAGS = ("--precision", "float32")
 
 
 class DivisionError(Exception):
-    """A training did not end as it should; the message says which, and its last line."""
+    """A training failed; the message names it and holds its last line."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,9 +34,9 @@ class Division:
     """A way to divide a training.
 
     Attributes:
-        name: what tables call it.
-        devices: logical devices of each process.
-        workers: processes.
+        name: as in tables.
+        devices: logical devices per process.
+        workers: number of processes.
     """
 
     name: str
@@ -45,7 +44,7 @@ class Division:
     workers: int = 1
 
     def command(self, shards: str, workdir: str, *, epochs: int, batch_size: int) -> list[str]:
-        """The words of the command behind `python`."""
+        """The arguments of the command, after `python`."""
         train = [
             *(shards, "--workdir", workdir, "--epochs", str(epochs)),
             *("--global-batch-size", str(batch_size), *_FLAGS),
@@ -57,7 +56,7 @@ class Division:
 
     @property
     def parts(self) -> int:
-        """How many replicas share a batch."""
+        """The number of replicas that share a batch."""
         return self.devices * self.workers
 
 
@@ -71,10 +70,10 @@ DIVISIONS = (
 
 @dataclasses.dataclass(frozen=True)
 class Divided:
-    """What a divided training did.
+    """The result of a divided training.
 
     Attributes:
-        shown: the command as a user types it.
+        shown: the command as a user would type it.
         losses: the mean training loss of each epoch, to 6 digits.
     """
 
@@ -85,13 +84,13 @@ class Divided:
     def distance(self, other: "Divided") -> float:
         """The largest relative difference of the losses."""
         pairs = zip(self.losses, other.losses, strict=True)
-        return max(abs(one - two) / abs(two) for one, two in pairs)
+        return max(abs(own - others) / abs(others) for own, others in pairs)
 
 
 def train(division: Division, shards: Path, *, epochs: int, batch_size: int) -> Divided:
-    """Trains once; each epoch but the first, which compiles, is a sample.
+    """Trains once; each epoch after the first, which includes compilation, is a sample.
 
-    Processor time and memory are those of the whole command, of all its processes and of the largest.
+    Processor time is that of all processes of the command, memory that of the largest one.
 
     Raises:
         DivisionError: the command failed.

@@ -1,4 +1,4 @@
-"""Figures of what was measured: bars for each suite, lines for sweeps, a waterfall of the stages."""
+"""Figures of the results: bars per suite, lines for sweeps, and a waterfall of the stages."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
@@ -40,10 +40,10 @@ _STAGES = (
 
 
 def draw(reports: Sequence[Report], directory: Path, *, earlier: Path | None = None) -> list[Path]:
-    """Draws all that the reports give; returns the files.
+    """Draws all figures of the reports; returns the files.
 
     Args:
-        earlier: a directory with results of other suites, whose stages the waterfall shows as well.
+        earlier: a directory with results of other suites, whose stages the waterfall includes.
     """
     paths = []
     for report in reports:
@@ -59,7 +59,7 @@ def draw(reports: Sequence[Report], directory: Path, *, earlier: Path | None = N
 
 
 def bars(report: Report) -> plt.Figure:
-    """Images/s of every row, the interval as a whisker, on a logarithmic axis."""
+    """Images/s of every row, with the interval as a whisker, on a logarithmic axis."""
     rows = report.measurements[::-1]
     figure, axes = plt.subplots(figsize=(8, 1 + 0.32 * len(rows)), layout="constrained")
     speeds = [row.images_per_second for row in rows]
@@ -82,7 +82,7 @@ def bars(report: Report) -> plt.Figure:
 
 
 def sweeps(report: Report) -> list[str]:
-    """The groups whose rows are called by a number, as `batch 64` or `1,000 images`."""
+    """The groups whose rows are named by a number, such as `batch 64` or `1,000 images`."""
     groups = dict.fromkeys(row.group for row in report.measurements)
     found = []
     for group in groups:
@@ -93,11 +93,13 @@ def sweeps(report: Report) -> list[str]:
 
 
 def stored_speeds(directory: Path) -> dict[str, dict[str, float]]:
-    """Images/s by suite and row of the results in a directory."""
-    found = [files.read_json(path) for path in sorted(directory.glob("*.json"))]
+    """Images/s by suite and row, from the results in a directory."""
+    results = [files.read_json(path) for path in sorted(directory.glob("*.json"))]
     return {
-        one["suite"]: _first_of_each((row["name"], row["images_per_second"]) for row in one["rows"])
-        for one in found
+        result["suite"]: _first_of_each(
+            (row["name"], row["images_per_second"]) for row in result["rows"]
+        )
+        for result in results
     }
 
 
@@ -111,7 +113,7 @@ def _speeds(reports: Sequence[Report]) -> dict[str, dict[str, float]]:
 
 
 def _first_of_each(rows: Iterable[tuple[str, float]]) -> dict[str, float]:
-    """Names to speeds; of a name in several groups the first, which is the default network's."""
+    """Speed by name; for a name in several groups the first, which is the default network's."""
     speeds: dict[str, float] = {}
     for name, speed in rows:
         speeds.setdefault(name, speed)
@@ -119,7 +121,7 @@ def _first_of_each(rows: Iterable[tuple[str, float]]) -> dict[str, float]:
 
 
 def stages_of(speeds: Mapping[str, Mapping[str, float]]) -> list[Stage]:
-    """The stages that an image goes through, in order, as far as they were measured.
+    """The stages that an image passes through, in order, if they were measured.
 
     Args:
         speeds: images/s by suite and row.
@@ -132,7 +134,7 @@ def stages_of(speeds: Mapping[str, Mapping[str, float]]) -> list[Stage]:
 
 
 def waterfall(stages: Sequence[Stage]) -> plt.Figure:
-    """Images/s stage by stage; of what is done every epoch, the lowest limits the whole."""
+    """Images/s of each stage; of those that run every epoch, the slowest limits training."""
     figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
     slowest = min(stage.images_per_second for stage in stages if stage.kind == "epoch")
     speeds = [stage.images_per_second for stage in stages]
@@ -144,7 +146,7 @@ def waterfall(stages: Sequence[Stage]) -> plt.Figure:
     axes.set_yscale("log")
     axes.set_ylim(min(speeds) / 3, max(speeds) * 3)
     axes.set_ylabel("images/s")
-    axes.set_title("stage by stage; red is what limits training", fontsize=10)
+    axes.set_title("Images/s by stage; red marks the stage that limits training", fontsize=10)
     return figure
 
 

@@ -1,12 +1,12 @@
-"""Timing that can be trusted: sides alternated, compared pair by pair, with a word on the spread.
+"""Timing you can trust: sides alternate, are compared pair by pair, and have an interval.
 
-A side is a name and a function that does some work and says how many images it did. Every side is
-warmed up apart (compilation, caches, page cache), which also tells how many passes fill a run of
-the wanted length. Then the sides take turns, A B A B: what else the machine does hits neighbours
-alike, and a ratio is taken between neighbours only, so that drift and noise cancel.
+A side is a name and a function that processes images and returns their number. Every side is warmed up
+first (compilation, caches, page cache), which also shows how many passes make a run of the requested
+length. Then the sides alternate, A B A B: other work on the machine affects neighbours alike, and ratios
+are taken between neighbours only, so that drift and noise cancel.
 
-Nothing here knows TensorFlow. A side returns only when its results have arrived on the host: that
-is what "device synchronised" means here.
+This module does not use TensorFlow. A side returns only after its results have arrived on the host: this
+synchronises the device.
 """
 
 import dataclasses
@@ -17,17 +17,17 @@ from collections.abc import Callable, Sequence
 
 from benchmarks import process
 
-WIDE = 0.25  # spread, relative to the median, from which a figure is called noisy
+WIDE = 0.25  # width of the interval, relative to the median, above which a figure is noisy
 CONFIDENCE = 0.9
 
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """What a run of a side did.
+    """What one run of a side did.
 
     Attributes:
-        images: how many, over the whole of the timed interval.
-        cpu_seconds: processor time, where the work was done in another process; else it is measured.
+        images: how many, over the whole timed interval.
+        cpu_seconds: processor time, if another process did the work; None: it is measured here.
         peak_memory_bytes: likewise, the largest resident size.
     """
 
@@ -38,12 +38,12 @@ class Work:
 
 @dataclasses.dataclass(frozen=True)
 class Side:
-    """One of the things compared.
+    """One of the implementations that are compared.
 
     Attributes:
-        name: what tables call it.
-        run: does a number of passes and returns the images done, when they are done.
-        group: rows of one group belong together in a table.
+        name: as in tables.
+        run: runs a number of passes; returns the number of images once all are done.
+        group: tables show the rows of a group together.
     """
 
     name: str
@@ -62,16 +62,16 @@ class Sample:
 
     @property
     def images_per_second(self) -> float:
-        """Images and seconds are of the same interval."""
+        """Images over seconds of the same interval."""
         return self.images / self.seconds if self.seconds > 0 else math.inf
 
 
 @dataclasses.dataclass(frozen=True)
 class Spread:
-    """A median and the interval that holds the true median with at least 90 % confidence.
+    """A median, and an interval that contains the true median with at least 90 % confidence.
 
-    The interval runs between order statistics, so it supposes nothing of how the noise is
-    distributed. Fewer than 5 values cannot give 90 %; then it is the smallest and the largest.
+    The limits are order statistics, so nothing is assumed about the distribution of the noise. Fewer
+    than 5 values cannot give 90 %; then the limits are the smallest and the largest value.
     """
 
     median: float
@@ -86,7 +86,7 @@ class Spread:
 
     @property
     def noisy(self) -> bool:
-        """Whether the interval is too wide, or rests on too few values, to lean on."""
+        """Whether the interval is too wide, or based on too few values, to rely on."""
         return self.count < 3 or self.relative > WIDE
 
 
@@ -101,12 +101,12 @@ class Measurement:
 
     @property
     def images_per_second(self) -> Spread:
-        """Over the runs."""
+        """The median over the runs, with its interval."""
         return spread([sample.images_per_second for sample in self.samples])
 
     @property
     def cpu_seconds_per_1000_images(self) -> float:
-        """Processor time, all threads; the median."""
+        """Processor time of all threads; the median over the runs."""
         return statistics.median(1000 * s.cpu_seconds / s.images for s in self.samples)
 
     @property
@@ -117,10 +117,10 @@ class Measurement:
 
 @dataclasses.dataclass(frozen=True)
 class Ratio:
-    """How many times the images/s of `other` those of `side` are, pair by pair.
+    """The images/s of `side` divided by those of `other`, pair by pair.
 
     Attributes:
-        required: what the ratio has to be at least; None where nothing is asked.
+        required: the target of the ratio, a minimum; None: there is no target.
     """
 
     side: str
@@ -130,14 +130,14 @@ class Ratio:
 
     @property
     def conclusion(self) -> str:
-        """One clear word or two."""
+        """The result in a few words."""
         low, high = self.spread.low, self.spread.high
         if self.spread.count < 3:
             return "too few pairs"
         if self.required is not None:
             if low >= self.required:
                 return "reached"
-            return "missed" if high < self.required else "too noisy to tell"
+            return "not reached" if high < self.required else "too noisy to tell"
         if low > 1:
             return "faster"
         return "slower" if high < 1 else "no difference"
@@ -152,20 +152,20 @@ def measure(
     cpu_clock: Callable[[], float] = process.cpu_seconds,
     tell: Callable[[str], None] = lambda line: None,
 ) -> list[Measurement]:
-    """Warms every side up, then times them in turn.
+    """Warms up every side, then times them in turn.
 
     Args:
-        repeats: timed runs a side.
-        seconds: how long a run should take at least; short work is passed over several times.
+        repeats: timed runs per side.
+        seconds: the minimum length of a run; short work runs for several passes.
         clock: monotonic seconds; tests pass their own.
         cpu_clock: processor seconds of this process and its children.
-        tell: takes a line about what is being done.
+        tell: called with a line of progress.
 
     Returns:
-        A measurement for each side, in order; sample i of all sides are neighbours in time.
+        One measurement per side, in order; the samples i of all sides are neighbours in time.
 
     Raises:
-        ValueError: a name and group stand twice, or a side did no image.
+        ValueError: two sides have the same name and group, or a side processed no image.
     """
     keys = [(side.group, side.name) for side in sides]
     if len(set(keys)) != len(keys):
@@ -174,7 +174,7 @@ def measure(
     for side in sides:
         tell(f"warming up {side.name}")
         first = _timed(side, 1, clock, cpu_clock)
-        second = _timed(side, 1, clock, cpu_clock)  # the first holds what is done only once
+        second = _timed(side, 1, clock, cpu_clock)  # the first includes one-time work
         warmups.append(first.seconds)
         passes.append(_passes_for(second.seconds, seconds))
     samples: list[list[Sample]] = [[] for _ in sides]
@@ -200,7 +200,7 @@ def compare(side: Measurement, other: Measurement, *, required: float | None = N
             "only sides measured together can be compared"
         )
     pairs = zip(side.samples, other.samples, strict=True)
-    ratios = [one.images_per_second / two.images_per_second for one, two in pairs]
+    ratios = [own.images_per_second / others.images_per_second for own, others in pairs]
     return Ratio(side.name, other.name, spread(ratios), required)
 
 
@@ -212,10 +212,10 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def _left_out(count: int) -> int:
-    """How many values may be left out at each end, keeping `CONFIDENCE`.
+    """How many values may be dropped at each end while keeping `CONFIDENCE`.
 
-    The true median lies between the k-th smallest and the k-th largest unless fewer than k values
-    fall on one side of it, and each side is a fair coin's toss.
+    The true median lies between the k-th smallest and the k-th largest value unless fewer than k values
+    fall on one side of it; each value falls on either side with probability 1/2.
     """
     tail, outside = 0.0, 0
     for k in range(count // 2):
@@ -239,7 +239,7 @@ def _timed(
     elapsed, cpu = clock() - started, cpu_clock() - cpu_started
     work = work if isinstance(work, Work) else Work(work)
     if work.images <= 0:
-        raise ValueError(f"{side.name} did no image, so it has no speed")
+        raise ValueError(f"{side.name} processed no image, so it has no speed")
     return Sample(
         work.images,
         elapsed,

@@ -1,8 +1,8 @@
-"""`python -m benchmarks.loss_compare REVISION`: whether two revisions, or two device counts, compute the same.
+"""`python -m benchmarks.loss_compare REVISION`: do two revisions, or two device counts, compute the same?
 
-Each side builds shards of the same phantoms, with its own code, and trains on them with its own code, one step
-per epoch, in a process of its own. Compared are the shards' bytes, the loss of every step and the
-weights at the end, all to the last bit. (After `scripts/loss_compare.py` of torchtitan.)
+Each side uses its own code, in its own process, to build shards of the same phantoms and to train on
+them, one step per epoch. The bytes of the shards, the loss of every step and the final weights are
+compared to the last bit. (After `scripts/loss_compare.py` of torchtitan.)
 
     python -m benchmarks.loss_compare HEAD~3                      that revision against this tree
     python -m benchmarks.loss_compare HEAD~3 --model tutorial
@@ -34,7 +34,7 @@ THIS_TREE = "."
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What a side computed.
+    """What one side computed.
 
     Attributes:
         shards: file name -> SHA-256 of every shard.
@@ -68,14 +68,14 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "before", metavar="REVISION", help="a git revision, or . for the tree as it is"
+        "before", metavar="REVISION", help="a git revision, or . for the working tree"
     )
     parser.add_argument(
         "after",
         metavar="REVISION",
         nargs="?",
         default=THIS_TREE,
-        help="what it is compared with (default: .)",
+        help="the revision to compare with (default: .)",
     )
     parser.add_argument(
         "--devices",
@@ -88,7 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--steps", type=int, default=40, metavar="N", help="steps to train (default: 40)"
     )
     parser.add_argument(
-        "--images", type=int, default=64, metavar="N", help="images of a batch (default: 64)"
+        "--images", type=int, default=64, metavar="N", help="images per batch (default: 64)"
     )
     parser.add_argument(
         "--image-size", type=int, default=96, metavar="N", help="pixels per side (default: 96)"
@@ -97,21 +97,21 @@ def build_parser() -> argparse.ArgumentParser:
         "--train-flags",
         default="",
         metavar="FLAGS",
-        help="further flags of engine.train for both sides, in one word",
+        help="further flags of engine.train for both sides, as one argument",
     )
     parser.add_argument(
         "--tolerance",
         type=float,
         default=0.0,
         metavar="X",
-        help="largest relative difference of a loss (default: 0, to the bit); weights are then not "
-        "compared",
+        help="largest relative difference of a loss (default: 0, equal to the bit); above 0, weights "
+        "are not compared",
     )
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; the status is 1 where the sides differ."""
+    """Runs the command; its exit status is 1 if the sides differ."""
     arguments = build_parser().parse_args(argv)
     return command_line.run(PROGRAM, lambda: _run(arguments))
 
@@ -144,7 +144,7 @@ def _parse_devices(text: str) -> tuple[int, int]:
 
 @contextlib.contextmanager
 def checked_out(revision: str) -> Iterator[Path]:
-    """A directory with the source of a revision; the tree itself for `.`."""
+    """A directory with the source of a revision; the working tree itself for `.`."""
     if revision == THIS_TREE:
         yield ROOT
         return
@@ -211,7 +211,7 @@ def _engine(tree: Path, command: str, *arguments: str) -> None:
 
 
 def differences(before: Outcome, after: Outcome, *, tolerance: float = 0.0) -> list[str]:
-    """What the sides do not have in common, a line each; none where they are equal."""
+    """The differences between the sides, one line each; empty if they are equal."""
     found = []
     if before.shards != after.shards:
         named = sorted(
@@ -231,10 +231,10 @@ def _different_losses(
     name: str, before: Sequence[float], after: Sequence[float], tolerance: float
 ) -> list[str]:
     if len(before) != len(after):
-        return [f"{name}: {len(before)} steps against {len(after)}"]
-    for step, (one, other) in enumerate(zip(before, after, strict=True), start=1):
-        if one != other and not abs(one - other) <= tolerance * abs(one):
-            return [f"{name} differ from step {step} on: {one!r} against {other!r}"]
+        return [f"{name}: {len(before)} steps and {len(after)}"]
+    for step, (was, now) in enumerate(zip(before, after, strict=True), start=1):
+        if was != now and not abs(was - now) <= tolerance * abs(was):
+            return [f"{name} differ from step {step} on: {was!r} and {now!r}"]
     return []
 
 

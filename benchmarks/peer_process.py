@@ -1,8 +1,8 @@
-"""Peers run in a process of their own, and often in an environment of their own.
+"""Peers run in their own process, and often in their own environment.
 
-The process opens its loader once, then waits; each line on its standard input asks for a number of
-passes, and is answered with what they took. While it waits it takes no processor time, so such a
-side can take turns with those of this process. See `benchmarks/peers/__main__.py` for the other end.
+The process opens its loader once, then waits; each line on its standard input requests a number of
+passes, and the answer holds what they took. A waiting process uses no processor time, so such a side
+can alternate with those of this process. See `benchmarks/peers/__main__.py` for the other end.
 """
 
 import json
@@ -21,7 +21,7 @@ ENVIRONMENT = ".venv-peers"  # made by `make peers`
 
 
 class PeerError(Exception):
-    """A peer could not be opened or broke down; the message is its last line."""
+    """A peer could not be opened or failed; the message is its last line."""
 
 
 class PeerProcess:
@@ -71,7 +71,7 @@ class PeerProcess:
         self._errors.close()
 
     def run(self, passes: int) -> Work:
-        """Asks for passes and waits until they are done."""
+        """Requests passes and waits until they are done."""
         assert self._process is not None and self._process.stdin is not None
         self._process.stdin.write(f"{passes}\n")
         self._process.stdin.flush()
@@ -81,7 +81,7 @@ class PeerProcess:
     def _answer(self) -> dict[str, Any]:
         assert self._process is not None and self._process.stdout is not None
         while line := self._process.stdout.readline():
-            if line.startswith("{"):  # libraries print what they like
+            if line.startswith("{"):  # libraries may print other lines
                 return json.loads(line)
         self._process.wait()
         self._errors.seek(0)
@@ -91,12 +91,12 @@ class PeerProcess:
 
 
 def shown(line: str) -> str:
-    """A line of an error as results may hold it: short, and of paths only the last part."""
+    """A line of an error as stored in results: shortened, with only the last part of paths."""
     return re.sub(r"(?:/[^/\s:'\"]+)+/", "", line)[:200]
 
 
 def find_python(name: str) -> str | None:
-    """The interpreter whose environment has what the peer needs: this one, or that of `make peers`."""
+    """The interpreter whose environment has the peer's packages: this one, or that of `make peers`."""
     candidates = [sys.executable]
     for environment in (os.environ.get("BENCHMARKS_PEERS"), str(ROOT / ENVIRONMENT)):
         if environment and (Path(environment) / "bin/python").exists():
@@ -110,7 +110,7 @@ def find_python(name: str) -> str | None:
 
 
 def missing_word(name: str) -> str:
-    """Why a peer is skipped, and how to have it."""
+    """Why a peer is skipped, and how to install it."""
     from benchmarks import peers
 
     needed = " ".join(peers.load(name).REQUIRES)

@@ -1,6 +1,6 @@
-"""What the kernel says of this process and of the machine around it; standard library only.
+"""Processor time and memory of this process, and the load of the machine; standard library only.
 
-Where there is no /proc (other systems than Linux), the figures fall back to what Python knows.
+Without /proc (on systems other than Linux), the figures fall back to what Python provides.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ _PROC = Path("/proc")
 
 
 def cpu_seconds() -> float:
-    """Processor time of this process, its threads and its living and reaped children."""
+    """Processor time of this process, its threads and its running and ended children."""
     try:
         return sum(_ticks(pid) for pid in _tree(os.getpid())) / os.sysconf("SC_CLK_TCK")
     except (OSError, ValueError):
@@ -24,7 +24,7 @@ def cpu_seconds() -> float:
 
 
 def reset_peak_memory() -> None:
-    """Resets the peak, where the kernel lets us (else it is the peak since the start)."""
+    """Resets the peak if the kernel permits it; otherwise it stays the peak since the start."""
     with contextlib.suppress(OSError):
         (_PROC / "self/clear_refs").write_text("5")
 
@@ -41,13 +41,13 @@ def resident_bytes() -> int:
 
 @dataclasses.dataclass
 class Bystanders:
-    """Measures how busy other work kept the machine from when it was made until `share` is asked."""
+    """Measures how busy other processes keep the machine, from creation until `share` is called."""
 
     def __post_init__(self) -> None:
         self._busy, self._own, self._clock = _machine_busy(), cpu_seconds(), time.perf_counter()
 
     def share(self) -> float | None:
-        """The share of all cores that other processes took, 0 to 1; None where it cannot be told."""
+        """The share of all cores that other processes used, 0 to 1; None if unknown."""
         busy = _machine_busy()
         if busy is None or self._busy is None:
             return None
@@ -57,7 +57,7 @@ class Bystanders:
 
 
 def _machine_busy() -> float | None:
-    """Processor seconds the machine has spent on anything but idling, since it was started."""
+    """Processor seconds since boot in which the machine was not idle."""
     try:
         fields = (_PROC / "stat").read_text().splitlines()[0].split()[1:]
     except OSError:
@@ -67,7 +67,7 @@ def _machine_busy() -> float | None:
 
 
 def _tree(pid: int) -> list[int]:
-    """The process and its living descendants."""
+    """The process and its running descendants."""
     children: dict[int, list[int]] = {}
     for path in _PROC.glob("[0-9]*/stat"):
         with contextlib.suppress(OSError, ValueError, IndexError):
@@ -75,9 +75,9 @@ def _tree(pid: int) -> list[int]:
             children.setdefault(int(fields[1]), []).append(int(path.parent.name))
     found, waiting = [], [pid]
     while waiting:
-        one = waiting.pop()
-        found.append(one)
-        waiting += children.get(one, [])
+        current = waiting.pop()
+        found.append(current)
+        waiting += children.get(current, [])
     return found
 
 

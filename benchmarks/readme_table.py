@@ -46,25 +46,27 @@ def render(results: Path) -> str:
         raise UserError(f"{results}: holds no results; python -m benchmarks --json {results}")
     lines = [*_conditions(found), "", "| suite | what | images/s | 90 % interval |"]
     lines.append("| --- | --- | ---: | ---: |")
-    for one in found:
-        for row in one["rows"]:
+    for result in found:
+        for row in result["rows"]:
             name = f"{row['group']}: {row['name']}" if row["group"] else row["name"]
             interval = f"{number(row['low'])}-{number(row['high'])}"
             speed = number(row["images_per_second"])
-            lines.append(f"| `{one['suite']}` | {name} | {speed} | {interval} |")
+            lines.append(f"| `{result['suite']}` | {name} | {speed} | {interval} |")
     lines += [
         "",
         "| suite | times as fast, pair by pair | median | 90 % interval | target, result |",
     ]
     lines.append("| --- | --- | ---: | ---: | --- |")
-    for one in found:
-        for ratio in one["ratios"]:
-            lines.append(_ratio_line(one["suite"], ratio))
+    for result in found:
+        for ratio in result["ratios"]:
+            lines.append(_ratio_line(result["suite"], ratio))
     lines += ["", "| suite | figure | value |", "| --- | --- | ---: |"]
-    for one in found:
-        for name, value in one["figures"].items():
-            lines.append(f"| `{one['suite']}` | {name} | {value:.4g} |")
-    sentences = [f"- `{one['suite']}`: {text}" for one in found for text in one["sentences"]]
+    for result in found:
+        for name, value in result["figures"].items():
+            lines.append(f"| `{result['suite']}` | {name} | {value:.4g} |")
+    sentences = [
+        f"- `{result['suite']}`: {text}" for result in found for text in result["sentences"]
+    ]
     return "\n".join([*lines, "", *sentences])
 
 
@@ -104,7 +106,7 @@ def take_over_search(search: Path) -> dict[str, Any]:
         raise UserError(f"{search}: no held_out.json; search with --compare-default")
     config = files.read_json(search / "search.json")
     space = files.read_json(search / "space.json")
-    found = [files.read_json(path) for path in sorted(search.glob("trials/*/outcome.json"))]
+    outcomes = [files.read_json(path) for path in sorted(search.glob("trials/*/outcome.json"))]
     held_out = files.read_json(search / "held_out.json")
     winner = files.read_json(search / "trials" / held_out["trial_id"] / "spec.json")
     environment = RunDirectory(search / "default" / "run").read_environment()
@@ -114,8 +116,8 @@ def take_over_search(search: Path) -> dict[str, Any]:
         "objective": config["objective"],
         "image_size": environment["data"]["image_size"],
         "space": space,
-        "trials": dict(Counter(one["status"] for one in found)),
-        "seconds": round(sum(one["seconds"] for one in found), 1),
+        "trials": dict(Counter(outcome["status"] for outcome in outcomes)),
+        "seconds": round(sum(outcome["seconds"] for outcome in outcomes), 1),
         "winner": {name: winner["values"][name] for name in space},
         "held_out": {which: _headline(held_out[which]) for which in ("winner", "default")},
         "processor": environment["processor"],
@@ -248,18 +250,18 @@ def _ratio_line(suite: str, ratio: dict[str, Any]) -> str:
 
 
 def _conditions(found: list[dict[str, Any]]) -> list[str]:
-    """Hardware, versions and commands, each said once."""
+    """Hardware, versions and commands, each once."""
     lines = []
-    for one in found:
-        machine = one["machine"]
+    for result in found:
+        machine = result["machine"]
         versions = ", ".join(f"{name} {value}" for name, value in machine["versions"].items())
         line = f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB; {versions}."
         if line not in lines:
             lines.append(line)
     commands = [
-        f"- `{one['command']}` ({one['measured_at'][:10]}; other work took "
-        f"{one['busy']['others_share_of_cores'] or 0:.0%} of the cores)"
-        for one in found
+        f"- `{result['command']}` ({result['measured_at'][:10]}; other work took "
+        f"{result['busy']['others_share_of_cores'] or 0:.0%} of the cores)"
+        for result in found
     ]
     return [*lines, "", *dict.fromkeys(commands)]
 

@@ -1,4 +1,4 @@
-"""What a suite found: rows, ratios and a sentence or two; as tables for people, JSON for the rest."""
+"""The results of a suite: rows, ratios and conclusions, as tables for people and JSON for programs."""
 
 import dataclasses
 import datetime
@@ -19,16 +19,16 @@ WIDTH = 80  # columns, where output is no terminal
 
 @dataclasses.dataclass
 class Report:
-    """The findings of one suite.
+    """The results of one suite.
 
     Attributes:
-        suite: its name; the JSON file is called by it.
+        suite: its name, also that of the JSON file.
         question: one line that says what was measured.
-        ratios: comparisons worth a line, with what they have to be.
+        ratios: the comparisons, with their targets.
         figures: further numbers under stable names (`auroc`, `minutes to 0.98`, ...).
-        skipped: what was not measured, and why.
+        skipped: what was not measured -> why.
         sentences: conclusions in words.
-        commands: what rows were made by, where that is a command of its own.
+        commands: row -> the command that produced it, if it has its own.
     """
 
     suite: str
@@ -42,13 +42,13 @@ class Report:
 
     def find(self, name: str, group: str | None = None) -> Measurement:
         """The measurement of that name (and group); raises `KeyError` if there is none."""
-        for one in self.measurements:
-            if one.name == name and group in (None, one.group):
-                return one
+        for measurement in self.measurements:
+            if measurement.name == name and group in (None, measurement.group):
+                return measurement
         raise KeyError(name)
 
     def to_json(self, context: Mapping[str, Any]) -> dict[str, Any]:
-        """JSON values; `context` (command, machine, settings) goes in front of the findings."""
+        """JSON values; `context` (command, machine, settings) precedes the results."""
         return {
             "suite": self.suite,
             "question": self.question,
@@ -56,8 +56,8 @@ class Report:
                 timespec="seconds"
             ),
             **context,
-            "rows": [_row(one) for one in self.measurements],
-            "ratios": [_ratio(one) for one in self.ratios],
+            "rows": [_row(measurement) for measurement in self.measurements],
+            "ratios": [_ratio(ratio) for ratio in self.ratios],
             "figures": {name: float(f"{value:.6g}") for name, value in self.figures.items()},
             "skipped": self.skipped,
             "sentences": self.sentences,
@@ -66,14 +66,14 @@ class Report:
 
 
 def write_json(report: Report, directory: Path, context: Mapping[str, Any]) -> Path:
-    """Writes `<suite>.json` into `directory`, whole or not at all."""
+    """Writes `<suite>.json` into `directory` atomically."""
     path = directory / f"{report.suite}.json"
     files.write_json(path, report.to_json(context))
     return path
 
 
 def make_console(stream: Any = None) -> Console:
-    """A console as wide as the terminal, or 80 columns where there is none."""
+    """A console as wide as the terminal, or of 80 columns without one."""
     console = Console(file=stream, highlight=False)
     return console if console.is_terminal else Console(file=stream, highlight=False, width=WIDTH)
 
@@ -89,11 +89,11 @@ def print_report(report: Report, console: Console) -> None:
         console.print(_figures_table(report.figures))
     for name, reason in report.skipped.items():
         console.print(f"skipped {escape(name)}: {escape(reason)}")
-    noisy = [one.name for one in report.measurements if one.images_per_second.noisy]
+    noisy = [m.name for m in report.measurements if m.images_per_second.noisy]
     if noisy:
         console.print(
-            f"~ marks figures too noisy to lean on ({len(noisy)} of {len(report.measurements)}): "
-            "rely on ratios, give more --repeats, or free the machine"
+            f"~ marks figures too noisy to rely on ({len(noisy)} of {len(report.measurements)}): use "
+            "the ratios, give more --repeats, or stop other work on the machine"
         )
     for sentence in report.sentences:
         console.print(f"[bold]{escape(sentence)}[/bold]")
@@ -123,7 +123,7 @@ def _rows_table(measurements: Sequence[Measurement]) -> Table:
 def _ratios_table(ratios: Sequence[Ratio]) -> Table:
     table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1))
     table.add_column("ratio, pair by pair", ratio=1, overflow="fold")
-    for heading in ("times", "90 % interval", "asked", ""):
+    for heading in ("times", "90 % interval", "target", ""):
         table.add_column(heading, justify="right", no_wrap=True)
     for one in ratios:
         spread = one.spread
@@ -147,7 +147,7 @@ def _figures_table(figures: Mapping[str, float]) -> Table:
 
 
 def number(value: float) -> str:
-    """Images/s in three significant digits, without false ones: `34.1`, `5,410`, `82,300`."""
+    """Images/s to three significant digits: `34.1`, `5,410`, `82,300`."""
     if value >= 999.5:
         digits = len(str(round(value))) - 3
         return f"{round(value / 10**digits) * 10**digits:,}"

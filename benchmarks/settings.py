@@ -8,25 +8,27 @@ from engine.base.setting_values import parse_image_size
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BenchmarkConfig(Config):
-    """How long and on what is measured."""
+    """How long to measure, and on which data."""
 
     repeats: int = setting(
-        5, minimum=1, maximum=1000, help="runs of each side, taking turns; 5 give a 90 % interval"
+        5, minimum=1, maximum=1000, help="alternating runs per side; 5 or more give a 90 % interval"
     )
-    seconds: float = setting(1.5, above=0, help="how long a run takes at least, seconds")
-    quick: bool = setting(False, help="3 short runs of each side, few sweeps: to try, not to quote")
+    seconds: float = setting(1.5, above=0, help="minimum length of a run in seconds")
+    quick: bool = setting(
+        False, help="3 short runs per side and few sweeps: for a try, not for publication"
+    )
     global_batch_size: int = setting(64, minimum=1, help="images per batch")
     image_size: tuple[int, int] = setting(
         (224, 224),
         parse=parse_image_size,
         metavar="N|HxW",
-        help="size that shards are built at, where --shards gives none",
+        help="image size of the shards to build, if --shards gives none",
     )
     num_images: int = setting(
-        2048, minimum=64, help="phantoms to draw where neither --images nor --shards is given"
+        2048, minimum=64, help="number of phantoms to generate without --images and --shards"
     )
-    num_seeds: int = setting(3, minimum=1, help="trainings of the accuracy suite")
-    epochs: int = setting(12, minimum=1, help="epochs of a training of the accuracy suite")
+    num_seeds: int = setting(3, minimum=1, help="number of trainings of the accuracy suite")
+    epochs: int = setting(12, minimum=1, help="epochs per training of the accuracy suite")
 
     @property
     def measuring(self) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The engine's training step, opened to be timed: on real input, or on one batch on the device."""
+"""The engine's training step, ready to be timed: on real input, or on one batch on the device."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -13,22 +13,22 @@ from engine.training import building, checkpoints, runtime
 
 
 def open_training(
-    shards: Path, config: TrainConfig, *, synthetic: bool = False, steps_a_pass: int = 2
+    shards: Path, config: TrainConfig, *, synthetic: bool = False, steps_per_pass: int = 2
 ) -> Callable[[int], int]:
-    """A training that goes on with every run: passes -> images.
+    """A training that continues with every run: passes -> images.
 
     Args:
-        shards: trained on.
-        config: what `engine.train` would be given.
-        synthetic: train on one batch that stays on the device, its draws included: the ceiling.
-        steps_a_pass: every step is synchronised, as in `engine.train`.
+        shards: the shards to train on.
+        config: the configuration, as for `engine.train`.
+        synthetic: train on one batch, with its draws, that stays on the device: the upper bound.
+        steps_per_pass: steps per pass; each is synchronised, as in `engine.train`.
     """
     opened = _open(shards, config, synthetic=synthetic)
-    return lambda passes: sum(opened.steps(steps_a_pass) for _ in range(passes))
+    return lambda passes: sum(opened.steps(steps_per_pass) for _ in range(passes))
 
 
 class _Opened:
-    """A step of the trainer's, its batches, and all that it changes."""
+    """A step of the trainer, its batches, and the variables that it changes."""
 
     def __init__(self, built: building.BuiltStep, batches: Iterator[Any], size: int) -> None:
         self._built, self._batches, self._size = built, batches, size
@@ -49,8 +49,7 @@ def _open(shards: Path, config: TrainConfig, *, synthetic: bool = False) -> _Ope
     run_on = building.prepare_runtime(config)
     with runtime.dtype_policy(run_on.precision):
         built = building.build_step(config, manifest, run_on)
-    tier = building.choose_tier(config, manifest)
-    source = building.training_input(config, manifest, shards, tier)
+    source = building.training_input(config, shards, manifest)
     batches = run_on.distribute(lambda share: source.dataset(share=share))
     if synthetic:
         batches = same_batch(next(batches), run_on)
@@ -60,7 +59,7 @@ def _open(shards: Path, config: TrainConfig, *, synthetic: bool = False) -> _Ope
 def open_saving(
     shards: Path, config: TrainConfig, directory: Path, *, every: int
 ) -> "SavingTraining":
-    """The same training, which saves everything after each `every` steps, a pass."""
+    """The same training with a checkpoint after `every` steps, which make a pass."""
     return SavingTraining(_open(shards, config), directory, every)
 
 
@@ -68,7 +67,7 @@ class SavingTraining:
     """A training that saves checkpoints as `engine.train --checkpoint-every` does.
 
     Attributes:
-        waits: seconds that training stood still for each checkpoint.
+        waits: seconds that training waited for each checkpoint.
     """
 
     def __init__(self, opened: "_Opened", directory: Path, every: int) -> None:
@@ -96,5 +95,5 @@ class SavingTraining:
 
 
 def same_batch(batch: Any, run_on: runtime.Runtime) -> Iterator[Any]:
-    """One batch for ever, without copying: its tensors are captured where they lie."""
+    """One batch, repeated forever without copying: the graph captures its tensors."""
     return run_on.distribute(lambda share: tf.data.Dataset.from_tensors(batch).repeat())

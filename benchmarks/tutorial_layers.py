@@ -1,10 +1,10 @@
-"""The network that most X-ray tutorials train, spelled once for both versions of Keras."""
+"""The network of most X-ray tutorials, written once for both versions of Keras."""
 
 from typing import Any
 
 
 def tutorial_layers(layers: Any) -> list[Any]:
-    """Conv32-pool-Conv64-pool-Flatten-Dense128-Dropout0.5-sigmoid, behind an input.
+    """Conv32-pool-Conv64-pool-Flatten-Dense128-Dropout0.5-sigmoid, after an input.
 
     Args:
         layers: `keras.layers` or `tf_keras.layers`.

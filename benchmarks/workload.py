@@ -1,8 +1,8 @@
-"""What is measured on: shards, and the same images as files for those who read files.
+"""The data of the benchmarks: shards, and the same images as files for loaders that read files.
 
-Every side of a comparison sees the same images at the same size. Given a folder, its shards are
-built from it and the training images are linked into a folder of their own; given only shards, their
-training images are written out as JPEG; given neither, phantoms are drawn.
+All sides of a comparison use the same images at the same size. Given a folder, shards are built from it
+and the training images are linked into their own folder; given only shards, their training images are
+written as JPEG files; given neither, phantoms are generated.
 """
 
 import dataclasses
@@ -17,8 +17,8 @@ from PIL import Image
 
 from engine.base import files
 from engine.base.config import UserError
-from engine.pipeline import input_pipeline
-from engine.shards import tfrecords
+from engine.pipeline.reading import StoredSplit
+from engine.shards import dataset_checks, tfrecords
 from engine.shards.tfrecords import Manifest
 
 SPLIT = "train"
@@ -33,7 +33,7 @@ class Workload:
     Attributes:
         originals: the image folder the shards were built from; None if only shards were given.
         folder: `<class>/<image>` of the training split, JPEG files (or what the originals are).
-        scratch: a directory for what peers pack.
+        scratch: a directory for the packed data of peers.
     """
 
     shards: Path
@@ -49,11 +49,11 @@ class Workload:
 
     @property
     def images(self) -> np.ndarray:
-        """The training split, uint8[N, H, W, C]; decoded again at every call."""
-        return input_pipeline.load_split(self.shards, self.manifest, SPLIT)["image"]
+        """The training split, uint8[N, H, W, C]; decoded anew at every access."""
+        return StoredSplit(self.shards, SPLIT, self.manifest).load(("image",))["image"]
 
     def describe(self) -> dict[str, object]:
-        """What results say of the data."""
+        """The description of the data in results."""
         return {
             "source": self.manifest.source.get("name"),
             "training_images": self.num_images,
@@ -71,7 +71,7 @@ def prepare(
     num_images: int,
     tell: Callable[[str], None],
 ) -> Workload:
-    """Makes what is missing below `workdir`, and finds it there the next time.
+    """Creates what is missing in `workdir`, and reuses it the next time.
 
     Raises:
         UserError: the folder or the shards cannot be used.
@@ -83,15 +83,15 @@ def prepare(
         assert originals is not None
         height, width = image_size
         shards = workdir / f"{originals.name}-{_name(originals)}-{height}x{width}"
-        tell(f"shards of {originals} go to {shards}")
+        tell(f"building shards of {originals} in {shards}")
         _build(originals, shards, image_size)
     manifest = tfrecords.read_manifest(shards)
-    input_pipeline.split_info(manifest, SPLIT)
+    dataset_checks.split_info(manifest, SPLIT)
     folder = workdir / f"files-{_name(shards)}-{manifest.fingerprint[:8]}"
     if not (folder / _COMPLETE).is_file():
-        tell(f"the training images as files go to {folder}")
-        # Linked only where the files are as large as the examples: peers then decode, and resize
-        # nothing, as the engine's shards were resized when they were built.
+        tell(f"writing the training images as files to {folder}")
+        # Linked only if the files have the size of the examples: the engine's shards were resized when
+        # they were built, so peers must not have to resize either.
         if images is not None and _has_size(images, manifest.image_size):
             _link(images, shards, manifest, folder)
         else:
@@ -104,7 +104,7 @@ def _phantoms(directory: Path, count: int, tell: Callable[[str], None]) -> Path:
     from engine.base.build_settings import PhantomConfig
     from engine.phantoms import phantom_folder
 
-    tell(f"phantoms go to {directory}")
+    tell(f"generating phantoms in {directory}")
     held_out = max(32, count // 10)
     config = PhantomConfig(train_images=count, val_images=held_out, test_images=held_out)
     phantom_folder.make_phantoms(config, directory)
@@ -121,7 +121,7 @@ def _build(images: Path, shards: Path, image_size: tuple[int, int]) -> None:
 def _has_size(images: Path, image_size: tuple[int, int]) -> bool:
     first = next(_image_files(images), None)
     if first is None:
-        raise UserError(f"{images}: holds no image; expected a folder per class")
+        raise UserError(f"{images}: holds no image; expected one folder per class")
     try:
         with Image.open(first) as image:
             return (image.height, image.width) == tuple(image_size)
@@ -138,8 +138,7 @@ def _image_files(images: Path) -> Iterator[Path]:
 def _link(images: Path, shards: Path, manifest: Manifest, folder: Path) -> None:
     """Links the training images into `<class>/<file>`."""
     by_name = {path.name: path for path in _image_files(images)}
-    features = ("label", "path")
-    arrays = input_pipeline.load_split(shards, manifest, SPLIT, features)
+    arrays = StoredSplit(shards, SPLIT, manifest).load(("label", "path"))
     for label, name in zip(arrays["label"], arrays["path"], strict=True):
         relative = Path(os.fsdecode(name))
         source = images / relative
@@ -147,8 +146,8 @@ def _link(images: Path, shards: Path, manifest: Manifest, folder: Path) -> None:
             source = by_name.get(relative.name, source)
         if not source.is_file():
             raise UserError(
-                f"{images}: has no {relative}, which {shards} was built from; give the folder that "
-                "the shards were made of, or leave --images out"
+                f"{images}: does not hold {relative}, from which {shards} was built; give the folder "
+                "that the shards were built from, or omit --images"
             )
         target = folder / manifest.class_names[label] / f"{_name(relative)}-{relative.name}"
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -158,7 +157,7 @@ def _link(images: Path, shards: Path, manifest: Manifest, folder: Path) -> None:
 
 def _write_files(shards: Path, manifest: Manifest, folder: Path) -> None:
     """Writes the training images as JPEG files into `<class>/<number>.jpeg`."""
-    arrays = input_pipeline.load_split(shards, manifest, SPLIT)
+    arrays = StoredSplit(shards, SPLIT, manifest).load()
     for number, (image, label) in enumerate(zip(arrays["image"], arrays["label"], strict=True)):
         path = folder / manifest.class_names[label] / f"{number:06d}.jpeg"
         path.parent.mkdir(parents=True, exist_ok=True)

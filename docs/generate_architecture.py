@@ -15,6 +15,16 @@ COMMANDS = "commands"
 ABOVE = ("tuning", "benchmarks")  # boxes of their own, beside the commands
 
 
+def _rows() -> list[str]:
+    """The boxes from top to bottom: tuning and benchmarks, then the table of engine/__init__.py."""
+    source = (ROOT / "engine" / "__init__.py").read_text(encoding="utf-8")
+    table = ast.get_docstring(ast.parse(source), clean=False) or ""
+    return [*ABOVE, *re.findall(r"^    (\w+) {2,}\S", table, re.MULTILINE)]
+
+
+ROWS = _rows()
+
+
 def read_modules() -> dict[str, ast.Module]:
     """Every module of the project by its dotted name."""
     modules = {}
@@ -27,11 +37,11 @@ def read_modules() -> dict[str, ast.Module]:
 
 
 def box_of(module: str) -> str:
-    """The box that a module is drawn in: a package of engine, the commands, tuning or benchmarks."""
+    """The box that a module is drawn in: a row of engine, its commands, tuning or benchmarks."""
     package, *rest = module.split(".")
     if package != "engine":
         return package
-    return rest[0] if rest and (ROOT / "engine" / rest[0]).is_dir() else COMMANDS
+    return rest[0] if rest and rest[0] in ROWS else COMMANDS
 
 
 def arrows(modules: Mapping[str, ast.Module]) -> dict[tuple[str, str], int]:
@@ -68,13 +78,6 @@ def _module_of(name: str, modules: Mapping[str, ast.Module]) -> str:
     while name and name not in modules:
         name = name.rpartition(".")[0]
     return name
-
-
-def rows(modules: Mapping[str, ast.Module]) -> list[str]:
-    """The boxes from top to bottom: tuning and benchmarks, then the table of engine/__init__.py."""
-    table = ast.get_docstring(modules["engine"], clean=False) or ""
-    layers = re.findall(r"^    (\w+) {2,}\S", table, re.MULTILINE)
-    return [*ABOVE, *layers]
 
 
 def upwards(found: Mapping[tuple[str, str], int], order: list[str]) -> list[tuple[str, str]]:
@@ -116,7 +119,7 @@ def purpose(name: str, modules: Mapping[str, ast.Module]) -> str:
 def render() -> str:
     """The page."""
     modules = read_modules()
-    order = rows(modules)
+    order = ROWS
     found = arrows(modules)
     drawn = sorted(essential(found), key=lambda pair: [order.index(box) for box in pair])
     sections = [
@@ -167,7 +170,8 @@ def _purposes(modules: Mapping[str, ast.Module], order: list[str]) -> str:
         elif box in ABOVE:
             lines.append(f"| `{box}/` | {purpose(box, modules)} |")
         else:
-            lines.append(f"| `engine/{box}/` | {purpose(f'engine.{box}', modules)} |")
+            place = f"engine/{box}/" if is_package(f"engine.{box}") else f"engine/{box}.py"
+            lines.append(f"| `{place}` | {purpose(f'engine.{box}', modules)} |")
     return "\n".join(lines)
 
 
@@ -180,8 +184,9 @@ def _modules(modules: Mapping[str, ast.Module], order: list[str]) -> Iterator[st
             if name != f"engine.{box}":
                 text = purpose(name, modules).replace("|", "\\|")
                 lines.append(f"| `{name}` | {text} |")
-        yield f"### {box}"
-        yield "\n".join(lines)
+        if len(lines) > 2:
+            yield f"### {box}"
+            yield "\n".join(lines)
 
 
 if __name__ == "__main__":

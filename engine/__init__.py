@@ -1,10 +1,14 @@
 """A tf.data high-throughput training engine for image classification from image folders.
 
+`import engine` offers `build`, `train`, `evaluate`, `predict`, `load` and `UserError`; each is imported
+when it is first used. `python -m engine` lists the commands.
+
 Commands are modules of this package; everything else lies in packages that follow the data. A file
 imports from its own package and from the rows below it, and imports make no circles (held by
 tests/test_layers.py):
 
     commands    build_tfrecords train launch data_service evaluate predict explain demo_summary
+    api         each command as a Python function
     evaluation  a trained run measured on a split
     training    the loop, the compiled step, checkpoints, devices
     inference   a trained run at work: probabilities and explanations
@@ -20,4 +24,35 @@ tests/test_layers.py):
 Importing the package imports none of them, and no TensorFlow.
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from engine.api import build, evaluate, load, predict, train
+    from engine.base.config import UserError
+
 __version__ = "0.1.0"
+__all__ = ["UserError", "build", "evaluate", "load", "predict", "train"]
+
+# The module that each name is, or is in. Three are commands that can also be called as functions.
+_MODULES = {
+    "UserError": "engine.base.config",
+    "build": "engine.api",
+    "evaluate": "engine.evaluate",
+    "load": "engine.api",
+    "predict": "engine.predict",
+    "train": "engine.train",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(_MODULES[name])
+    is_module = _MODULES[name].endswith(f".{name}")
+    value = globals()[name] = module if is_module else getattr(module, name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

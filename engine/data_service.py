@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from engine.base import command_line, loopback, progress
+from engine.base import command_line, loopback, output_paths, progress
 from engine.base.config import UserError
 from engine.base.flag_parser import FlagParser
 from engine.base.setting_values import check_service_address
@@ -88,6 +88,7 @@ def _address(text: str) -> str:
 
 def _dispatcher(arguments: argparse.Namespace) -> Any:
     _require_free(arguments.port)
+    output_paths.require_directory(arguments.work_dir, "--work-dir")
     service = _tensorflow_service()
     arguments.work_dir.mkdir(parents=True, exist_ok=True)
     settings = service.DispatcherConfig(

@@ -9,7 +9,8 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from engine.base import command_line, config
+from engine import api
+from engine.base import callable_module, command_line, config
 from engine.base.flag_parser import FlagParser
 from engine.base.run_settings import EvaluateConfig
 from engine.runs.run_directory import RunDirectory
@@ -47,6 +48,8 @@ def _run(arguments: argparse.Namespace) -> int:
     print(f"report: {run.report}")
     return command_line.DONE
 
+
+callable_module.make_callable(__name__, api.evaluate)
 
 if __name__ == "__main__":
     sys.exit(main())

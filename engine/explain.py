@@ -1,6 +1,7 @@
 """`python -m engine.explain RUN PATH...`: draws where in an image a run found what it predicts.
 
-Each image is drawn beside a Grad-CAM map of the evidence for its predicted class (or for --target).
+Each image is drawn beside a Grad-CAM map of the evidence for its predicted class (or for --target), from
+the network's last feature map (or from that of --layer).
 Paths are files, folders (searched through) and quoted globs. A map shows where a network looked, not
 that it looked at the right thing. Not for diagnosis.
 """
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.base import command_line, config, files, progress
+from engine.base import command_line, config, files, output_paths, progress
 from engine.base.flag_parser import FlagParser
 from engine.base.run_settings import ExplainConfig
 from engine.base.setting_names import did_you_mean
@@ -55,10 +56,11 @@ def _run(arguments: argparse.Namespace) -> int:
     target = target_class(settings.target, names)
     failures = image_files.Failures()
     paths = image_files.require_files(arguments.paths, failures)
+    output = arguments.output or run.explanations
+    output_paths.require_directory(output, "--output")
     progress.say("loading TensorFlow and the model ...")
     predictor = Predictor.load(arguments.run, batch_size=settings.batch_size)
-    explain = explanation.GradCam(predictor.model)
-    output = arguments.output or run.explanations
+    explain = explanation.GradCam(predictor.model, layer=settings.layer)
     images = image_files.decoded_images(
         paths,
         failures,

@@ -10,17 +10,18 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING
 
-import numpy as np
-
-from engine.base import command_line, config, files, progress
+from engine import api
+from engine.base import callable_module, command_line, config, files
 from engine.base.csv_rows import CsvRows
 from engine.base.flag_parser import FlagParser
 from engine.base.run_settings import PredictConfig
-from engine.images import image_files
 from engine.runs import contract
 from engine.runs.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    from engine.inference.prediction import Prediction
 
 PROGRAM = "python -m engine.predict"
 
@@ -51,40 +52,18 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     settings = config.from_flags(PredictConfig, arguments)
-    image_files.check_paths(arguments.paths)
     with command_line.quiet_imports():
-        from engine.inference.predictor import Predictor
+        from engine.inference import prediction
 
     run = RunDirectory(arguments.run)
-    run.require_trained()
-    contract.read(run)
-    failures = image_files.Failures()
-    paths = image_files.require_files(arguments.paths, failures)
-    progress.say("loading TensorFlow and the model ...")
-    predictor = Predictor.load(arguments.run, batch_size=settings.batch_size)
+    batches = prediction.predict_files(run, arguments.paths, settings)
     kind = JsonWriter if arguments.json else CsvWriter if arguments.csv else TextWriter
-    images = image_files.decoded_images(
-        paths,
-        failures,
-        image_format=predictor.contract.image_format,
-        max_pixels=settings.max_pixels,
-        workers=settings.workers,
-    )
-    batches = image_files.batched(images, predictor.batch_size)
-    predicted = 0
-    with kind(predictor.contract.class_names, sys.stdout) as writer:
-        for batch, probabilities in predictor.predict_batches(batches):
-            labels = predictor.predicted_labels(probabilities)
-            for path, probability, label in zip(batch["path"], probabilities, labels, strict=True):
-                writer.write(path, probability, int(label))
-                predicted += 1
+    with kind(contract.read(run).class_names, sys.stdout) as writer:
+        for batch in batches:
+            for found in batch:
+                writer.write(found)
             with files.errors_named(Path("standard output")):
                 sys.stdout.flush()
-    failures.say_doubts()
-    if failures.count:
-        progress.say(f"{failures.count} not read, {predicted} predicted")
-    if not predicted:
-        raise config.UserError("none of the paths holds an image that can be read")
     return command_line.DONE
 
 
@@ -100,10 +79,10 @@ class TextWriter:
     def __exit__(self, *exception: object) -> None:
         pass
 
-    def write(self, path: Path, probability: np.ndarray, label: int) -> None:
-        """Writes one image: `probability` is a scalar of two classes, or float[K]."""
-        shown = _shown_probability(probability)
-        print(f"{files.one_line(path)}\t{shown:.4f}\t{self._names[label]}", file=self._file)
+    def write(self, found: "Prediction") -> None:
+        """Writes one image."""
+        path = files.one_line(found.path)
+        print(f"{path}\t{found.probability:.4f}\t{found.predicted}", file=self._file)
 
 
 class CsvWriter(TextWriter):
@@ -111,16 +90,16 @@ class CsvWriter(TextWriter):
 
     def __enter__(self) -> "CsvWriter":
         self._csv = CsvRows(self._file)
-        many = len(self._names) > 2
-        columns = [f"probability_{name}" for name in self._names] if many else []
+        self._columns = self._names if len(self._names) > 2 else ()
+        columns = [f"probability_{name}" for name in self._columns]
         self._csv.writerow(["path", "probability", "predicted", *columns])
         return self
 
-    def write(self, path: Path, probability: np.ndarray, label: int) -> None:
+    def write(self, found: "Prediction") -> None:
         """As `TextWriter.write`."""
-        each = [f"{value:.6f}" for value in probability] if np.ndim(probability) else []
-        shown = f"{_shown_probability(probability):.6f}"
-        self._csv.writerow([files.as_utf8(path), shown, self._names[label], *each])
+        each = [f"{found.probabilities[name]:.6f}" for name in self._columns]
+        path, shown = files.as_utf8(found.path), f"{found.probability:.6f}"
+        self._csv.writerow([path, shown, found.predicted, *each])
 
 
 class JsonWriter(TextWriter):
@@ -134,25 +113,19 @@ class JsonWriter(TextWriter):
     def __exit__(self, *exception: object) -> None:
         self._file.write("\n]\n")
 
-    def write(self, path: Path, probability: np.ndarray, label: int) -> None:
+    def write(self, found: "Prediction") -> None:
         """As `TextWriter.write`."""
-        each: Any = probability if np.ndim(probability) else (1 - probability, probability)
         value = {
-            "path": files.as_utf8(path),
-            "probability": round(_shown_probability(probability), 6),
-            "predicted": self._names[label],
-            "probabilities": {
-                name: round(float(p), 6) for name, p in zip(self._names, each, strict=True)
-            },
+            "path": files.as_utf8(found.path),
+            "probability": round(found.probability, 6),
+            "predicted": found.predicted,
+            "probabilities": {name: round(p, 6) for name, p in found.probabilities.items()},
         }
         self._file.write(self._separator + json.dumps(value, ensure_ascii=False))
         self._separator = ",\n"
 
 
-def _shown_probability(probability: np.ndarray) -> float:
-    """The positive class's of two, the largest of more."""
-    return float(np.max(probability))
-
+callable_module.make_callable(__name__, api.predict)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,13 +1,14 @@
 """`python -m engine.train SHARDS --workdir RUN`: trains a classifier on shards.
 
-Ctrl-C and SIGTERM save the run after the step in hand; `--resume` continues it.
+Ctrl-C and SIGTERM save the run after the current step; `--resume` continues it.
 """
 
 import argparse
 import signal
 import sys
 
-from engine.base import command_line, progress
+from engine import api
+from engine.base import callable_module, command_line, progress
 from engine.base.settings import TrainConfig
 from engine.training import train_arguments
 
@@ -76,6 +77,8 @@ def _train(arguments: argparse.Namespace, settings: TrainConfig) -> int:
     print(f"run: {arguments.workdir}")
     return command_line.DONE
 
+
+callable_module.make_callable(__name__, api.train)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -6,6 +6,7 @@ phantoms under the names that the pages use. `<!-- not run: reason -->` above a 
 
 import importlib
 import re
+import shutil
 import subprocess
 import types
 from pathlib import Path
@@ -55,11 +56,19 @@ def command_module(name: str) -> types.ModuleType:
     return importlib.import_module(f"{name}.__main__") if hasattr(module, "__path__") else module
 
 
-def quick_start(language: str = "sh") -> str:
-    """The README's quick start, in the shell or in Python."""
-    title = "quick start" if language == "sh" else "quick start in Python"
-    found = [b for b in markdown_blocks.blocks(TEXTS[README]) if b.title == title]
-    (block,) = found
+RUNNABLE = {
+    page: [
+        block
+        for block in markdown_blocks.blocks(TEXTS[page])
+        if block.language == "python" and not block.title.startswith("not run")
+    ]
+    for page in WRITTEN
+}
+
+
+def quick_start() -> str:
+    """The shell commands of the README's quick start."""
+    (block,) = (x for x in markdown_blocks.blocks(TEXTS[README]) if x.title == "quick start")
     return block.text
 
 
@@ -90,10 +99,44 @@ def test_the_quick_start_runs_from_top_to_bottom(tmp_path, monkeypatch, capfd):
     for module, *words in markdown_blocks.commands(quick_start()):
         status = command_module(module).main([*words, *SMALL.get(module, "").split()])
         assert status == 0, f"{module} {words}: {capfd.readouterr().err[-2000:]}"
-    exec(quick_start("python"), {})
     for made in ("data/preview.png", "saved_models/quick/report.md", "saved_models/quick-best"):
         assert (tmp_path / made).exists()
     assert list((tmp_path / "data/heatmaps").glob("*.png"))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Phantoms and shards under the names that the pages use, as small as they can be."""
+    folder = tmp_path_factory.mktemp("documentation")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for module, *words in markdown_blocks.commands(quick_start())[:2]:
+            assert command_module(module).main([*words, *SMALL[module].split()]) == 0
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "page",
+    [page for page in WRITTEN if RUNNABLE[page]],
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
+def test_python_blocks_run_from_top_to_bottom(page, data, tmp_path, monkeypatch):
+    shutil.copytree(data, tmp_path, dirs_exist_ok=True)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    namespace = {"__name__": "documentation"}
+    for block in RUNNABLE[page]:
+        # Under the page's own name and line, so that a traceback leads to the line of the page.
+        exec(compile("\n" * (block.line - 1) + smaller(block.text), str(page), "exec"), namespace)
+
+
+def smaller(text: str) -> str:
+    """The text with numbers that let it end in seconds; nothing else is changed."""
+    text = re.sub(r"\bepochs=\d+", "epochs=1", text)
+    text = re.sub(r"global_batch_size=\d+", "global_batch_size=16", text)
+    return text.replace("image_size=128", "image_size=32")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -1,4 +1,4 @@
-"""KerasTuner searches over the settings of `engine.train`, each trial a training in a process of its own.
+"""KerasTuner searches over the settings of `engine.train`; each trial is a training in its own process.
 
 Layers, as in `engine`, whose rows they share (held by tests/test_layers.py):
 

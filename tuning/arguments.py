@@ -1,7 +1,7 @@
-"""Flags, `--config FILE.json` and `--space FILE.json`, put together to what is fixed and what is searched.
+"""Merges flags, `--config FILE.json` and `--space FILE.json` into fixed settings and a search space.
 
-Each stands over the one before: the default space; `--config`; `--space`, which is then the whole space;
-flags. One value fixes a setting, a range or choices make it a parameter (see `tuning.search_space`).
+Later sources override earlier ones: the default space; `--config`; `--space`, which replaces the space;
+flags. One value fixes a setting; a range or choices make it a parameter (see `tuning.search_space`).
 """
 
 import argparse
@@ -22,7 +22,7 @@ class Arguments:
     """What a user asked for.
 
     Attributes:
-        asked: the parameters that were asked for, rather than taken from the default space.
+        asked: the parameters the user named, as opposed to those of the default space.
     """
 
     config: SearchConfig
@@ -43,7 +43,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def read(namespace: argparse.Namespace) -> Arguments:
-    """What parsed flags ask for, with the files they name.
+    """Combines parsed flags with the files they name.
 
     Raises:
         UserError: a file cannot be read, or a value is not one that its setting takes.

@@ -1,4 +1,4 @@
-"""What would make every trial fail, or some for certain, found before the first one starts."""
+"""Checks, before the first trial starts, for anything that would make trials fail."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -38,7 +38,7 @@ def _largest(space: SearchSpace, config: SearchConfig, manifest: Manifest) -> di
 
 
 def check_search(config: SearchConfig, space: SearchSpace, manifest: Manifest) -> None:
-    """Raises `UserError`, a line for the user, unless every trial of the search can start."""
+    """Raises `UserError` with one line for the user unless every trial of the search can start."""
     check_data(config, space, manifest)
     _check_networks(config, space, manifest)
 
@@ -67,7 +67,7 @@ def _check_has_effect(config: SearchConfig, space: SearchSpace) -> None:
     for name in space.names:
         if name in reasons:
             raise UserError(
-                f"{flag_name(name)}: searched, but {reasons[name]} makes no use of it; fix it to one value"
+                f"{flag_name(name)}: searched, but {reasons[name]} does not use it; fix it to one value"
             )
 
 
@@ -98,7 +98,7 @@ def _image_sizes(
 
 
 def _settings(space: SearchSpace, config: SearchConfig, name: str) -> list[Any]:
-    """The values of a setting that trials may have; of a range its ends."""
+    """The values that trials may use for a setting; for a range, its ends."""
     if name not in space.names:
         return [getattr(config, name)]
     parameter = space[name]

@@ -1,8 +1,8 @@
-"""The chief: serves the one oracle to all workers, over KerasTuner's own protocol.
+"""The chief: serves one oracle to all workers, over KerasTuner's protocol.
 
-KerasTuner's own chief waits for ever for a worker that died, and up to 20 s at the end for those that did
-not. Here a worker on this host that dies is started again and goes on with its trial; one on another
-host that gives no sign of life loses its trial to the others.
+KerasTuner's own chief waits forever for a worker that died, and up to 20 s at the end for the others.
+Here, a worker on this host that dies is restarted and resumes its trial; the trial of a worker on
+another host that stops sending heartbeats is given to another worker.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from tuning.search_directory import SearchDirectory
 from tuning.trial_process import GRACE_SECONDS, Stopped
 
 MAX_RESTARTS = 3  # of one worker
-SILENCE_SECONDS = 60.0  # after which a worker on another host counts as dead
+SILENCE_SECONDS = 60.0  # without a heartbeat, after which a worker on another host counts as dead
 _POLL_SECONDS = 0.2
 
 
@@ -45,8 +45,8 @@ def serve_this_host(
 
     Raises:
         UserError: a worker says that the input is wrong.
-        Stopped: `stop` became true; the running trials have saved.
-        RuntimeError: every worker died again and again.
+        Stopped: `stop` became true; the running trials have saved their state.
+        RuntimeError: every worker died more than `MAX_RESTARTS` times.
     """
     with _served(oracle, "127.0.0.1:0") as port:
         shares = device_shares.divide_host(num_workers, num_gpus=num_gpus)
@@ -73,20 +73,24 @@ def serve_hosts(
         Stopped: `stop` became true.
     """
     address = f"{os.environ['KERASTUNER_ORACLE_IP']}:{os.environ['KERASTUNER_ORACLE_PORT']}"
-    signs = _SignsOfLife(directory.workers)
+    heartbeats = _Heartbeats(directory.workers)
     with _served(oracle, address) as port:
         progress.say(f"chief: waiting for workers at {address.rpartition(':')[0]}:{port}")
-        come = False
-        while not (come and not oracle.workers()):
+        any_joined = False
+        while not (any_joined and not oracle.workers()):
             if stop():
                 raise Stopped
-            come = come or bool(oracle.workers())
+            any_joined = any_joined or bool(oracle.workers())
             for tuner_id in oracle.workers():
-                if signs.silence(tuner_id) > SILENCE_SECONDS:
+                if heartbeats.silence(tuner_id) > SILENCE_SECONDS:
                     trial = oracle.release(tuner_id)
                     progress.say(
-                        f"worker {tuner_id} gave no sign of life for {SILENCE_SECONDS:.0f} s; "
-                        + (f"trial {trial} goes to another" if trial else "continuing without it")
+                        f"worker {tuner_id} sent no heartbeat for {SILENCE_SECONDS:.0f} s; "
+                        + (
+                            f"another worker takes trial {trial}"
+                            if trial
+                            else "continuing without it"
+                        )
                     )
             time.sleep(_POLL_SECONDS)
 
@@ -103,13 +107,13 @@ def _served(oracle: Durable, address: str) -> Iterator[int]:
     server.start()
     try:
         yield port
-        time.sleep(_POLL_SECONDS)  # the last answer is on its way
+        time.sleep(_POLL_SECONDS)  # lets the last reply go out
     finally:
         server.stop(grace=None)
 
 
 class _Worker:
-    """A worker process on this host, started again when it dies."""
+    """A worker process on this host, restarted when it dies."""
 
     def __init__(
         self, tuner_id: str, share: Share, directory: SearchDirectory, shards: Path, port: int
@@ -120,7 +124,7 @@ class _Worker:
             *(sys.executable, "-m", "tuning.search", str(shards)),
             *("--workdir", str(directory.path), "--config", str(directory.config)),
             *("--space", str(directory.space)),
-            # It runs one trial at a time, and its share of the cores would not do for them all.
+            # A worker runs one trial at a time; its share of the cores is too small for more.
             *("--num-workers", "1"),
         ]
         self._environment = {
@@ -129,7 +133,7 @@ class _Worker:
             "KERASTUNER_TUNER_ID": tuner_id,
             "KERASTUNER_ORACLE_IP": "127.0.0.1",
             "KERASTUNER_ORACLE_PORT": str(port),
-            # It has nothing to save, and its trial hears of its end.
+            # It has no state to save; its trial notices when it ends.
             **orphans.environment(grace_seconds=0),
         }
         self.restarts = 0
@@ -141,12 +145,12 @@ class _Worker:
         return self.process.poll()
 
     def restart(self) -> None:
-        """Starts it again under the same id, for which the oracle keeps its trial."""
+        """Restarts it under the same id, for which the oracle keeps its trial."""
         self.restarts += 1
         self.process = self._start()
 
     def last_line(self) -> str:
-        """What it said last."""
+        """The last line of its log that is not empty."""
         lines = self.log.read_text(encoding="utf-8", errors="replace").split("\n")
         return next((line.strip() for line in reversed(lines) if line.strip()), "nothing")
 
@@ -161,33 +165,31 @@ class _Worker:
                 stderr=log,
                 start_new_session=True,
             )
-        # Before it has started threads: they and its trials inherit this.
+        # Set before it starts threads: they and its trials inherit the affinity.
         os.sched_setaffinity(process.pid, self._share.cores)
         return process
 
 
 def _watch(workers: Sequence[_Worker], oracle: Durable, stop: Callable[[], bool]) -> None:
-    """Returns when all have ended: by themselves, by `stop`, or because one says the input is wrong."""
-    told = False
+    """Returns when all have ended: finished, stopped, or because one reports wrong input."""
+    stopping = False
     while any(worker.status is None for worker in workers):
-        if stop() and not told:
-            told = True
+        if stop() and not stopping:
+            stopping = True
             for worker in workers:
                 if worker.status is None:
                     worker.process.terminate()
         for worker in workers:
             if worker.status == command_line.WRONG_INPUT:
                 return
-            if worker.status in (None, command_line.DONE) or told:
+            if worker.status in (None, command_line.DONE) or stopping:
                 continue
             if worker.restarts < MAX_RESTARTS:
-                progress.say(
-                    f"worker {worker.tuner_id} ended ({_shown(worker)}); starting it again"
-                )
+                progress.say(f"worker {worker.tuner_id} ended ({_shown(worker)}); restarting it")
                 worker.restart()
             elif worker.tuner_id in oracle.workers():
                 progress.say(
-                    f"worker {worker.tuner_id} ended {MAX_RESTARTS + 1} times; giving it up"
+                    f"worker {worker.tuner_id} ended {MAX_RESTARTS + 1} times; continuing without it"
                 )
                 oracle.release(worker.tuner_id)
         time.sleep(_POLL_SECONDS)
@@ -207,7 +209,7 @@ def _check(workers: Sequence[_Worker]) -> None:
 
 
 def _end(workers: Sequence[_Worker]) -> None:
-    """Ends those that still run, first with a chance to save."""
+    """Stops the workers that still run; they first get time to save."""
     deadline = time.monotonic() + GRACE_SECONDS
     for worker in workers:
         if worker.status is None:
@@ -226,15 +228,15 @@ def _shown(worker: _Worker) -> str:
     return f"{ended}: {worker.last_line()}"
 
 
-class _SignsOfLife:
-    """How long workers' files have not changed, by this process's clock: hosts' clocks differ."""
+class _Heartbeats:
+    """How long workers' heartbeat files have not changed, by this process's clock: hosts' clocks differ."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._seen: dict[str, tuple[str, float]] = {}
 
     def silence(self, tuner_id: str) -> float:
-        """Seconds since a worker's last sign of life was seen to change."""
+        """Seconds since a change of a worker's heartbeat file was last seen."""
         try:
             text = (self._directory / f"{tuner_id}.alive").read_text(encoding="utf-8")
         except OSError:

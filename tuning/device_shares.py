@@ -10,11 +10,11 @@ from engine.base import machine
 
 @dataclasses.dataclass(frozen=True)
 class Share:
-    """What one of several trials at a time may use.
+    """What one of several concurrent trials may use.
 
     Attributes:
-        cores: of the processor, by number.
-        environment: variables that keep TensorFlow to its part.
+        cores: the numbers of the processor's cores.
+        environment: variables that restrict TensorFlow to the share.
     """
 
     cores: tuple[int, ...]
@@ -26,13 +26,14 @@ def divide(
 ) -> list[Share]:
     """One share for each of `count` trials.
 
-    Cores stand together, as they share caches; where there are fewer than trials, trials share them.
-    GPUs are dealt in turn; trials that share one take memory as they need it.
+    A share's cores are neighbours, as these share caches; if there are fewer cores than trials, trials
+    share cores. GPUs are assigned in turn; trials that share a GPU allocate memory as they need it.
 
     Args:
-        cores: those this process may use.
-        gpus: as CUDA_VISIBLE_DEVICES would name them; none keeps TensorFlow as it is.
-        threads: what all trials together may keep busy, where a quota makes that fewer than cores.
+        cores: the cores that this process may use.
+        gpus: names as in CUDA_VISIBLE_DEVICES; if empty, the variable is left as it is.
+        threads: how many threads all trials together may keep busy, if a quota allows fewer than there
+            are cores.
     """
     shares = []
     for place in range(count):
@@ -42,8 +43,8 @@ def divide(
         number = str(min(len(own), allowed))
         environment = {"OMP_NUM_THREADS": number, "TF_NUM_INTRAOP_THREADS": number}
         if gpus:
-            dealt = gpus[place::count] or [gpus[place % len(gpus)]]
-            environment["CUDA_VISIBLE_DEVICES"] = ",".join(dealt)
+            assigned = gpus[place::count] or [gpus[place % len(gpus)]]
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(assigned)
             if count > len(gpus):
                 environment["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
         shares.append(Share(own, environment))
@@ -51,7 +52,7 @@ def divide(
 
 
 def divide_host(count: int, *, num_gpus: int) -> list[Share]:
-    """`divide` for this process's cores, and GPUs as many as TensorFlow found."""
+    """`divide` for this process's cores and the `num_gpus` GPUs that TensorFlow found."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     named = [name.strip() for name in visible.split(",") if name.strip()]
     gpus = (named or [str(number) for number in range(num_gpus)])[:num_gpus]

@@ -1,4 +1,4 @@
-"""Figures of a search: the objective by trial, over each parameter, over all of them, and over epochs."""
+"""Figures of a search: the objective by trial, by parameter, over all parameters, and by epoch."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ _COLUMNS = 3
 def draw(
     trials: Sequence[Trial], space: SearchSpace, objective: str, directory: Path
 ) -> list[Path]:
-    """Draws all figures of the trials that have a value; none if there are none."""
+    """Draws all figures of the trials that have a value; no figure if no trial has one."""
     shown = [trial for trial in trials if trial.best is not None]
     if not shown:
         return []
@@ -45,7 +45,7 @@ def draw(
 
 
 def objective_by_trial(trials: Sequence[Trial], objective: str, path: Path) -> None:
-    """Each trial's best value, and the best so far as a stair."""
+    """Each trial's best value, and the best so far as a step line."""
     values = _values(trials)
     places = np.arange(1, len(trials) + 1)
     so_far = np.minimum.accumulate if is_minimized(objective) else np.maximum.accumulate
@@ -72,7 +72,7 @@ def objective_by_trial(trials: Sequence[Trial], objective: str, path: Path) -> N
 def objective_by_parameter(
     trials: Sequence[Trial], space: SearchSpace, objective: str, path: Path
 ) -> None:
-    """One panel a parameter: its value across, the objective up."""
+    """One panel per parameter: its value on the x-axis, the objective on the y-axis."""
     columns = min(_COLUMNS, len(space.parameters))
     rows = -(-len(space.parameters) // columns)
     figure = figure_style.new_figure(4 * columns, 3.3 * rows)
@@ -97,8 +97,8 @@ def parallel_coordinates(
 ) -> None:
     """One line per trial through the values of all parameters, coloured by the objective.
 
-    Each axis runs over the whole range that is searched. The colours are those of ranks: one trial that
-    is far off would leave the others one colour.
+    Each axis covers the whole range that is searched. Colours show ranks, since by value one outlier would
+    make all other trials look alike.
     """
     ranks = _values(trials).argsort().argsort().astype(float)
     if is_minimized(objective):
@@ -140,7 +140,7 @@ def learning_curves(trials: Sequence[Trial], objective: str, path: Path) -> None
         figure.add_subplot(), title="Learning curves", xlabel="Epoch", ylabel=objective
     )
     labelled: set[str] = set()
-    for trial in sorted(trials, key=lambda one: one is best):
+    for trial in sorted(trials, key=lambda trial: trial is best):
         label, style = _curve_style(trial, trial is best)
         epochs = np.arange(1, len(trial.history) + 1)
         shown = label if label not in labelled else None
@@ -157,7 +157,7 @@ def learning_curves(trials: Sequence[Trial], objective: str, path: Path) -> None
 
 
 def _leave_out_the_start(axes: Axes, curves: Sequence[Sequence[float]]) -> None:
-    """Fits the height to what comes after the first quarter of epochs, where curves come together."""
+    """Fits the y-axis to the values after the first quarter of the epochs, where curves converge."""
     start = max(map(len, curves)) // 4
     later = [value for curve in curves for value in curve[start:] if math.isfinite(value)]
     if later and min(later) < max(later):
@@ -184,7 +184,7 @@ def _scatter(axes: Axes, across: np.ndarray, trials: Sequence[Trial]) -> None:
     values = _values(trials)
     pruned = np.array([t.outcome is not None and t.outcome.status == PRUNED for t in trials])
     for members, colour, marker, label in (
-        (~pruned, figure_style.BLUE, "o", "to the end"),
+        (~pruned, figure_style.BLUE, "o", "completed"),
         (pruned, figure_style.ORANGE, "x", "pruned"),
     ):
         if members.any():
@@ -216,7 +216,7 @@ def _scale(axes: Axes, parameter: Parameter) -> None:
 
 
 def _positions(parameter: Parameter, trials: Sequence[Trial]) -> np.ndarray:
-    """Where each trial's value stands on the parameter's axis; choices at 0, 1, 2, ..."""
+    """Each trial's position on the parameter's axis; choices are at 0, 1, 2, ..."""
     values = [trial.values[parameter.name] for trial in trials]
     if isinstance(parameter, Choices):
         return np.array([parameter.values.index(value) for value in values], float)
@@ -224,7 +224,7 @@ def _positions(parameter: Parameter, trials: Sequence[Trial]) -> np.ndarray:
 
 
 def _heights(parameter: Parameter, trials: Sequence[Trial]) -> np.ndarray:
-    """The same within [0, 1] over the whole of what is searched."""
+    """The same, scaled to [0, 1] over the whole range or all choices."""
     positions = _positions(parameter, trials)
     if isinstance(parameter, Choices):
         return positions / (len(parameter.values) - 1)

@@ -12,9 +12,9 @@ from tuning.search_space import Choices, Parameter, SearchSpace
 
 
 def write(trials: Sequence[Trial], space: SearchSpace, objective: str, directory: Path) -> None:
-    """Writes the space, and of every trial its values and its objective, epoch by epoch.
+    """Writes the space and, for every trial, its values and its objective epoch by epoch.
 
-    Written again from the search's own files each time, so it never tells a trial twice.
+    Rewritten from the search's own files each time, so that no trial is logged twice.
     """
     shutil.rmtree(directory, ignore_errors=True)
     with tf.summary.create_file_writer(str(directory)).as_default():

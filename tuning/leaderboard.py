@@ -1,4 +1,4 @@
-"""The trials of a search as its directory tells them: for the table, the report and the bars alike."""
+"""Reads the trials of a search from its directory: for the table, the report and pruning."""
 
 import csv
 import dataclasses
@@ -14,10 +14,10 @@ from tuning.trial_files import COMPLETED, Outcome, TrialSpec, best_of, is_minimi
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """A trial that was begun.
+    """A trial that has started.
 
     Attributes:
-        outcome: how it ended; None while it runs or is to go on.
+        outcome: how it ended; None while it runs or waits to be resumed.
         history: the objective so far, epoch by epoch.
     """
 
@@ -41,19 +41,19 @@ class Trial:
 
     @property
     def status(self) -> str:
-        """`running`, `completed`, `pruned`, or what it failed of."""
+        """`running`, `completed`, `pruned`, or why it failed."""
         if self.outcome is None:
             return "running"
         return self.outcome.failure or self.outcome.status
 
 
 def read_trials(directory: SearchDirectory) -> list[Trial]:
-    """All trials that were begun, in the order of their numbers."""
+    """All trials that have started, ordered by number."""
     return [read_trial(directory.trial(trial_id)) for trial_id in directory.trial_ids()]
 
 
 def read_trial(trial: TrialDirectory) -> Trial:
-    """One trial; raises `OSError` if it was not begun."""
+    """One trial; raises `OSError` if it has not started."""
     spec = TrialSpec.read(trial.spec)
     if trial.outcome.is_file():
         outcome = Outcome.read(trial.outcome)
@@ -70,7 +70,7 @@ def _running_history(path: Path, objective: str) -> list[float]:
 
 
 class Reader:
-    """Reads trials again and again; those that have ended only once."""
+    """Reads trials repeatedly; each trial that has ended is read from disk only once."""
 
     def __init__(self, directory: SearchDirectory) -> None:
         self._directory = directory
@@ -87,9 +87,9 @@ class Reader:
 
 
 def ranked(trials: Sequence[Trial], objective: str) -> list[Trial]:
-    """Trials with a value, the best first; of equal ones the earlier.
+    """Trials with a value, best first; ties are ordered by number.
 
-    Those that ran to their end come before those that were pruned or are running.
+    Completed trials come before those that were pruned or are running.
     """
     sign = 1 if is_minimized(objective) else -1
 
@@ -101,23 +101,23 @@ def ranked(trials: Sequence[Trial], objective: str) -> list[Trial]:
 
 
 def best_trial(trials: Sequence[Trial], objective: str) -> Trial | None:
-    """The best of those that have ended; None before the first."""
+    """The best trial that has ended; None before the first."""
     ended = [trial for trial in trials if trial.outcome is not None]
     return next(iter(ranked(ended, objective)), None)
 
 
 def write_csv(path: Path, trials: Sequence[Trial], names: Sequence[str]) -> None:
-    """One row per trial: number, status, objective, best epoch, epochs, seconds, the parameters, why."""
+    """One row per trial: number, status, objective, best epoch, epochs, seconds, parameters, reason."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     heads = ["trial", "status", "objective", "best_epoch", "epochs", "seconds"]
     writer.writerow([*heads, *names, "reason"])
     for trial in trials:
-        one = trial.outcome or Outcome(status="running")
+        outcome = trial.outcome or Outcome(status="running")
         value = "" if trial.best is None else f"{trial.best:.6g}"
-        row = [trial.trial_id, trial.status, value, one.best_epoch or "", len(trial.history)]
+        row = [trial.trial_id, trial.status, value, outcome.best_epoch or "", len(trial.history)]
         values = [trial.values.get(name, "") for name in names]
-        writer.writerow([*row, f"{one.seconds:.1f}", *values, one.reason])
+        writer.writerow([*row, f"{outcome.seconds:.1f}", *values, outcome.reason])
     files.write_text(path, text.getvalue())
 
 

@@ -1,4 +1,4 @@
-"""The search while it runs, on standard error: a live table, or one line per trial where there is no terminal."""
+"""A running search on standard error: a live table, or one line per trial without a terminal."""
 
 import sys
 import threading
@@ -11,7 +11,7 @@ from tuning import pruning
 from tuning.leaderboard import Trial, best_trial
 from tuning.settings import SearchConfig
 
-ROWS = 12  # trials shown, the latest
+ROWS = 12  # the latest trials
 _POLL_SECONDS = 0.5
 _SHORT = {
     "dropout": "drop",
@@ -27,9 +27,9 @@ class LiveTable:
     """Shows a search's trials until the block ends.
 
     Args:
-        read: the trials that were begun (`leaderboard.Reader`).
-        planned: how many there will be; None if that is not known.
-        stream: where to write; standard error unless told.
+        read: returns the trials that have started (`leaderboard.Reader`).
+        planned: how many there will be; None if unknown.
+        stream: where to write; standard error by default.
         clock: seconds, monotonic.
     """
 
@@ -45,8 +45,8 @@ class LiveTable:
         self._read, self._config = read, config
         self._planned, self._clock = planned, clock
         self._stream = stream if stream is not None else sys.stderr
-        # What an earlier process has said is not said again.
-        self._told = {trial.trial_id for trial in read() if trial.outcome is not None}
+        # Trials that an earlier process reported are not reported again.
+        self._reported = {trial.trial_id for trial in read() if trial.outcome is not None}
         self._ending = threading.Event()
         self._live: Any = None
         self._thread: threading.Thread | None = None
@@ -64,7 +64,7 @@ class LiveTable:
             )
             self._live.start()
         else:
-            self._thread = threading.Thread(target=self._tell, daemon=True)
+            self._thread = threading.Thread(target=self._report, daemon=True)
             self._thread.start()
         return self
 
@@ -76,13 +76,13 @@ class LiveTable:
             self._live.refresh()
             self._live.stop()
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         while True:
             ending = self._ending.wait(_POLL_SECONDS)
             trials = self._read()
             for trial in trials:
-                if trial.outcome is not None and trial.trial_id not in self._told:
-                    self._told.add(trial.trial_id)
+                if trial.outcome is not None and trial.trial_id not in self._reported:
+                    self._reported.add(trial.trial_id)
                     print(
                         line(trial, trials, self._config, planned=self._planned), file=self._stream
                     )
@@ -92,7 +92,7 @@ class LiveTable:
 
 
 def table(trials: Sequence[Trial], config: SearchConfig, *, planned: int | None) -> Any:
-    """The latest trials, the best of all, and how long it will take: at most 80 columns."""
+    """The latest trials, the best one and the time left, in at most 80 columns."""
     from rich import box
     from rich.table import Table
 
@@ -124,7 +124,7 @@ def table(trials: Sequence[Trial], config: SearchConfig, *, planned: int | None)
 
 
 def summary(trials: Sequence[Trial], config: SearchConfig, *, planned: int | None) -> str:
-    """How far the search is: trials done, the best, what pruning saved, and the time left."""
+    """Progress of the search: trials done, the best, the time that pruning saved, and the time left."""
     outcomes = [trial.outcome for trial in trials if trial.outcome is not None]
     best = best_trial(trials, config.objective)
     parts = [f"{len(outcomes)}/{'?' if planned is None else planned} trials"]
@@ -143,24 +143,24 @@ def summary(trials: Sequence[Trial], config: SearchConfig, *, planned: int | Non
 def seconds_left(
     trials: Sequence[Trial], config: SearchConfig, *, planned: int | None
 ) -> float | None:
-    """An estimate by the mean time of a trial; None while there is nothing to go by.
+    """An estimate from the mean time of a trial; None before the first has ended.
 
-    What comes after the trials counts: the top ones under more seeds, and the default configuration.
+    Includes what follows the trials: the top ones with more seeds, and the default configuration.
     """
     mean = trial_seconds(trials)
     if planned is None or mean is None:
         return None
     ended = sum(trial.outcome is not None for trial in trials)
     running = [trial for trial in trials if trial.outcome is None]
-    begun = sum(len(trial.history) / max(1, trial.spec.last_epoch) for trial in running)
-    again = config.top * (config.num_seeds - 1)
+    started = sum(len(trial.history) / max(1, trial.spec.last_epoch) for trial in running)
+    repeated = config.top * (config.num_seeds - 1)
     alone = int(config.compare_default)
-    at_a_time = (max(0.0, planned - ended - begun) + again) / config.num_workers
+    at_a_time = (max(0.0, planned - ended - started) + repeated) / config.num_workers
     return (at_a_time + alone) * mean
 
 
 def trial_seconds(trials: Sequence[Trial]) -> float | None:
-    """The mean time of the trials that have ended with a value; None before the first."""
+    """The mean time of the trials that ended with a value; None before the first."""
     times = [t.outcome.seconds for t in trials if t.outcome is not None and not t.outcome.failed]
     return sum(times) / len(times) if times else None
 
@@ -168,9 +168,9 @@ def trial_seconds(trials: Sequence[Trial]) -> float | None:
 def line(
     trial: Trial, trials: Sequence[Trial], config: SearchConfig, *, planned: int | None
 ) -> str:
-    """One trial that has ended, in a line."""
+    """One line for a trial that has ended."""
     assert trial.outcome is not None
-    ended = sum(one.outcome is not None for one in trials)
+    ended = sum(other.outcome is not None for other in trials)
     text = f"trial {trial.trial_id} ({ended}/{'?' if planned is None else planned}) {trial.status}"
     if trial.outcome.failed:
         text += f": {trial.outcome.reason}"
@@ -191,7 +191,7 @@ def values_text(values: dict[str, Any]) -> str:
 
 
 def value_text(value: Any) -> str:
-    """A parameter's value, fractions with two digits that count."""
+    """A parameter's value; a float to two significant digits."""
     if isinstance(value, float):
         return f"{value:.2g}"
     return str(value)

@@ -1,8 +1,8 @@
-"""KerasTuner's oracles, made durable: a search killed at any moment loses no trial and counts none twice.
+"""Durable versions of KerasTuner's oracles: a search killed at any moment loses no trial and repeats none.
 
-KerasTuner writes one file per trial and one for the oracle, one after the other and each in place. A kill
-between two of them leaves a trial that nobody runs or that is proposed again, a kill within one leaves a
-search that cannot be read. Here everything is one file, written aside and renamed, once for each change.
+KerasTuner writes one file per trial and one for the oracle, one after the other, each in place. If the
+process is killed between two of them, a trial is never run or is proposed again; if within one, the
+search cannot be read. Here all state is one file, written aside and renamed, once per change.
 """
 
 import contextlib
@@ -28,12 +28,12 @@ _NEVER = 10**9
 
 
 class Durable(oracle_module.Oracle):
-    """What is added to an oracle of KerasTuner's; stands before it among the bases.
+    """A mixin for an oracle of KerasTuner; it comes first among the bases.
 
     Attributes:
-        max_failures: the search ends when so many trials in a row have failed.
-        failures_in_a_row: since this process began.
-        file: where the state is kept.
+        max_failures: the search ends when this many trials in a row have failed.
+        failures_in_a_row: counted since this process started.
+        file: where the state is stored.
     """
 
     file: Any
@@ -50,7 +50,7 @@ class Durable(oracle_module.Oracle):
         files.write_json(self.file, {"oracle": self.get_state(), "trials": trials})
 
     def reload(self) -> None:
-        """Goes back to what was saved, if anything was; trials that were running come first."""
+        """Restores the saved state, if there is one; trials that were running come first."""
         if not self.file.is_file():
             return
         state = files.read_json(self.file)
@@ -69,12 +69,12 @@ class Durable(oracle_module.Oracle):
         return len(set(self.end_order))
 
     def workers(self) -> list[str]:
-        """The workers that asked for trials and were not told to end."""
+        """The workers that asked for trials and have not been told to stop."""
         return sorted(self.tuner_ids)
 
     @keras_tuner.synchronized
     def create_trial(self, tuner_id: str) -> trial_module.Trial:
-        """The next trial for a worker; one that says STOPPED where the search is over."""
+        """The next trial for a worker; its status is STOPPED if the search is over."""
         running = tuner_id in self.ongoing_trials
         if not running and self.failures_in_a_row >= self.max_failures:
             self.tuner_ids.discard(tuner_id)
@@ -83,8 +83,8 @@ class Durable(oracle_module.Oracle):
 
     @keras_tuner.synchronized
     def end_trial(self, trial: trial_module.Trial) -> None:
-        """Takes in how a trial ended, and saves once, when all of it is taken in."""
-        # Over gRPC floats come back in single precision, which would no longer be the values tried.
+        """Records how a trial ended, and saves once, after all of it is recorded."""
+        # gRPC returns floats in single precision: no longer the values that were tried.
         trial.hyperparameters = self.trials[trial.trial_id].hyperparameters
         with self._one_save():
             super().end_trial(trial)
@@ -93,7 +93,7 @@ class Durable(oracle_module.Oracle):
 
     @keras_tuner.synchronized
     def release(self, tuner_id: str) -> str | None:
-        """Gives a worker that is no more its leave; its trial goes to the next that asks.
+        """Removes a worker that died; the next worker that asks gets its trial.
 
         Returns:
             The trial it was running, if any.
@@ -107,7 +107,7 @@ class Durable(oracle_module.Oracle):
         return trial.trial_id
 
     def _save_trial(self, trial: trial_module.Trial) -> None:
-        """Nothing: trials are saved with the state."""
+        """Does nothing: trials are saved with the state."""
 
     @contextlib.contextmanager
     def _one_save(self) -> Iterator[None]:
@@ -137,9 +137,9 @@ class Hyperband(Durable, oracles.HyperbandOracle):
 
 
 class GridSearch(Durable, oracles.GridSearchOracle):
-    """Every combination of choices and of whole numbers; of other ranges, ten values.
+    """Every combination of choices and integers; ten values of any other range.
 
-    KerasTuner's saves nothing of its place in the grid, and so cannot go on.
+    KerasTuner's version does not save its position in the grid, so it cannot resume.
     """
 
     def get_state(self) -> dict[str, Any]:
@@ -158,7 +158,7 @@ class GridSearch(Durable, oracles.GridSearchOracle):
 
 
 def make_oracle(config: SearchConfig, space: SearchSpace, directory: SearchDirectory) -> Durable:
-    """The oracle that a search asks for, where the search left off."""
+    """The oracle of a search, with the state it was saved in."""
     hp = keras_tuner.HyperParameters()
     space.declare(hp)
     direction = "min" if is_minimized(config.objective) else "max"
@@ -166,9 +166,9 @@ def make_oracle(config: SearchConfig, space: SearchSpace, directory: SearchDirec
         "objective": keras_tuner.Objective(config.objective, direction),
         "hyperparameters": hp,
         "allow_new_entries": False,
-        # KerasTuner takes 0 for no seed at all.
+        # KerasTuner treats 0 as no seed.
         "seed": config.seed + 1,
-        # Failures are counted here; KerasTuner would raise from within.
+        # Failures are counted by `Durable`; KerasTuner would raise an error.
         "max_consecutive_failed_trials": _NEVER,
     }
     oracle: Durable
@@ -188,7 +188,7 @@ def make_oracle(config: SearchConfig, space: SearchSpace, directory: SearchDirec
 
 
 def planned_trials(config: SearchConfig, space: SearchSpace) -> int | None:
-    """How many trials a search will have if none fails; None where that is not known."""
+    """How many trials a search will have if none fails; None if unknown."""
     known = None
     if config.tuner == "hyperband":
         known = _hyperband_trials(config.epochs)

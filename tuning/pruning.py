@@ -1,8 +1,8 @@
-"""Median stopping: a trial behind the median of earlier ones at the same epoch ends early.
+"""Median stopping: a trial ends early if it is behind the median of earlier trials at the same epoch.
 
 After Golovin et al. (2017), Google Vizier, section 3.2.1, with the best value so far in place of the
-running average, as in Optuna. What must be reached is worked out before a trial begins and written
-into its spec, so a trial that is interrupted and goes on is judged as it would have been.
+running average, as in Optuna. The bars to reach are computed before a trial starts and stored in its
+spec, so that a trial that is interrupted and resumed is judged as if it had not been.
 """
 
 import math
@@ -23,13 +23,13 @@ def median_bars(
     """What the best value so far must reach at each epoch.
 
     Args:
-        histories: the objective, epoch by epoch, of earlier trials that ran to their end. One that
-            stopped for want of progress stands at its best from there on.
-        warmup_trials: how many there must be before anything is asked.
-        warmup_epochs: how many epochs nothing is asked of.
+        histories: the objective, epoch by epoch, of earlier trials that completed. A trial that stopped
+            early for lack of progress keeps its best value for the remaining epochs.
+        warmup_trials: how many trials must be complete before any bar is set.
+        warmup_epochs: the first epochs, for which no bar is set.
 
     Returns:
-        `epochs` numbers, None where nothing is asked.
+        `epochs` numbers; None where no bar is set.
     """
     if len(histories) < warmup_trials:
         return [None] * epochs
@@ -39,7 +39,7 @@ def median_bars(
 
 
 def best_so_far(history: Sequence[float], *, objective: str, epochs: int) -> list[float]:
-    """The best value up to each of `epochs` epochs; infinitely bad before the first number."""
+    """The best value up to each of `epochs` epochs; infinitely bad before the first value."""
     best = math.inf if is_minimized(objective) else -math.inf
     pick = min if is_minimized(objective) else max
     curve = []
@@ -51,7 +51,7 @@ def best_so_far(history: Sequence[float], *, objective: str, epochs: int) -> lis
 
 
 def is_behind(history: Sequence[float], bars: Sequence[float | None], *, objective: str) -> bool:
-    """Whether a trial's best value so far does not reach what is asked at its latest epoch."""
+    """Whether a trial's best value so far misses the bar of its latest epoch."""
     epoch = len(history)
     if not 0 < epoch <= len(bars) or (bar := bars[epoch - 1]) is None:
         return False
@@ -60,7 +60,9 @@ def is_behind(history: Sequence[float], bars: Sequence[float | None], *, objecti
 
 
 def seconds_saved(outcomes: Sequence[Outcome], *, epochs: int) -> float:
-    """An estimate: the epochs that pruned trials were not given, at each one's own seconds per epoch."""
+    """An estimate: the epochs that pruned trials did not run, at each trial's own seconds per epoch."""
     return sum(
-        (epochs - len(one.history)) * one.epoch_seconds for one in outcomes if one.status == PRUNED
+        (epochs - len(outcome.history)) * outcome.epoch_seconds
+        for outcome in outcomes
+        if outcome.status == PRUNED
     )

@@ -1,4 +1,4 @@
-"""The top trials again under more seeds, so that the winner is not the luckiest."""
+"""Trains the top trials with more seeds, so that the winner is not just the luckiest."""
 
 import dataclasses
 import statistics
@@ -19,11 +19,11 @@ from tuning.trial_process import run_trial
 
 @dataclasses.dataclass(frozen=True)
 class Repeats:
-    """One configuration under several seeds.
+    """One configuration trained with several seeds.
 
     Attributes:
-        values: the objective under each seed that did not fail.
-        failed: under how many seeds it failed.
+        values: the objective with each seed that did not fail.
+        failed: the number of seeds with which it failed.
     """
 
     trial_id: str
@@ -36,7 +36,7 @@ class Repeats:
 
     @property
     def spread(self) -> float | None:
-        """The standard deviation between seeds; None of fewer than two."""
+        """The standard deviation between seeds; None for fewer than two."""
         return statistics.stdev(self.values) if len(self.values) > 1 else None
 
     def to_json(self) -> dict[str, Any]:
@@ -45,10 +45,10 @@ class Repeats:
 
 
 class Trainer:
-    """Trains configurations whole, outside the search: under other seeds, or the default one.
+    """Runs complete trainings outside the search: with other seeds, or of the default configuration.
 
     Args:
-        shares: what each of the trainings at a time may use; None for everything, one at a time.
+        shares: the share of each concurrent training; a share of None is the whole host.
         command, stop: see `trial_process.run_trial`.
     """
 
@@ -76,7 +76,7 @@ class Trainer:
         name: str,
         values: dict[str, Any] | None = None,
     ) -> Outcome:
-        """One whole training; nothing if it was done before."""
+        """One complete training; the stored outcome if it was done before."""
         spec = TrialSpec(
             trial_id=name,
             values=values or {},
@@ -99,21 +99,22 @@ class Trainer:
         finally:
             self._shares.put(share)
         if not known:
-            told = outcome.reason if outcome.failed else f"{self._objective} {outcome.value:.4f}"
-            progress.say(f"{name}: {outcome.failure or outcome.status} {told}")
+            ended = outcome.failure or outcome.status
+            detail = outcome.reason if outcome.failed else f"{self._objective} {outcome.value:.4f}"
+            progress.say(f"{name}: {ended} {detail}")
         return outcome
 
     def train_seed(self, trial: Trial, seed: int) -> tuple[TrialDirectory, Outcome]:
-        """A trial's configuration under a seed; the trial itself where that is what it was."""
+        """Trains a trial's configuration with a seed; uses the trial itself if it had that seed."""
         config = TrainConfig.from_json(trial.spec.config)
         if trial.outcome is not None and config.seed == seed and is_whole(trial):
             return self._directory.trial(trial.trial_id), trial.outcome
         where = TrialDirectory(self._directory.seeds / f"{trial.trial_id}-seed{seed}")
-        name = f"trial {trial.trial_id} under seed {seed}"
+        name = f"trial {trial.trial_id} with seed {seed}"
         return where, self.train(where, dataclasses.replace(config, seed=seed), name, trial.values)
 
     def repeat(self, trials: Sequence[Trial], seeds: Sequence[int]) -> list[Repeats]:
-        """Each trial under each seed, as many at a time as there are shares."""
+        """Trains each trial with each seed, as many at a time as there are shares."""
         jobs = [(trial, seed) for trial in trials for seed in seeds]
         with ThreadPoolExecutor(self._num_workers) as pool:
             outcomes = list(pool.map(lambda job: self.train_seed(*job)[1], jobs))
@@ -126,17 +127,19 @@ class Trainer:
 
 
 def is_whole(trial: Trial) -> bool:
-    """Whether a trial trained as long as its configuration says, neither pruned nor a first rung."""
+    """Whether a trial ran all epochs of its configuration, neither pruned nor cut short by Hyperband."""
     whole = trial.spec.last_epoch == trial.spec.config["epochs"]
     return whole and trial.outcome is not None and trial.outcome.status == COMPLETED
 
 
 def ranked(repeats: Sequence[Repeats], objective: str) -> list[Repeats]:
-    """Best mean first; those that failed under every seed are left out."""
+    """Best mean first, without those that failed with every seed."""
     sign = 1 if is_minimized(objective) else -1
-    return sorted((one for one in repeats if one.values), key=lambda one: sign * one.mean)
+    return sorted((r for r in repeats if r.values), key=lambda repeated: sign * repeated.mean)
 
 
 def write(path: Path, repeats: Sequence[Repeats], seeds: Sequence[int]) -> None:
     """Writes `seeds.json`."""
-    files.write_json(path, {"seeds": list(seeds), "trials": [one.to_json() for one in repeats]})
+    files.write_json(
+        path, {"seeds": list(seeds), "trials": [repeated.to_json() for repeated in repeats]}
+    )

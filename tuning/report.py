@@ -1,4 +1,4 @@
-"""`report.md` of a search: the winner, the leaderboard, what failed and why, and the figures."""
+"""`report.md` of a search: the winner, the leaderboard, failed trials with reasons, and figures."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ from tuning.search_space import Choices, SearchSpace
 from tuning.settings import SearchConfig
 from tuning.trial_files import PRUNED, Outcome
 
-LISTED = 30  # trials of the leaderboard; leaderboard.csv has all
+LISTED = 30  # trials of the leaderboard in the report; leaderboard.csv has all
 
 
 def write_report(
@@ -33,7 +33,7 @@ def write_report(
     held_out: HeldOut | None = None,
     remark: str | None = None,
 ) -> Path:
-    """Writes the report from what is known so far; returns its path."""
+    """Writes the report from the results so far; returns its path."""
     name = markdown.text(directory.path.resolve().name)
     parts = [
         f"# Search: {name}",
@@ -57,9 +57,9 @@ def _about(config: SearchConfig, trials: Sequence[Trial]) -> str:
     machine = runtime.describe_machine()
     return (
         f"{config.tuner} search, {len(outcomes)} trials of at most {config.epochs} epochs; "
-        f"{_ended(outcomes)}. {format_duration(seconds)} of trials, start-up included, "
+        f"{_ended(outcomes)}. The trials took {format_duration(seconds)}, start-up included, "
         f"{config.num_workers} at a time; {pruning_text(outcomes, config)}.\n\n"
-        f"Decided by {config.objective} on the validation split, at each trial's best epoch. "
+        f"The winner is chosen by {config.objective} on the validation split, at each trial's best epoch. "
         f"Seed {config.seed}. {_machine(machine)}"
     )
 
@@ -78,17 +78,17 @@ def _ended(outcomes: Sequence[Outcome]) -> str:
 
 
 def pruning_text(outcomes: Sequence[Outcome], config: SearchConfig) -> str:
-    """What ending trials early saved, in a few words."""
+    """How much time pruning saved, in a few words."""
     if config.tuner == "hyperband":
-        return "halved by Hyperband itself"
+        return "stopped early by Hyperband's own rule"
     pruned = [outcome for outcome in outcomes if outcome.status == PRUNED]
     if not pruned:
         return "none pruned" if config.prunes else "pruning off"
     saved = pruning.seconds_saved(outcomes, epochs=config.epochs)
     epochs = sum(config.epochs - len(outcome.history) for outcome in pruned)
     return (
-        f"{len(pruned)} pruned, which saved {epochs} epochs or about {format_duration(saved)} (an "
-        "estimate, by each trial's own time per epoch)"
+        f"{len(pruned)} pruned, which saved {epochs} epochs or about {format_duration(saved)} "
+        "(estimated from each trial's own time per epoch)"
     )
 
 
@@ -96,15 +96,15 @@ def _winner(
     config: SearchConfig, space: SearchSpace, winner: Trial | None, repeats: Sequence[Repeats]
 ) -> list[str]:
     if winner is None:
-        return ["## Winner", "None: no trial has ended with a value."]
+        return ["## Winner", "None: no trial has ended with a value yet."]
     facts = [f"- {name}: {value_text(winner.values[name])}" for name in space.names]
-    own = next((one for one in repeats if one.trial_id == winner.trial_id), None)
+    own = next((found for found in repeats if found.trial_id == winner.trial_id), None)
     chosen = f"{config.objective} {number(winner.best)}"
     if own is not None and len(own.values) > 1:
-        chosen = f"mean {config.objective} {number(own.mean)} under {len(own.values)} seeds"
+        chosen = f"mean {config.objective} {number(own.mean)} over {len(own.values)} seeds"
     note = (
-        "The best of many trials on one validation split looks better than it is: chance had a part in "
-        "its being chosen. The test split, or other data, is the judge."
+        "The best of many trials on one validation split looks better than it is, because it was chosen "
+        "partly by chance. Judge it by the test split or by other data."
     )
     train = "    python -m engine.train SHARDS --config best.json --workdir RUN"
     return [f"## Winner: trial {winner.trial_id}, {chosen}", "\n".join(facts), train, note]
@@ -125,8 +125,8 @@ def _held_out(config: SearchConfig, held_out: HeldOut | None) -> list[str]:
     return [
         "## Test split",
         markdown.table(("metric", f"winner (trial {held_out.trial_id})", "default"), rows),
-        f"95 % intervals over patients. The default configuration was trained for the same "
-        f"{config.epochs} epochs under the same seed. The split was looked at only after the choice.",
+        "95 % intervals over patients. The default configuration was trained for the same "
+        f"{config.epochs} epochs with the same seed. The split was measured only after the choice.",
     ]
 
 
@@ -135,16 +135,16 @@ def _repeats(config: SearchConfig, repeats: Sequence[Repeats]) -> list[str]:
         return []
     rows = [
         (
-            one.trial_id,
-            number(one.mean) if one.values else "-",
-            number(one.spread),
-            f"{number(min(one.values))} to {number(max(one.values))}" if one.values else "-",
-            str(len(one.values)) + (f" ({one.failed} failed)" if one.failed else ""),
+            found.trial_id,
+            number(found.mean) if found.values else "-",
+            number(found.spread),
+            f"{number(min(found.values))} to {number(max(found.values))}" if found.values else "-",
+            str(len(found.values)) + (f" ({found.failed} failed)" if found.failed else ""),
         )
-        for one in repeats
+        for found in repeats
     ]
     heads = ("trial", f"mean {config.objective}", "standard deviation", "range", "seeds")
-    return ["## The top trials under more seeds", markdown.table(heads, rows)]
+    return ["## The top trials with more seeds", markdown.table(heads, rows)]
 
 
 def _leaderboard(config: SearchConfig, space: SearchSpace, trials: Sequence[Trial]) -> list[str]:
@@ -178,7 +178,7 @@ def _failures(trials: Sequence[Trial]) -> list[str]:
     ]
     if not rows:
         return []
-    kept = "What each wrote to standard error is in `trials/<trial>/stderr.log`."
+    kept = "The standard error of each is in `trials/<trial>/stderr.log`."
     return ["## Failed", markdown.table(("trial", "failure", "reason"), rows), kept]
 
 
@@ -190,11 +190,11 @@ def _space(space: SearchSpace) -> list[str]:
         else:
             what = f"{value_text(parameter.low)} to {value_text(parameter.high)}, {parameter.scale}"
         rows.append((parameter.name, what))
-    return ["## Searched", markdown.table(("setting", "values"), rows)]
+    return ["## Search space", markdown.table(("setting", "values"), rows)]
 
 
 def _figures(directory: SearchDirectory) -> list[str]:
     drawn = [name for name in figures.FILES if (directory.figures / name).is_file()]
     links = [f"![{figures.FILES[name]}](figures/{name})" for name in drawn]
-    logs = "Epoch by epoch: `tensorboard --logdir tensorboard` (HParams), and each trial's `run/`."
+    logs = "Epoch by epoch: `tensorboard --logdir tensorboard` (HParams) and each trial's `run/`."
     return ["## Figures", *links, logs] if links else []

@@ -1,7 +1,7 @@
 """`python -m tuning.search SHARDS --workdir SEARCH`: finds the settings to train with.
 
-Every trial is a training of engine.train in a process of its own. Ctrl-C and SIGTERM save; the same
-command goes on.
+Every trial is a training as by engine.train, in its own process. Ctrl-C and SIGTERM save the state; the
+same command resumes.
 """
 
 import argparse
@@ -34,14 +34,14 @@ def build_parser() -> argparse.ArgumentParser:
         prog=PROGRAM,
         usage=f"{PROGRAM} SHARDS --workdir SEARCH [flags]",
         description=__doc__,
-        epilog="Settings of the network, the optimization and the augmentation take one value, which "
-        "fixes them, LOW:HIGH (or LOW:HIGH:log) or A,B,C, which are searched.",
+        epilog="Each setting of the network, the optimization and the augmentation takes one value, which "
+        "fixes it, or LOW:HIGH (or LOW:HIGH:log) or A,B,C, which is searched.",
     )
     parser.add_argument(
         "shards", type=Path, metavar="SHARDS", help="made by engine.build_tfrecords"
     )
     parser.add_argument(
-        "--workdir", type=Path, metavar="SEARCH", help="where the search's files go"
+        "--workdir", type=Path, metavar="SEARCH", help="directory for the search's files"
     )
     arguments_module.add_flags(parser)
     return parser
@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
 def _run(namespace: argparse.Namespace) -> int:
     asked = arguments_module.read(namespace)
     if namespace.workdir is None:
-        raise UserError("--workdir SEARCH is missing; say where the search's files go")
+        raise UserError("--workdir SEARCH is missing; give a directory for the search's files")
     manifest = tfrecords.read_manifest(namespace.shards)
     checks.check_data(asked.config, asked.space, manifest)
     search_directory.check_directory(SearchDirectory(namespace.workdir))
@@ -69,7 +69,7 @@ def _run(namespace: argparse.Namespace) -> int:
     if "depth" not in asked.asked:
         space = checks.fit_to_images(space, asked.config, manifest)
     role = worker.role(os.environ)
-    # GPUs are the trials'; what is computed here is too little for one.
+    # The trials use the GPUs; this process computes too little to need one.
     _hide_gpus()
     with command_line.StopFlag() as stop:
         try:
@@ -91,14 +91,14 @@ def _run(namespace: argparse.Namespace) -> int:
         except Stopped:
             stopped = True
     if stopped:
-        progress.say("stopped and saved; the same command continues")
+        progress.say("stopped and saved; the same command continues the search")
         interrupted = stop.signal_number == signal.SIGINT
         return command_line.INTERRUPTED if interrupted else command_line.TERMINATED
     return _print_result(result, asked.config, namespace.shards, namespace.workdir)
 
 
 def _hide_gpus() -> None:
-    """Keeps this process off the GPUs; trials find them as before."""
+    """Hides the GPUs from this process; trials still find them."""
     import tensorflow as tf
 
     tf.config.set_visible_devices([], "GPU")
@@ -119,16 +119,17 @@ def _print_result(
     outcomes = [trial.outcome for trial in result.trials if trial.outcome is not None]
     failed = sum(outcome.failed for outcome in outcomes)
     print(f"{len(outcomes)} trials, {failed} failed; {pruning_text(outcomes, settings)}")
-    for one in result.repeats:
-        spread = "" if one.spread is None else f" +- {one.spread:.4f}"
-        print(f"trial {one.trial_id} under {len(one.values)} seeds: {number(one.mean)}{spread}")
+    for repeats in result.repeats:
+        spread = "" if repeats.spread is None else f" +- {repeats.spread:.4f}"
+        seeds = f"{len(repeats.values)} seeds"
+        print(f"trial {repeats.trial_id} with {seeds}: mean {number(repeats.mean)}{spread}")
     if result.held_out is not None:
         _print_held_out(result.held_out)
     print(f"report: {workdir / 'report.md'}")
     if result.gave_up:
         last = outcomes[-1]
         progress.say(
-            f"{PROGRAM}: ended, as {settings.max_failures} trials in a row failed, the last one: "
+            f"{PROGRAM}: ended because {settings.max_failures} trials in a row failed; the last: "
             f"{last.failure}: {last.reason}"
         )
         return command_line.FAILED

@@ -1,18 +1,18 @@
-"""What a search leaves on disk, and how it is found again.
+"""The files of a search, and how a search is recognized and resumed.
 
-search.json  space.json  data.json   what was asked for, and the images it was asked on
+search.json  space.json  data.json   the settings, the space, and the data set that was searched on
 tuner/oracle.json                    KerasTuner's state
 trials/<id>/                         spec.json  outcome.json  stderr.log  run/ (as engine.train leaves)
-seeds/<id>-seed<n>/  default/        the same, of trainings after the search
+seeds/<id>-seed<n>/  default/        the same, for trainings after the search
 best.json  leaderboard.csv  report.md  figures/  tensorboard/
-workers/                             logs and signs of life of workers
+workers/                             logs and heartbeats of workers
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.base import files, locks
+from engine.base import files, locks, output_paths
 from engine.base.config import UserError, changed_settings
 from engine.base.setting_names import flag_name
 from engine.runs.run_directory import RunDirectory
@@ -22,7 +22,7 @@ from tuning.settings import SearchConfig
 
 
 class TrialDirectory:
-    """The names inside a trial's directory."""
+    """The paths inside a trial's directory."""
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
@@ -33,7 +33,7 @@ class TrialDirectory:
 
 
 class SearchDirectory:
-    """The names inside a search's directory. Making one touches no disk."""
+    """The paths inside a search's directory. Creating the object touches no disk."""
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
@@ -54,11 +54,11 @@ class SearchDirectory:
         self.tensorboard = self.path / "tensorboard"
 
     def trial(self, trial_id: str) -> TrialDirectory:
-        """Where one trial's files go."""
+        """The directory of one trial."""
         return TrialDirectory(self.trials / trial_id)
 
     def trial_ids(self) -> list[str]:
-        """The trials that were begun, in the order of their numbers."""
+        """The trials that have started, ordered by number."""
         found = [path.parent.name for path in self.trials.glob("*/spec.json")]
         return sorted(found, key=lambda name: (int(name) if name.isdigit() else 0, name))
 
@@ -66,33 +66,33 @@ class SearchDirectory:
 def prepare(
     directory: SearchDirectory, config: SearchConfig, space: SearchSpace, data: Mapping[str, Any]
 ) -> bool:
-    """Makes the directory ready for a search, or for going on with the same one.
+    """Prepares the directory for a new search, or for resuming the same one.
 
     Args:
         data: see `data_identity.describe`.
 
     Returns:
-        Whether there is a search to go on with.
+        Whether there is a search to resume.
 
     Raises:
-        UserError: it holds other files, or a search with other arguments; the message names them.
+        UserError: the directory holds other files, or a search with other arguments, which the message
+            names.
     """
-    going_on = directory.data.is_file()
-    if going_on:
+    resuming = directory.data.is_file()
+    if resuming:
         check_same_search(directory, config, space, data)
     else:
         check_directory(directory)
     files.write_json(directory.config, config.to_json())
-    if not going_on:
+    if not resuming:
         files.write_json(directory.space, space.to_json())
-        files.write_json(directory.data, dict(data))  # last: from now on there is a search
-    return going_on
+        files.write_json(directory.data, dict(data))  # last: it marks a search that has started
+    return resuming
 
 
 def check_directory(directory: SearchDirectory) -> None:
-    """Raises `UserError` unless a search may begin there, or one has begun; needs no TensorFlow."""
-    if directory.path.is_file():
-        raise UserError(f"--workdir {directory.path} is a file; expected a directory")
+    """Raises `UserError` unless a search may start there or has started; needs no TensorFlow."""
+    output_paths.require_directory(directory.path, "--workdir")
     if not directory.data.is_file() and _foreign(directory):
         raise UserError(
             f"--workdir {directory.path} holds other files; give a new or an empty directory"
@@ -100,10 +100,10 @@ def check_directory(directory: SearchDirectory) -> None:
 
 
 def _foreign(directory: SearchDirectory) -> list[Path]:
-    """What a search that was killed as it began did not leave."""
-    begun = (directory.config, directory.space, directory.data)
+    """The files that are not those of a search killed right after its start."""
+    started = (directory.config, directory.space, directory.data)
     known = {locks.LOCK_NAME}
-    known |= {path.name for one in begun for path in (one, files.aside_path(one))}
+    known |= {path.name for file in started for path in (file, files.aside_path(file))}
     found = directory.path.iterdir() if directory.path.is_dir() else ()
     return [path for path in found if path.name not in known]
 
@@ -111,7 +111,7 @@ def _foreign(directory: SearchDirectory) -> list[Path]:
 def check_same_search(
     directory: SearchDirectory, config: SearchConfig, space: SearchSpace, data: Mapping[str, Any]
 ) -> None:
-    """Raises `UserError`, which names what differs, unless the directory holds this very search."""
+    """Raises `UserError`, naming what differs, unless the directory holds this same search."""
     stored = SearchConfig.from_json(files.read_json(directory.config), source=str(directory.config))
     differing = changed_settings(stored, config)
     then, now = files.read_json(directory.space), space.to_json()

@@ -1,11 +1,11 @@
 """What is searched: parameters with ranges or choices, from the defaults, flags or a JSON file.
 
-A parameter is a setting of `engine.train`, and takes what that setting takes. As a flag's text:
+A parameter is a setting of `engine.train` and takes the same values. As the text of a flag:
 
     --depth 3                     fixed, not searched
-    --depth 2:5                   any whole number from 2 to 5
-    --learning-rate 1e-4:1e-2     any number between, evenly on a log scale
-    --dropout 0.01:0.5:log        a scale other than the setting's usual one: log or linear
+    --depth 2:5                   any integer from 2 to 5
+    --learning-rate 1e-4:1e-2     any number in between, uniform on a log scale
+    --dropout 0.01:0.5:log        a scale other than the setting's default: log or linear
     --augment none,light          one of these
 
 As JSON, which `--space FILE.json` reads:
@@ -31,9 +31,9 @@ from engine.base.settings import (
 
 SCALES = ("linear", "log")
 _LOG_BY_DEFAULT = ("learning_rate", "weight_decay")
-# Choosing these by a validation metric makes no sense, or makes trials incomparable.
+# Choosing these by a validation metric makes no sense or makes trials incomparable.
 _NOT_SEARCHED = {"model", "head", "epochs", "monitor", "early_stopping_patience", "seed"}
-_DIGITS = 6  # that values keep; KerasTuner's workers are told them in single precision
+_DIGITS = 6  # significant digits of values: KerasTuner sends them to workers in single precision
 
 Value = int | float | str | bool
 
@@ -47,10 +47,10 @@ def searchable_settings() -> tuple[str, ...]:
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`, both included, even on a `scale` (linear or log).
+    """Numbers from `low` to `high`, both included, uniform on a `scale` (linear or log).
 
     Raises:
-        UserError: the setting takes no such numbers, or there is nothing between them.
+        UserError: the setting does not take such numbers, or the range is empty.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Range:
     def __post_init__(self) -> None:
         flag = flag_name(self.name)
         if _kind(self.name) not in (int, float):
-            raise UserError(f"{flag}: a range is for numbers; give choices, as A,B,C")
+            raise UserError(f"{flag}: a range needs a numeric setting; give choices, such as A,B,C")
         for name in ("low", "high"):
             object.__setattr__(self, name, _valid(self.name, getattr(self, name)))
         if self.low >= self.high:
@@ -73,17 +73,17 @@ class Range:
             raise UserError(f"{flag}: got the scale {self.scale!r}, expected linear or log")
         if self.scale == "log" and self.low <= 0:
             raise UserError(
-                f"{flag}: a log scale begins above 0, got {self.low}; raise it or give "
+                f"{flag}: a log scale starts above 0, got {self.low}; raise it or give "
                 f"{self.low}:{self.high}:linear"
             )
 
     @property
     def is_integer(self) -> bool:
-        """Whether only whole numbers are meant."""
+        """Whether the values are integers."""
         return _kind(self.name) is int
 
     def setting(self, value: Any) -> Value:
-        """A value of KerasTuner's as the setting's own."""
+        """A value from KerasTuner as a value of the setting."""
         if self.is_integer:
             return int(value)
         rounded = float(f"{float(value):.{_DIGITS}g}")
@@ -111,7 +111,7 @@ class Choices:
     """One of several values.
 
     Raises:
-        UserError: the setting takes no such value, or there are not two different ones.
+        UserError: the setting does not take such a value, or fewer than two values differ.
     """
 
     name: str
@@ -119,7 +119,9 @@ class Choices:
 
     def __post_init__(self) -> None:
         values = [_valid(self.name, value) for value in self.values]
-        if len({type(value) for value in values}) > 1:  # as 64 and 96x64; KerasTuner wants one type
+        if (
+            len({type(value) for value in values}) > 1
+        ):  # such as 64 and 96x64; KerasTuner needs one type
             values = [str(value) for value in values]
         object.__setattr__(self, "values", tuple(dict.fromkeys(values)))
         if len(self.values) < 2:
@@ -129,7 +131,7 @@ class Choices:
             )
 
     def setting(self, value: Any) -> Value:
-        """A value of KerasTuner's as the setting's own."""
+        """A value from KerasTuner as a value of the setting."""
         if isinstance(self.values[0], float):
             return min(self.values, key=lambda own: abs(own - value))
         return next(own for own in self.values if own == value)
@@ -148,7 +150,7 @@ Parameter = Range | Choices
 
 @dataclasses.dataclass(frozen=True)
 class SearchSpace:
-    """The parameters of a search, one a setting."""
+    """The parameters of a search, one per setting."""
 
     parameters: tuple[Parameter, ...]
 
@@ -166,7 +168,7 @@ class SearchSpace:
         return SearchSpace(tuple(merged.values()))
 
     def without(self, names: Iterable[str]) -> "SearchSpace":
-        """This space with settings taken out, as they are fixed."""
+        """This space without settings, because these are fixed."""
         left_out = set(names)
         return SearchSpace(tuple(p for p in self.parameters if p.name not in left_out))
 
@@ -176,7 +178,7 @@ class SearchSpace:
             parameter.declare(hp)
 
     def settings(self, values: Mapping[str, Any]) -> dict[str, Value]:
-        """What a trial of KerasTuner's asks for, by the settings of `engine.train`."""
+        """The values of a KerasTuner trial as settings of `engine.train`."""
         return {p.name: p.setting(values[p.name]) for p in self.parameters}
 
     def to_json(self) -> dict[str, Any]:
@@ -188,16 +190,16 @@ class SearchSpace:
         """The inverse of `to_json`.
 
         Raises:
-            UserError: a name is no setting that can be searched, or its entry is no range or choices.
+            UserError: a setting cannot be searched, or its entry is neither a range nor choices.
         """
         return cls(tuple(_from_json(name, entry, source) for name, entry in values.items()))
 
 
 def parse_parameter(name: str, text: str) -> Parameter | None:
-    """A flag's text as a parameter; None where it is one value, which fixes the setting.
+    """The text of a flag as a parameter; None if it is a single value, which fixes the setting.
 
     Raises:
-        UserError: `text` is no range and no choices that the setting takes.
+        UserError: `text` is a range or choices that the setting does not take.
     """
     if ":" in text:
         check_searchable(name, flag_name(name))
@@ -244,13 +246,13 @@ def _default(name: str) -> Any:
 
 
 def _valid(name: str, value: Any) -> Any:
-    """`value` as the setting's type, checked by the setting's own rules.
+    """`value` in the setting's type, checked by the setting's own rules.
 
-    Image sizes stay the numbers or texts that a user would type, which KerasTuner can choose from.
+    Image sizes stay numbers or texts, as a user would type them, since KerasTuner can choose from these.
     """
     value = getattr(TrainConfig.from_json({name: value}), name)
     if value is None:
-        raise UserError(f"{flag_name(name)}: none cannot be searched; give values")
+        raise UserError(f"{flag_name(name)}: none cannot be searched; give other values")
     if isinstance(value, tuple):
         return value[0] if len(set(value)) == 1 else config_module.shown(value)
     return value

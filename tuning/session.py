@@ -1,7 +1,7 @@
 """A search, whole: `run_search(config, space, shards, workdir)` is what the command calls.
 
-Trials first; then, where that is asked for, the top ones under more seeds; then the choice; then, where
-that is asked for, the winner on the test split. Whatever ends it, the same call goes on from there.
+First the trials; then, if requested, the top ones with more seeds; then the choice; then, if requested,
+the winner on the test split. Whenever it is interrupted, the same call resumes it.
 """
 
 import dataclasses
@@ -45,12 +45,12 @@ class SearchResult:
     """How a search ended.
 
     Attributes:
-        trials: in the order of their numbers.
+        trials: ordered by number.
         winner: the trial whose configuration `best.json` holds; None if all failed.
-        repeats: the top trials under more seeds, the best mean first.
-        held_out: the winner on the test split; None unless it was asked for.
-        remark: a sentence for the user where the default configuration did better on validation.
-        stopped: whether it was told to stop; the same call goes on.
+        repeats: the top trials with more seeds, best mean first.
+        held_out: the winner on the test split; None unless requested.
+        remark: a sentence for the user if the default configuration did better on validation.
+        stopped: whether it was stopped; the same call resumes it.
         gave_up: whether it ended because too many trials in a row failed.
     """
 
@@ -73,13 +73,13 @@ def run_search(
     stop: Callable[[], bool] = lambda: False,
     trial_command: Sequence[str] = TRIAL_COMMAND,
 ) -> SearchResult:
-    """Searches, or goes on with the search in `workdir`, and leaves the best configuration there.
+    """Starts or resumes the search in `workdir`, and writes the best configuration there.
 
     Args:
-        role: `chief` serves workers of other hosts, at the address that KerasTuner's variables give.
-        stop: asked all the time; when true, running trials save and the search ends.
-        trial_command: what runs a trial; the shards and the trial's directory are added. Workers
-            run their own.
+        role: `chief` serves workers of other hosts, at the address in KerasTuner's variables.
+        stop: polled; when true, running trials save their state and the search ends.
+        trial_command: the command that runs a trial; the shards and the trial's directory are appended.
+            Workers use their own.
 
     Raises:
         UserError: the shards or settings are wrong for every trial, or `workdir` holds another search.
@@ -91,29 +91,29 @@ def run_search(
     asked, config = config, _shared_images(config, manifest)
     with locks.held(directory.path, purpose="a search"):
         data = data_identity.describe(manifest)
-        going_on = search_directory.prepare(directory, config, space, data)
+        resuming = search_directory.prepare(directory, config, space, data)
         session = _Session(
             config, space, shards, directory, role, stop, trial_command, cache=asked.cache
         )
         if (warning := dataset_checks.validation_warning(manifest)) is not None:
             progress.say(warning)
-        if going_on:
-            progress.say(f"continuing with {session.oracle.finished_trials} finished trials")
-            # Of workers elsewhere, this processor says nothing.
+        if resuming:
+            progress.say(f"resuming with {session.oracle.finished_trials} finished trials")
+            # Workers on other hosts have other processors.
             if role != worker.CHIEF and (warning := _precision_warning(directory)) is not None:
                 progress.say(warning)
         return session.run()
 
 
 def _shared_images(config: SearchConfig, manifest: Manifest) -> SearchConfig:
-    """Raw images are streamed where trials run side by side: the page cache is one copy for all."""
+    """Streams raw images if trials run concurrently: the page cache is one copy for all of them."""
     if config.num_workers > 1 and config.cache == "auto" and manifest.encoding == "raw":
         return dataclasses.replace(config, cache="streaming")
     return config
 
 
 def _precision_warning(directory: SearchDirectory) -> str | None:
-    """What to say where trials ended in another precision than `auto` comes to here."""
+    """A warning if trials ended in another precision than `auto` chooses here."""
     from engine.training import runtime
 
     changes: Counter[tuple[str, str]] = Counter()
@@ -131,13 +131,11 @@ def _precision_warning(directory: SearchDirectory) -> str | None:
         f"{now} here, was {then} in {count} finished trials"
         for (then, now), count in changes.items()
     )
-    return (
-        f"warning: --precision auto is {differing}, which keep their values; they compare less well"
-    )
+    return f"warning: --precision auto is {differing}; these keep their values, so trials are less comparable"
 
 
 class _Session:
-    """What one call of `run_search` does, step by step."""
+    """The steps of one call of `run_search`."""
 
     def __init__(
         self,
@@ -152,7 +150,7 @@ class _Session:
         cache: str,
     ) -> None:
         self._config, self._space, self._shards = config, space, shards
-        self._cache = cache  # as asked for; that of the trials may be one that they can share
+        self._cache = cache  # as requested; trials may use another one that they can share
         self._directory, self._role = directory, role
         self._options: dict[str, Any] = {"command": command, "stop": stop}
         self._stop = stop
@@ -160,7 +158,7 @@ class _Session:
         self._read = leaderboard.Reader(directory)
 
     def run(self) -> SearchResult:
-        """All of it, or as much as there is time for until it is stopped."""
+        """Runs all steps, or those before it is stopped."""
         result = SearchResult(self._read())
         try:
             self._run_trials()
@@ -170,8 +168,8 @@ class _Session:
             result = SearchResult(trials, best, gave_up=gave_up)
             if not gave_up and best is not None:
                 result = self._repeat(result)
-                self._write(result)  # the choice is made before the test split is looked at
-                result = self._look_at_test_split(result)
+                self._write(result)  # the choice is made before the test split is measured
+                result = self._measure_held_out(result)
         except Stopped:
             trials = self._read()
             best = leaderboard.best_trial(trials, self._config.objective)
@@ -205,20 +203,20 @@ class _Session:
                 ProcessTuner(self.oracle, run, self._directory).search()
 
     def _repeat(self, result: SearchResult) -> SearchResult:
-        """The top trials under more seeds, and the best of them by the mean."""
+        """Trains the top trials with more seeds; the winner is the one with the best mean."""
         config = self._config
         if config.num_seeds < 2:
             return result
         top = leaderboard.ranked(result.trials, config.objective)[: config.top]
         seeds = range(config.seed, config.seed + config.num_seeds)
-        progress.say(f"training the top {len(top)} trials under {config.num_seeds} seeds")
+        progress.say(f"training the top {len(top)} trials with {config.num_seeds} seeds each")
         found = self._trainer().repeat(top, seeds)
         ranked = repeats.ranked(found, config.objective)
         repeats.write(self._directory.repeats, ranked, seeds)
         winner = next((t for t in top if ranked and t.trial_id == ranked[0].trial_id), None)
         return dataclasses.replace(result, winner=winner or result.winner, repeats=tuple(ranked))
 
-    def _look_at_test_split(self, result: SearchResult) -> SearchResult:
+    def _measure_held_out(self, result: SearchResult) -> SearchResult:
         config = self._config
         if not config.compare_default or result.winner is None:
             return result
@@ -227,10 +225,10 @@ class _Session:
         if not default.outcome.is_file():
             seconds = live_table.trial_seconds(result.trials)
             about = f", about {format_duration(seconds)}" if seconds else ""
-            progress.say(f"training the default configuration, to compare with{about}")
+            progress.say(f"training the default configuration for comparison{about}")
         where, outcome = trainer.train_seed(result.winner, config.seed)
         if outcome.failed:
-            progress.say(f"the winner is not measured: {outcome.failure}, {outcome.reason}")
+            progress.say(f"the winner could not be measured: {outcome.failure}: {outcome.reason}")
             return result
         ended = trainer.train(default, config.train_config(), "the default configuration")
         compared = held_out.compare(
@@ -244,7 +242,7 @@ class _Session:
         return dataclasses.replace(result, held_out=compared, remark=remark)
 
     def _remark(self, result: SearchResult, default: float | None) -> str | None:
-        """What to say where the default configuration did better on validation than the winner."""
+        """A remark if the default configuration did better on validation than the winner."""
         objective = self._config.objective
         best = None if result.winner is None else result.winner.best
         if result.repeats:  # the winner's are the first
@@ -269,7 +267,7 @@ class _Session:
         )
 
     def _write(self, result: SearchResult) -> None:
-        """Everything that is made from the trials; made again each time."""
+        """Writes everything that is derived from the trials, anew each time."""
         config, space, directory = self._config, self._space, self._directory
         if result.winner is not None:
             files.write_json(directory.best, {**result.winner.spec.config, "cache": self._cache})
@@ -289,7 +287,7 @@ class _Session:
 
 
 def _num_gpus() -> int:
-    """How many GPUs TensorFlow finds; none of them is touched."""
+    """How many GPUs TensorFlow finds; none is initialized."""
     import tensorflow as tf
 
     return len(tf.config.list_physical_devices("GPU"))

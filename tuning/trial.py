@@ -1,7 +1,7 @@
 """`python -m tuning.trial SHARDS TRIAL`: one trial of a search, started by the search.
 
-TRIAL is a directory with a spec.json. What is trained is what engine.train would train; the trial ends
-at the epoch the spec names, or where it falls behind the bars in it, and writes outcome.json last.
+TRIAL is a directory with a spec.json. The training is the same as that of engine.train; it ends at the
+spec's last epoch, or when it falls behind the spec's bars, and writes outcome.json last.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
     trial = TrialDirectory(arguments.trial)
 
     def body() -> int:
-        # The process of a search that was killed may still be saving: two must not write.
+        # The trial process of a search that was killed may still be saving: wait for it.
         with locks.held(trial.path, purpose="a trial", wait=True):
             if trial.outcome.is_file():
                 return command_line.DONE
@@ -84,9 +84,9 @@ def _run(trial: TrialDirectory, shards: Path, started: float) -> int:
     history = [row[spec.objective] for row in result.history]
     value, best_epoch = best_of(history, spec.objective)
     if value is None:
-        return _fail(trial, DIVERGED, f"{spec.objective} was a number in no epoch", started)
+        return _fail(trial, DIVERGED, f"{spec.objective} was NaN in every epoch", started)
     if spec.objective == result.monitor:
-        best_epoch = result.best_epoch  # of several that tie, that whose weights were kept
+        best_epoch = result.best_epoch  # of several tied epochs, the one whose weights were kept
     outcome = Outcome(
         status=PRUNED if judge.pruned else COMPLETED,
         reason=judge.reason,
@@ -108,10 +108,10 @@ def _train(
     stop: command_line.StopFlag,
     judge: "_Judge",
 ) -> "TrainResult":
-    """Goes on with the trial; from its start where what it has was computed in another way.
+    """Trains or resumes the trial; restarts it if its state was computed in another way.
 
-    Nobody can be asked, as in engine.train, to give what `auto` came to there: the search has one
-    configuration, and this trial may have begun on another processor, or with more memory free.
+    engine.train would ask the user for the value that `auto` had there. A search cannot: it has one
+    configuration, and this trial may have started on another processor or with more free memory.
     """
     from engine.training import resuming, trainer
 
@@ -131,18 +131,18 @@ def _train(
     try:
         return train(resume=True)
     except resuming.OtherComputationError as error:
-        progress.say(f"warning: {error.differing}; training trial {spec.trial_id} from its start")
+        progress.say(f"warning: {error.differing}; restarting trial {spec.trial_id}")
     return train(resume=False)
 
 
 def _epoch_seconds(rows: list[dict[str, float]]) -> float:
-    """The median time of an epoch; the first holds the compilation and is left out if there are more."""
+    """The median time of an epoch, without the first, which includes compilation, if there are more."""
     seconds = [row["seconds"] for row in rows]
     return statistics.median(seconds[1:] or seconds)
 
 
 class _Judge:
-    """Says after every epoch whether the trial ends there, from the epochs alone."""
+    """Decides after every epoch, from the history alone, whether the trial ends there."""
 
     def __init__(self, spec: TrialSpec) -> None:
         self._spec = spec
@@ -156,7 +156,7 @@ class _Judge:
         if not pruning.is_behind(history, spec.bars, objective=spec.objective):
             return False
         best, _ = best_of(history, spec.objective)
-        reached = "no number" if best is None else f"{best:.4f}"
+        reached = "nan" if best is None else f"{best:.4f}"
         self.pruned = True
         self.reason = (
             f"{reached} after {epoch} epochs, the median of earlier trials was "
@@ -167,9 +167,9 @@ class _Judge:
 
 
 def _make_resumable(trial: TrialDirectory, spec: TrialSpec) -> None:
-    """Leaves in the run's directory a whole checkpoint with what belongs to it, or nothing.
+    """Leaves in the run's directory either a complete checkpoint and its files, or nothing.
 
-    Killed before its first checkpoint, a run has nothing to go on with, and its files may be halves.
+    A run that was killed before its first checkpoint cannot be resumed, and its files may be incomplete.
     """
     from engine.training import checkpoints
 
@@ -183,7 +183,7 @@ def _make_resumable(trial: TrialDirectory, spec: TrialSpec) -> None:
 
 
 def _copy_run(earlier: RunDirectory, run: RunDirectory) -> None:
-    """The earlier run's state, if it was kept; else the training starts anew, to the same end."""
+    """Copies the earlier run's state, if it was kept; if not, the training starts from epoch 1."""
     from engine.training import checkpoints
 
     if not checkpoints.paths(earlier.checkpoints):

@@ -1,4 +1,4 @@
-"""A trial on disk: what it is asked to do (`spec.json`) and how it ended (`outcome.json`)."""
+"""A trial on disk: its specification (`spec.json`) and how it ended (`outcome.json`)."""
 
 import dataclasses
 from pathlib import Path
@@ -15,27 +15,27 @@ _Type = TypeVar("_Type", bound="_Stored")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Stored:
     def write(self, path: Path) -> None:
-        """Writes it whole or not at all."""
+        """Writes the file atomically."""
         files.write_json(path, dataclasses.asdict(self))
 
     @classmethod
     def read(cls: type[_Type], path: Path) -> _Type:
-        """Reads what `write` wrote; raises `OSError` where there is none."""
+        """Reads what `write` wrote; raises `OSError` if there is no such file."""
         return cls(**files.read_json(path))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrialSpec(_Stored):
-    """What a trial's process is asked to do.
+    """The specification of a trial, for its process.
 
     Attributes:
-        trial_id: KerasTuner's number of it.
+        trial_id: KerasTuner's number for it.
         values: the parameters' values, by setting.
-        config: a whole `TrainConfig`, as JSON.
+        config: a complete `TrainConfig`, as JSON.
         objective: the metric that decides.
-        last_epoch: where the trial ends, its schedule being that of `config.epochs`.
-        bars: for each epoch, what the best so far must reach to go on; None where all go on.
-        continue_from: the id of the trial whose training this one carries further; '' for none.
+        last_epoch: where the trial ends; its learning rate schedule is that of `config.epochs`.
+        bars: for each epoch, the value that the best so far must reach to continue; None: no bar.
+        continue_from: the id of the trial whose training this one continues; '' for none.
     """
 
     trial_id: str
@@ -54,13 +54,13 @@ class Outcome(_Stored):
     Attributes:
         status: `completed`, `pruned` (behind the median) or `failed`.
         failure: why it failed: `crashed`, `out of memory` or `diverged`; else ''.
-        reason: the same in a line for the user.
+        reason: the same in one line for the user.
         value: the objective at its best epoch; None if it failed.
-        best_epoch: counted from 1; 0 if it failed.
+        best_epoch: counted from 1; 0 if the trial failed.
         metrics: the best epoch's row of `history.csv`.
         history: the objective, epoch by epoch.
-        epoch_seconds: training time of an epoch, the median.
-        seconds: from start to end of the process that ended it, start-up included.
+        epoch_seconds: the median training time of an epoch.
+        seconds: how long the process that finished it ran, start-up included.
     """
 
     status: str
@@ -75,17 +75,17 @@ class Outcome(_Stored):
 
     @property
     def failed(self) -> bool:
-        """Whether there is no value to learn from."""
+        """Whether it ended without a value."""
         return self.status == FAILED
 
 
 def is_minimized(objective: str) -> bool:
-    """Losses go down, all else goes up."""
+    """Whether lower is better: for losses, yes; for other metrics, no."""
     return objective.endswith("loss")
 
 
 def best_of(history: list[float], objective: str) -> tuple[float | None, int]:
-    """The best value and its epoch, counted from 1; (None, 0) if there is no number."""
+    """The best value and its epoch, counted from 1; (None, 0) if every value is NaN."""
     numbers = [(value, epoch) for epoch, value in enumerate(history, 1) if value == value]
     if not numbers:
         return None, 0

@@ -1,7 +1,7 @@
-"""Starts a trial's process and says how it ended.
+"""Runs a trial in its own process and reports how it ended.
 
-A process of its own gives every trial fresh memory and lets it crash alone. What it writes to standard
-error is kept in the trial's directory.
+With its own process, every trial starts with fresh memory and can crash alone. Its standard error is
+kept in the trial's directory.
 """
 
 import os
@@ -19,10 +19,10 @@ from tuning.search_directory import TrialDirectory
 from tuning.trial_files import CRASHED, FAILED, OUT_OF_MEMORY, Outcome, TrialSpec
 
 TRIAL_COMMAND = (sys.executable, "-m", "tuning.trial")
-GRACE_SECONDS = 120.0  # what a trial that is told to stop gets for its step and its checkpoint
+GRACE_SECONDS = 120.0  # for a stopping trial to finish its step and save a checkpoint
 _POLL_SECONDS = 0.1
 _TAIL_BYTES = 20_000
-# Set where a scheduler started the search's workers: a trial would look for the others to train with.
+# Set if a scheduler started the search's workers: a trial would wait for others to train with.
 _OF_A_CLUSTER = ("TF_CONFIG", "SLURM_STEP_NUM_TASKS")
 _MEMORY_SIGNS = (
     "resourceexhausted", "resource exhausted", "out of memory", "bad_alloc", "memoryerror", "oom",
@@ -30,9 +30,9 @@ _MEMORY_SIGNS = (
 
 
 class Stopped(BaseException):
-    """The search was told to stop; the trial has saved, and goes on when the search does.
+    """The search was stopped; the trial has saved its state and resumes with the search.
 
-    A `BaseException`, since KerasTuner swallows every `Exception` of a trial.
+    A `BaseException`, because KerasTuner swallows every `Exception` of a trial.
     """
 
 
@@ -47,23 +47,23 @@ def run_trial(
     stop: Callable[[], bool] = lambda: False,
     keep_checkpoints: bool = False,
 ) -> Outcome:
-    """Runs a trial to its end, or goes on with it, or returns how it ended before.
+    """Runs or resumes a trial until it ends; returns the stored outcome if it has ended before.
 
     Args:
-        command: what to run; the shards and the trial's directory are added.
-        environment: added to this process's.
-        cores: the processor's cores it may use; None for all.
-        stop: when true, the trial is told to save and end.
-        keep_checkpoints: whether the state to go on from is kept once the trial has ended.
+        command: the command to run; the shards and the trial's directory are appended.
+        environment: variables added to this process's environment.
+        cores: the processor cores that it may use; None for all.
+        stop: polled; when true, the trial is asked to save and exit.
+        keep_checkpoints: whether to keep the checkpoints after the trial has ended.
 
     Raises:
-        UserError: the trial says that its input is wrong, and so is that of all others.
+        UserError: the trial reports wrong input, which all other trials share.
         Stopped: `stop` became true.
     """
     if not trial.outcome.is_file():
         if stop():
             raise Stopped
-        if not trial.spec.is_file():  # bars stay as they were when the trial began
+        if not trial.spec.is_file():  # the bars stay those of the trial's start
             spec.write(trial.spec)
         started = time.monotonic()
         status = _run([*command, str(shards), str(trial.path)], trial, environment, cores, stop)
@@ -96,7 +96,7 @@ def _run(
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            # Ctrl-C at a terminal goes to the search alone, which passes it on.
+            # Ctrl-C at a terminal reaches the search alone, which stops the trial.
             start_new_session=True,
         )
     if cores:
@@ -122,13 +122,13 @@ def _wait(process: subprocess.Popen[bytes], stop: Callable[[], bool]) -> int:
 
 
 def _explain(trial: TrialDirectory, status: int, seconds: float) -> Outcome:
-    """The outcome of a process that ended without a word of its own."""
+    """The outcome of a process that ended without writing one."""
     tail = _tail(trial.stderr)
     last = tail[-1] if tail else "nothing on standard error"
     if status == command_line.WRONG_INPUT:
         raise UserError(last.partition("error: ")[2] or last)
     if status == -signal.SIGKILL:
-        failure, ended = OUT_OF_MEMORY, "killed, as the system does when memory runs out"
+        failure, ended = OUT_OF_MEMORY, "killed, probably by the system because memory ran out"
     else:
         seen = " ".join(tail[-5:]).lower()
         failure = OUT_OF_MEMORY if any(sign in seen for sign in _MEMORY_SIGNS) else CRASHED
@@ -144,7 +144,7 @@ def _signal_name(number: int) -> str:
 
 
 def _tail(path: Path) -> list[str]:
-    """The last lines of a log that say something."""
+    """The last lines of a log that are not empty."""
     with open(path, "rb") as file:
         file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
         text = file.read().decode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""KerasTuner's loop over trials, each of which is a training in a process of its own."""
+"""KerasTuner's loop over trials, each of which is a training in its own process."""
 
 import contextlib
 import io
@@ -25,7 +25,7 @@ class TrialRunner:
 
     Args:
         command, environment, cores: see `trial_process.run_trial`.
-        stop: when true, the running trial saves and ends.
+        stop: polled; when true, the running trial saves and exits.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class TrialRunner:
         }
 
     def __call__(self, trial_id: str, values: Mapping[str, Any]) -> Outcome:
-        """Runs the trial to its end, or returns how it ended before.
+        """Runs the trial until it ends; returns the stored outcome if it has ended before.
 
         Raises:
             UserError, Stopped: see `trial_process.run_trial`.
@@ -92,11 +92,11 @@ class TrialRunner:
 
 
 class ProcessTuner(base_tuner.BaseTuner):
-    """Asks the oracle (or, where the environment names one, its chief) for trials, and runs them.
+    """Asks the oracle (or the chief that the environment names) for trials, and runs them.
 
     Args:
         oracle: one of `tuning.oracles`.
-        run: takes a trial's id and values, and returns how it ended.
+        run: takes a trial's id and values and returns its outcome.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class ProcessTuner(base_tuner.BaseTuner):
         self._idle = False
 
     def pre_create_trial(self) -> None:
-        """Waits a little where the oracle had nothing to do last time; KerasTuner would ask at once."""
+        """Waits briefly if the oracle had no trial last time; KerasTuner would ask again at once."""
         if self._idle:
             time.sleep(_IDLE_SECONDS)
         self._idle = True
@@ -122,9 +122,9 @@ class ProcessTuner(base_tuner.BaseTuner):
     def _try_run_and_update_trial(
         self, trial: trial_module.Trial, *args: Any, **kwargs: Any
     ) -> None:
-        """Runs a trial and tells the oracle; a failed one is marked so, any error goes through.
+        """Runs a trial and reports it to the oracle; marks a failed one, and lets any error through.
 
-        KerasTuner's own would swallow every error of ours, and print a traceback for each failed trial.
+        KerasTuner's method would swallow all of our errors and print a traceback per failed trial.
         """
         outcome = self._run(trial.trial_id, trial.hyperparameters.values)
         if outcome.failed or outcome.value is None:
@@ -132,7 +132,7 @@ class ProcessTuner(base_tuner.BaseTuner):
             trial.message = f"{outcome.failure}: {outcome.reason}"
             return
         objective = self.oracle.objective.name
-        # Of a trial that goes on after a kill the oracle may have been told before.
+        # The oracle may already know the value of a trial that resumed after a kill.
         if not self.oracle.get_trial(trial.trial_id).metrics.exists(objective):
             self.oracle.update_trial(
                 trial.trial_id, {objective: outcome.value}, step=outcome.best_epoch
@@ -140,9 +140,9 @@ class ProcessTuner(base_tuner.BaseTuner):
         trial.status = trial_module.TrialStatus.COMPLETED
 
     def save(self) -> None:
-        """Saves the oracle's state, which is all there is."""
+        """Saves the oracle's state; there is no other."""
         if not self._is_worker():
             self.oracle.save()
 
     def reload(self) -> None:
-        """Nothing: the oracle comes with its state."""
+        """Does nothing: the oracle was created with its state."""

@@ -1,7 +1,7 @@
 """A worker: asks KerasTuner's chief for trials and runs them, on the chief's host or on another.
 
-KERASTUNER_TUNER_ID, KERASTUNER_ORACLE_IP and KERASTUNER_ORACLE_PORT say who it is and where the chief
-is, as in KerasTuner's guide to distributed tuning. The search's directory must be one that all see.
+KERASTUNER_TUNER_ID, KERASTUNER_ORACLE_IP and KERASTUNER_ORACLE_PORT give its id and the chief's address,
+as in KerasTuner's guide to distributed tuning. All hosts must share the search's directory.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ _VARIABLES = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_
 
 
 def role(environment: Mapping[str, str]) -> str:
-    """What the environment makes of this process: `chief`, `worker` or `alone`.
+    """The role that the environment gives this process: `chief`, `worker` or `alone`.
 
     Raises:
         UserError: some of KerasTuner's variables are set, but not all.
@@ -51,14 +51,14 @@ def run_worker(
     data: Mapping[str, Any],
     stop: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Runs trials until the chief has no more.
+    """Runs trials until the chief has no more of them.
 
     Args:
         data: see `data_identity.describe`.
 
     Raises:
-        UserError: the input is wrong for every trial, or the search is another one.
-        Stopped: `stop` became true; the running trial has saved.
+        UserError: the input is wrong for every trial, or the directory holds another search.
+        Stopped: `stop` became true; the running trial has saved its state.
     """
     tuner_id = os.environ[_VARIABLES[0]]
     _wait_for_chief(directory, stop)
@@ -71,14 +71,14 @@ def run_worker(
 
 def _wait_for_chief(directory: SearchDirectory, stop: Callable[[], bool]) -> None:
     if not directory.data.is_file():
-        progress.say(f"waiting for the chief to begin the search in {directory.path}")
+        progress.say(f"waiting for the chief to start the search in {directory.path}")
     while not directory.data.is_file() and not stop():
         time.sleep(0.5)
 
 
 @contextlib.contextmanager
 def _alive(path: Path) -> Iterator[None]:
-    """Within the block a file counts on."""
+    """Within the block, a counter in a file increases: the heartbeat."""
     ended = threading.Event()
 
     def beat() -> None:

@@ -1,16 +1,16 @@
-"""What users would use instead of the engine: one file per peer, each with its usual best practice.
+"""The alternatives to the engine: one file per peer, written by its recommended practice.
 
 A peer is a module with
 
-    TITLE      what tables call it
-    REQUIRES   importable packages it needs
+    TITLE      its name in tables
+    REQUIRES   the importable packages it needs
     KIND       FILES, PACKED or MEMORY: where images are read from after the first epoch
-    WAYS       how its users hold it open, where both ways are usual (see `REOPENED`, `KEPT_OPEN`)
+    WAYS       how it is kept open, if both ways are common (see `REOPENED`, `KEPT_OPEN`)
     open(request) -> run(passes) -> images
 
-and, where it can be the input of a Keras training, `open_training(request)`, which trains the
-`tutorial` network. Nothing is imported at the top but the standard library and NumPy: environments of
-peers hold neither TensorFlow nor the engine's dependencies.
+and, if it can be the input of a Keras training, `open_training(request)`, which trains the `tutorial`
+network. At the top it imports only the standard library and NumPy: the environment of a peer may have
+neither TensorFlow nor the engine's dependencies.
 """
 
 import dataclasses
@@ -22,8 +22,8 @@ from types import ModuleType
 
 FILES, PACKED = "decoding files each epoch", "packed formats"
 MEMORY = "cached in memory after the first epoch"
-# `for images in dataset` once an epoch, as `Model.fit(dataset)` does, starts threads and fills buffers again
-# and again; `.repeat()` and a number of steps per epoch do so once, as the engine does.
+# Iterating over a dataset once per epoch, as `Model.fit(dataset)` does, starts threads and fills buffers
+# every epoch; `.repeat()` with a number of steps per epoch does so once, as the engine does.
 REOPENED, KEPT_OPEN = "reopened each epoch", "kept open"
 BOTH_WAYS = (REOPENED, KEPT_OPEN)
 
@@ -46,19 +46,19 @@ NAMES = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Request:
-    """What every peer is given: the same images, size, batch and cores.
+    """The request to every peer: the same images, size, batch and cores.
 
     Attributes:
         folder: `<class>/<image>` of the training images.
         shards: the engine's shards, for peers that can read them.
-        scratch: where a peer may keep what it packs; found again the next time.
+        scratch: a directory for the packed data of a peer, reused the next time.
         image_shape: (height, width, channels).
         workers: processes or threads, as many as there are cores.
-        num_images: training images, which are in the folder and in the shards alike.
-        kept_open: hold the loader open over epochs, for peers that name `WAYS`.
-        training: open a training of the `tutorial` network rather than the loader alone.
+        num_images: the number of training images, the same in the folder and in the shards.
+        kept_open: keep the loader open over epochs, for peers with `WAYS`.
+        training: train the `tutorial` network instead of reading the loader alone.
         augment: apply the augmentation of the usual tutorial script.
-        steps_a_pass: how many training steps a pass is.
+        steps_per_pass: training steps per pass.
     """
 
     folder: Path
@@ -71,7 +71,7 @@ class Request:
     kept_open: bool = False
     training: bool = False
     augment: bool = False
-    steps_a_pass: int = 8
+    steps_per_pass: int = 8
 
     def to_json(self) -> dict[str, object]:
         """JSON values; the inverse of `from_json`."""
@@ -86,7 +86,7 @@ class Request:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches of an epoch, the last, smaller one included."""
+        """Batches per epoch, including a smaller last one."""
         return math.ceil(self.num_images / self.batch_size)
 
     @property
@@ -100,10 +100,12 @@ class Request:
         return self.image_shape[2] == 1
 
     def examples(self) -> list[tuple[Path, int]]:
-        """Every image and its label, by class and name."""
+        """Every image with its label, ordered by class and name."""
         classes = sorted(path for path in self.folder.iterdir() if path.is_dir())
         return [
-            (path, label) for label, one in enumerate(classes) for path in sorted(one.iterdir())
+            (path, label)
+            for label, directory in enumerate(classes)
+            for path in sorted(directory.iterdir())
         ]
 
 
@@ -113,7 +115,7 @@ def load(name: str) -> ModuleType:
 
 
 def is_installed(name: str) -> bool:
-    """Whether this environment has what a peer needs."""
+    """Whether this environment has the packages of a peer."""
     try:
         return all(importlib.util.find_spec(package) for package in load(name).REQUIRES)
     except ModuleNotFoundError:  # the package around a `package.part`

@@ -11,13 +11,13 @@ from benchmarks import peers, process
 
 
 def main(argv: list[str]) -> int:
-    """Serves until standard input ends; with `--check` says by its status what is installed."""
+    """Serves until standard input ends; with `--check`, status 0 means that the peer is installed."""
     name, argument = argv
     if argument == "--check":
         return 0 if peers.is_installed(name) else 3
     request = peers.Request.from_json(json.loads(argument))
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print must not stand among the answers
+    os.dup2(2, 1)  # keeps what libraries print out of the answers
     module = peers.load(name)
     run = module.open_training(request) if request.training else module.open(request)
     print(json.dumps({"opened": name}), file=answers, flush=True)

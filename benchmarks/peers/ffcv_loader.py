@@ -1,8 +1,8 @@
 """FFCV: its own `.beton` file of JPEG images, decoded by its compiled pipeline.
 
-It builds only where OpenCV's and libjpeg-turbo's headers and pkg-config files are installed (on Debian
-and Ubuntu: `apt install libopencv-dev libturbojpeg0-dev pkg-config`); pip stops with "Could not
-find required package: opencv4" otherwise.
+Building it needs the headers and pkg-config files of OpenCV and libjpeg-turbo (on Debian and Ubuntu:
+`apt install libopencv-dev libturbojpeg0-dev pkg-config`); without them, pip stops with "Could not find
+required package: opencv4".
 """
 
 import os
@@ -40,7 +40,7 @@ def open(request: Request) -> Callable[[int], int]:
 
 
 class _Colour:
-    """FFCV knows images of three channels only."""
+    """The examples with three channels, as FFCV supports no others."""
 
     def __init__(self, request: Request) -> None:
         self._examples, self._request = request.examples(), request

@@ -1,4 +1,4 @@
-"""Grain over ArrayRecord files of raw uint8 images, with a process a core."""
+"""Grain over ArrayRecord files of raw uint8 images, with one reading thread per core."""
 
 import os
 import struct
@@ -42,7 +42,7 @@ def _pack(request: Request) -> str:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = path.with_suffix(".partial")
-        # group_size:1 is what Grain's documentation asks for where access is random.
+        # Grain's documentation requires group_size:1 for random access.
         writer = ArrayRecordWriter(os.fspath(aside), "group_size:1")
         for file, label in request.examples():
             pixels = torch_pillow.decode_with_pillow(file, request)

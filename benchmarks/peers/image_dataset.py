@@ -24,15 +24,15 @@ def open_training(request: Request) -> Callable[[int], int]:
 
 
 def fit(dataset: Any, request: Request) -> Callable[[int], int]:
-    """Trains the `tutorial` network, float32, Adam, its augmentation as layers of the model.
+    """Trains the `tutorial` network in float32 with Adam and augmentation layers in the model.
 
-    An epoch's last, smaller batch counts as a whole one, which favours this side by a percent.
+    A smaller last batch of an epoch counts as a full one, which favours this side by one percent.
     """
     model = _tutorial_network(request)
     endless = dataset.repeat()
 
     def run(passes: int) -> int:
-        steps = request.steps_a_pass * passes
+        steps = request.steps_per_pass * passes
         model.fit(endless, steps_per_epoch=steps, epochs=1, verbose=0)
         return steps * request.batch_size
 
@@ -63,7 +63,7 @@ def _tutorial_network(request: Request) -> Any:
 
 
 def make_dataset(request: Request) -> Any:
-    """Batches (float32[B, H, W, C], int32[B]) as the Keras documentation makes them."""
+    """Batches (float32[B, H, W, C], int32[B]), as in the Keras documentation."""
     import keras
 
     return keras.utils.image_dataset_from_directory(

@@ -1,7 +1,7 @@
-"""Keras 3 `image_dataset_from_directory` with `.cache().shuffle().prefetch()`, as tutorials have it.
+"""Keras 3 `image_dataset_from_directory` with `.cache().shuffle().prefetch()`, as in tutorials.
 
-Batches are made once and cached as float32: every epoch hands out references to the same batches, in
-another order. No pixel is touched, so this may be faster than copying them.
+Batches are made once and cached as float32: every epoch returns references to the same batches in
+another order. No pixel is copied, so this may be faster than copying them.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Keras 2 `ImageDataGenerator.flow_from_directory` (package tf-keras), as X-ray tutorials write it."""
+"""Keras 2 `ImageDataGenerator.flow_from_directory` (package tf-keras), as in X-ray tutorials."""
 
 import os
 from collections.abc import Callable
@@ -25,12 +25,12 @@ def open(request: Request) -> Callable[[int], int]:
 def open_training(request: Request) -> Callable[[int], int]:
     """The usual script: compile, then `fit` on the generator, float32, Adam.
 
-    `fit` opens its queue again with every call and drops what is left in it, so the queue holds 2
-    batches rather than 10: in a long epoch its length changes nothing, here it would be lost work.
+    `fit` creates a new queue with every call and drops what is left in it, so the queue holds 2 batches
+    instead of 10: its length does not matter in a long epoch, but here the dropped work would.
     """
     flow = _flow(request)
     model = _tutorial_network(request.image_shape)
-    steps = min(request.steps_a_pass, len(flow) - 1)
+    steps = min(request.steps_per_pass, len(flow) - 1)
 
     def run(passes: int) -> int:
         model.fit(flow, steps_per_epoch=steps * passes, epochs=1, verbose=0, max_queue_size=2)

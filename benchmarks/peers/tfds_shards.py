@@ -1,4 +1,4 @@
-"""TensorFlow Datasets reading the engine's own shards, as its metadata lets it."""
+"""TensorFlow Datasets reading the engine's shards by their TFDS metadata."""
 
 import os
 from collections.abc import Callable
@@ -13,7 +13,7 @@ WAYS = BOTH_WAYS
 
 
 def open(request: Request) -> Callable[[int], int]:
-    """Epochs -> images, shuffled in a buffer, as the TFDS guide has it."""
+    """Epochs -> images, shuffled in a buffer, as in the TFDS guide."""
     return image_dataset.epochs_of(batched(make_dataset(request), request, buffer=1000), request)
 
 
@@ -26,5 +26,5 @@ def make_dataset(request: Request) -> Any:
 
 
 def batched(dataset: Any, request: Request, *, buffer: int) -> Any:
-    """Batches of examples shuffled again in each epoch; an epoch's last one is smaller."""
+    """Batches of examples, reshuffled every epoch; the last batch of an epoch may be smaller."""
     return dataset.shuffle(buffer).batch(request.batch_size)

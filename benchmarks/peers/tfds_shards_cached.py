@@ -1,4 +1,4 @@
-"""TensorFlow Datasets on the engine's shards with `.cache()` before shuffling, as the TFDS guide has it.
+"""TensorFlow Datasets on the engine's shards with `.cache()` before shuffling, as in the TFDS guide.
 
 Parsed uint8 examples stay in memory and are shuffled again each epoch, all of them.
 """

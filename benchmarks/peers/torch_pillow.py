@@ -1,4 +1,4 @@
-"""PyTorch `DataLoader` with a worker a core, persistent, decoding with Pillow (as torchvision does)."""
+"""PyTorch `DataLoader` with persistent workers, one per core, decoding with Pillow (as torchvision does)."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""PyTorch `DataLoader` with a worker a core, decoding with simplejpeg (libjpeg-turbo)."""
+"""PyTorch `DataLoader` with one worker per core, decoding with simplejpeg (libjpeg-turbo)."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,8 +1,8 @@
-"""`accuracy`: how many minutes of training lead to a held-out AUROC, the median over seeds.
+"""`accuracy`: the minutes of training to a validation AUROC, as a median over seeds.
 
-The default network with default settings, as `engine.train` runs it. Time is that of training steps
-only, validation and start left out, so that it compares with images/s elsewhere; AUROC is that of
-the validation split after each epoch, with averaged weights.
+The default network with default settings, as `engine.train` runs it. The time is that of whole epochs;
+start-up is not included. The AUROC is that of the validation split after each epoch, with averaged
+weights.
 """
 
 import math
@@ -20,14 +20,14 @@ TARGETS = (0.95, 0.98, 0.99)
 
 
 def run(context: Context) -> Report:
-    """Trains once a seed."""
+    """Trains once per seed."""
     report = Report("accuracy", "minutes of training to an AUROC on held-out validation patients")
     seeds = 1 if context.config.quick else context.config.num_seeds
     epochs = 2 if context.config.quick else context.config.epochs
     histories = [_train(context, seed, epochs) for seed in range(seeds)]
     for target in TARGETS:
         minutes = [minutes_to(history, target) for history in histories]
-        reached = sum(math.isfinite(one) for one in minutes)
+        reached = sum(math.isfinite(each) for each in minutes)
         median = statistics.median(minutes)
         if math.isfinite(median):
             report.figures[f"minutes to AUROC {target}"] = median
@@ -40,7 +40,7 @@ def run(context: Context) -> Report:
 
 
 def minutes_to(history: list[Row], target: float) -> float:
-    """Minutes until validation AUROC was at least `target`, all included; infinite if it never was."""
+    """Minutes of epochs until the validation AUROC reached `target`; infinite if it never did."""
     seconds = 0.0
     for row in history:
         seconds += row["seconds"]

@@ -1,8 +1,8 @@
-"""`augment`: one fused warp and tone against Keras' random layers in a row, on the same batch.
+"""`augment`: one fused warp and tone, compared with Keras' random layers in sequence, on one batch.
 
-The Keras side is what its documentation shows: random layers called with `training=True` on a batch
-of float32 images, inside a graph. The engine's side holds everything it adds to a step: the host's
-draws, the cast from uint8, the warp and the tone.
+The Keras side follows its documentation: random layers called with `training=True` on a batch of
+float32 images, inside a graph. The engine's side includes everything it adds to a step: the draws on
+the host, the cast from uint8, the warp and the tone.
 """
 
 import dataclasses
@@ -26,8 +26,8 @@ DEFAULT = "engine, default settings"
 
 
 def run(context: Context) -> Report:
-    """Measures presets as far as Keras' layers go, the default, all of `strong`, the draws alone."""
-    report = Report("augment", "images/s of augmentation alone, one batch again and again")
+    """Measures presets without what Keras lacks, the default, all of `strong`, and draws alone."""
+    report = Report("augment", "images/s of augmentation alone, on one batch repeatedly")
     images = context.workload.images[: context.batch_size]
     for preset in PRESETS_MEASURED:
         # Keras has no layers for these two.
@@ -52,7 +52,7 @@ def run(context: Context) -> Report:
 
 
 def fused(images: np.ndarray, strengths: Strengths) -> Callable[[int], int]:
-    """The engine's draws and pixels: passes over the batch -> images."""
+    """The engine's draws and pixel operations: passes over the batch -> images."""
 
     def augment(batch: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         draws = _draw(batch, step, strengths)
@@ -82,9 +82,9 @@ def keras_layers(images: np.ndarray, strengths: Strengths) -> Callable[[int], in
 
 
 def make_layers(strengths: Strengths) -> list[Any]:
-    """The Keras layers that do what `strengths` ask for; those this Keras does not have are left out.
+    """The Keras layers for `strengths`, without those that this version of Keras lacks.
 
-    Blur and gamma have no counterpart among them.
+    Keras has no layers for blur and gamma.
     """
     common = {"fill_mode": "constant"}
     wanted: list[tuple[str, bool, dict[str, Any]]] = [
@@ -126,8 +126,8 @@ def make_layers(strengths: Strengths) -> list[Any]:
     ]
     return [
         getattr(keras.layers, name)(**options)
-        for name, asked, options in wanted
-        if asked and hasattr(keras.layers, name)
+        for name, needed, options in wanted
+        if needed and hasattr(keras.layers, name)
     ]
 
 
@@ -147,7 +147,7 @@ def _draw(batch: tf.Tensor, step: tf.Tensor, strengths: Strengths) -> dict[str, 
 def _repeated(
     augment: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], batch: tf.Tensor
 ) -> Callable[[int], int]:
-    """Runs `augment` on the batch, 4 times per pass; one value of each result comes to the host."""
+    """Runs `augment` on the batch 4 times per pass; copies a part of each result to the host."""
     compute = tf.function(lambda batch, step: augment(batch, step)[0, ..., 0])
 
     def run(passes: int) -> int:

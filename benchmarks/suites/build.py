@@ -1,7 +1,7 @@
-"""`build`: originals to shards, against decoding the same files and throwing the pixels away.
+"""`build`: from image files to shards, compared with only decoding the same files.
 
-The ceiling is libjpeg-turbo on all cores, grey as the builder asks for, with nothing resized, encoded,
-checksummed or written.
+The upper bound is libjpeg-turbo on all cores, decoding to grey as the builder does, without resizing,
+encoding, checksums or writing.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ BUILD, DECODE = "engine.build_tfrecords", "decoding alone, libjpeg-turbo, all co
 
 
 def run(context: Context) -> Report:
-    """Measures builds into a fresh directory against decoding."""
+    """Measures builds into a new directory, and decoding alone."""
     report = Report("build", "images/s from image files to finished shards")
     folder = context.workload.originals
     if folder is None:
@@ -48,7 +48,7 @@ def run(context: Context) -> Report:
 
 
 def jpeg_files(folder: Path) -> list[Path]:
-    """The files below `folder` that begin as JPEG files do."""
+    """The files in `folder` that start with the signature of JPEG."""
     found = []
     for path in sorted(folder.rglob("*")):
         if path.is_file():
@@ -59,7 +59,7 @@ def jpeg_files(folder: Path) -> list[Path]:
 
 
 def decode_all(paths: list[Path]) -> Callable[[int], int]:
-    """Decodes every file on all cores (the decoder lets go of the GIL): passes -> images."""
+    """Decodes every file on all cores (the decoder releases the GIL): passes -> images."""
 
     def decode(path: Path) -> None:
         simplejpeg.decode_jpeg(path.read_bytes(), colorspace="GRAY")

@@ -1,10 +1,10 @@
-"""`input`: what the input gives when nothing else is done.
+"""`input`: the speed of the input alone.
 
-Two groups, each measured with its sides taking turns. In the first every image lies decoded in
-memory, or is decoded from its file each epoch, as peers do; the ceiling is NumPy copying the same
-batches: as fast as memory allows. What tf.data holds in memory is shown reopened each epoch, as
-`Model.fit(dataset)` does, and kept open with `.repeat()`, as the engine is read. In the second everything is read from shards (in the page cache); the ceiling is reading the
-serialized records and throwing them away.
+Two groups; the sides of each alternate. In the first, images are decoded in memory or, by other loaders,
+decoded from files each epoch; the upper bound is NumPy copying the same batches, the speed of memory.
+Datasets that tf.data caches are measured both reopened each epoch, as `Model.fit(dataset)` does, and
+kept open with `.repeat()`, as the engine keeps its own. In the second group, everything is read from
+shards (in the page cache); the upper bound is reading the serialized records without parsing them.
 """
 
 import contextlib
@@ -21,19 +21,19 @@ from benchmarks.reports import Report
 from benchmarks.suites import scaling as generated
 from benchmarks.workload import SPLIT
 from engine.base import machine
-from engine.pipeline import input_pipeline, windowed_streaming
+from engine.pipeline import datasets, reading, windowed_streaming
 from engine.shards import tfrecords
 
 MEMORY, SHARDS = "from memory, shuffled", "from shards in the page cache"
 TIER, STREAM = "engine, memory tier", "engine, streaming tier"
 COPY, RECORDS = "NumPy copying the same batches", "serialized records only"
 IMAGE_SIZES = (64, 128, 224, 512)
-SWEPT_BYTES = 100 << 20  # of pixels, at each image size
+SWEPT_BYTES = 100 << 20  # bytes of pixels per image size
 CACHE = "tf.data: cache of uint8 examples, shuffle, batch"
-ASKED = {
+TARGETS = {
     COPY: 0.6,
     peers.load("image_dataset").TITLE: 8.0,
-}  # of the rest in memory nothing is asked
+}  # the other sides in memory have no target
 BEYOND_SPEED = (
     "The memory tier is as fast as memory allows, and so are other caches of decoded images. Beside "
     "speed it holds uint8 (a quarter of cached float32 batches), gives a fresh order of examples each "
@@ -69,18 +69,18 @@ def _from_memory(context: Context, report: Report) -> None:
     report.measurements += measured
     tier = report.find(TIER)
     report.ratios += [
-        harness.compare(tier, one, required=asked_of(one.name))
-        for one in measured
-        if one is not tier
+        harness.compare(tier, other, required=target_of(other.name))
+        for other in measured
+        if other is not tier
     ]
     report.sentences.append(BEYOND_SPEED)
 
 
-def asked_of(name: str) -> float | None:
-    """How many times as fast as the side of that name the memory tier has to be, if that is asked."""
+def target_of(name: str) -> float | None:
+    """The target for the memory tier's speed relative to the side of that name; None: no target."""
     ways = [f", {way}" for way in peers.BOTH_WAYS]
     plain = next((name.removesuffix(way) for way in ways if name.endswith(way)), name)
-    return ASKED.get(plain)
+    return TARGETS.get(plain)
 
 
 def _from_shards(context: Context, report: Report) -> None:
@@ -90,7 +90,7 @@ def _from_shards(context: Context, report: Report) -> None:
         Side(
             RECORDS,
             consuming.endless(
-                records.repeat().prefetch(input_pipeline.PREFETCHED_BATCHES),
+                records.repeat().prefetch(reading.PREFETCHED_BATCHES),
                 steps=steps,
             ),
             SHARDS,
@@ -145,16 +145,14 @@ def engine_tier(
 def tier_of(
     shards: Path, tier: str, batch_size: int, *, threads: int | None = None
 ) -> Callable[[int], int]:
-    """The same of any shards, on as many threads of its own as given, or on those of all."""
-    dataset = input_pipeline.make_train_dataset(
-        shards, split=SPLIT, global_batch_size=batch_size, cache=tier
-    )
+    """The same for any shards, on `threads` private threads or on the shared ones."""
+    dataset = datasets.training(shards, split=SPLIT, global_batch_size=batch_size, cache=tier)
     if threads is not None:
         options = tf.data.Options()
         options.threading.private_threadpool_size = threads
         dataset = dataset.with_options(options)
     manifest = tfrecords.read_manifest(shards)
-    steps = input_pipeline.steps_per_epoch(manifest, SPLIT, batch_size)
+    steps = datasets.steps_per_epoch(manifest, SPLIT, batch_size)
     return consuming.endless(dataset, steps=steps)
 
 
@@ -176,7 +174,7 @@ def numpy_copy(images: np.ndarray, batch_size: int) -> Callable[[int], int]:
 def cached_examples(
     images: np.ndarray, batch_size: int, *, kept_open: bool
 ) -> Callable[[int], int]:
-    """What a careful user of tf.data writes for images in memory: passes -> images."""
+    """A tf.data pipeline over images in memory, as an experienced user would write it: passes -> images."""
     examples = tf.data.Dataset.from_tensor_slices(images).cache().shuffle(len(images), seed=0)
     if kept_open:
         examples = examples.repeat()
@@ -189,9 +187,9 @@ def cached_examples(
 
 
 def serialized_records(context: Context) -> tf.data.Dataset:
-    """The records of the training split, unparsed, from several files at once."""
+    """The unparsed records of the training split, from several files in parallel."""
     workload = context.workload
-    paths = input_pipeline.shard_paths(workload.shards, workload.manifest, SPLIT)
+    paths = reading.StoredSplit(workload.shards, SPLIT, workload.manifest).shard_paths
     return tf.data.Dataset.from_tensor_slices(paths).interleave(
         lambda path: tf.data.TFRecordDataset(path, buffer_size=8 << 20),
         cycle_length=min(windowed_streaming.READ_CYCLE, len(paths)),

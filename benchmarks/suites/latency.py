@@ -1,7 +1,6 @@
-"""`latency`: predicting one image, and batches, with the default network as a run would have it.
+"""`latency`: prediction of one image and of batches, with the default network.
 
-From pixels in memory to probabilities in memory; reading and decoding a file comes on top, and is
-measured beside it.
+From pixels in memory to probabilities in memory; reading and decoding a file is measured separately.
 """
 
 from collections.abc import Callable
@@ -32,9 +31,9 @@ def run(context: Context) -> Report:
         if size <= len(images)
     ]
     report.measurements += context.measure(sides)
-    for one in report.measurements:
-        size = int(one.name.rpartition(" ")[2]) if one.group == "predict" else 1
-        report.figures[f"{one.name}, milliseconds"] = 1000 * size / one.images_per_second.median
+    for row in report.measurements:
+        size = int(row.name.rpartition(" ")[2]) if row.group == "predict" else 1
+        report.figures[f"{row.name}, milliseconds"] = 1000 * size / row.images_per_second.median
     return report
 
 

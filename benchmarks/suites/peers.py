@@ -1,11 +1,11 @@
 """`peers`: every installed peer's loader and the engine's, on the same images, size, batch and cores.
 
-Each peer is written as its users are told to write it, and runs in a process of its own. Those that
-read a packed format of their own pack it once, before they are timed. Where users both reopen a loader
-each epoch and keep it open, both are shown: the engine keeps its datasets open.
+Each peer is written as its documentation recommends, and runs in its own process. Those with a packed
+format pack the images once, before the timing. If a loader can be reopened each epoch or kept open, both
+are measured: the engine keeps its datasets open.
 
-What is decoded or read again each epoch has to be behind by a factor. What lies in memory, as the engine's
-memory tier does, is as fast as memory allows too, so of those nothing is asked.
+The targets are factors over loaders that decode or read again each epoch. Loaders that hold images in
+memory, as the engine's memory tier does, are limited by memory too, so there is no target for them.
 """
 
 import contextlib
@@ -17,12 +17,12 @@ from benchmarks.reports import Report
 from benchmarks.suites import input as input_suite
 
 ORDER = (peers.FILES, peers.PACKED, peers.MEMORY)
-ASKED_OF_MEMORY = {peers.FILES: 8.0, peers.PACKED: 8.0, peers.MEMORY: None}
-ASKED_OF_STREAMING = 2.0  # against other packed formats
+MEMORY_TARGETS = {peers.FILES: 8.0, peers.PACKED: 8.0, peers.MEMORY: None}
+STREAMING_TARGET = 2.0  # relative to other packed formats
 
 
 def run(context: Context) -> Report:
-    """Measures the engine's tiers against each peer that is installed."""
+    """Measures the engine's tiers and each peer that is installed."""
     report = Report("peers", "images/s of loaders on the same images, size, batch and cores")
     with contextlib.ExitStack() as stack:
         sides = [
@@ -32,16 +32,16 @@ def run(context: Context) -> Report:
                 (input_suite.STREAM, "streaming"),
             )
         ]
-        # Rows of a group stand together in the table.
+        # The table shows the rows of a group together.
         for name in sorted(peers.NAMES, key=lambda name: ORDER.index(peers.load(name).KIND)):
             sides += context.open_peer_ways(name, stack, report, group=peers.load(name).KIND)
         report.measurements += context.measure(sides)
     memory, stream, *others = report.measurements
     report.ratios += [
-        harness.compare(memory, other, required=ASKED_OF_MEMORY[other.group]) for other in others
+        harness.compare(memory, other, required=MEMORY_TARGETS[other.group]) for other in others
     ]
     report.ratios += [
-        harness.compare(stream, other, required=ASKED_OF_STREAMING)
+        harness.compare(stream, other, required=STREAMING_TARGET)
         for other in others
         if other.group == peers.PACKED
     ]

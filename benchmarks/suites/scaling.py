@@ -1,8 +1,8 @@
-"""`scaling`: whether cost stays flat as the data grows, and what dividing a training costs.
+"""`scaling`: whether cost per image stays constant as the data grows, and what dividing a training costs.
 
-Generated images of 64 x 64 are written straight into shards, so that growth costs no decoding. Each
-tier should give the same images/s at every size, and the streaming tier hold the same memory. Each
-point runs in a process of its own, since memory that was once taken is seldom given back.
+Generated images of 64 x 64 are written directly into shards. Each tier should give the same images/s at
+every size, and the streaming tier should use the same memory. Each point runs in its own process, since
+memory that was once allocated is seldom returned to the system.
 
 The same training is then divided among logical devices and workers; see `benchmarks.division`.
 """
@@ -26,11 +26,11 @@ from engine.shards import tfrecords
 
 SIZES, QUICK_SIZES = (1_000, 10_000, 50_000, 200_000), (1_000, 4_000)
 IMAGE_SIZE = (64, 64)
-EXAMPLES_A_SHARD = 10_000
+EXAMPLES_PER_SHARD = 10_000
 
 
 def run(context: Context) -> Report:
-    """Measures both tiers at every size, then the same training divided in every way."""
+    """Measures both tiers at every size, then one training with every division."""
     report = Report("scaling", "images/s and memory of the input as the data grows, 64 x 64 x 1")
     sizes = QUICK_SIZES if context.config.quick else SIZES
     for tier in ("memory", "streaming"):
@@ -57,29 +57,31 @@ def run(context: Context) -> Report:
 def _divide(context: Context, report: Report) -> None:
     epochs = division.QUICK_EPOCHS if context.config.quick else division.EPOCHS
     whole: division.Divided | None = None
-    for one in division.DIVISIONS:
-        if context.batch_size % one.parts:
-            report.skipped[one.name] = f"a batch of {context.batch_size} does not divide"
+    for way in division.DIVISIONS:
+        if context.batch_size % way.parts:
+            report.skipped[way.name] = (
+                f"a batch of {context.batch_size} cannot be divided by {way.parts}"
+            )
             continue
-        context.tell(f"training, {one.name}, {epochs} epochs")
+        context.tell(f"training, {way.name}, {epochs} epochs")
         try:
             done = division.train(
-                one, context.workload.shards, epochs=epochs, batch_size=context.batch_size
+                way, context.workload.shards, epochs=epochs, batch_size=context.batch_size
             )
         except division.DivisionError as error:
-            report.skipped[one.name] = str(error)
+            report.skipped[way.name] = str(error)
             continue
         report.measurements.append(done.measurement)
-        report.figures[f"final loss, {one.name}"] = done.losses[-1]
-        report.commands[one.name] = done.shown
+        report.figures[f"final loss, {way.name}"] = done.losses[-1]
+        report.commands[way.name] = done.shown
         whole = whole or done
         if done is not whole:
-            name = f"largest difference of losses, {one.name} to {whole.measurement.name}"
+            name = f"largest difference of losses, {way.name} to {whole.measurement.name}"
             report.figures[name] = done.distance(whole)
 
 
 def generated_shards(directory: Path, count: int, image_size: tuple[int, int] = IMAGE_SIZE) -> Path:
-    """Shards of `count` noisy images in one training split; found again the next time."""
+    """Shards of `count` noise images in one training split; reused the next time."""
     target = (
         directory
         / (f"{image_size[0]}x{image_size[1]}" if image_size != IMAGE_SIZE else "")
@@ -89,7 +91,7 @@ def generated_shards(directory: Path, count: int, image_size: tuple[int, int] = 
         return target
     target.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
-    num_shards = -(-count // EXAMPLES_A_SHARD)
+    num_shards = -(-count // EXAMPLES_PER_SHARD)
     shards = []
     for index, part in enumerate(np.array_split(np.arange(count), num_shards)):
         name = tfrecords.shard_name("train", index, num_shards)
@@ -135,24 +137,23 @@ def _in_process(settings: dict[str, Any], context: Context, name: str, group: st
 
 
 def main(argument: str) -> None:
-    """One point: prints its samples as a line of JSON."""
+    """Measures one point; prints its samples as a line of JSON."""
     settings = json.loads(argument)
     side = Side("point", _input(settings))
     (found,) = harness.measure([side], repeats=settings["repeats"], seconds=settings["seconds"])
     samples = [
-        (one.images, one.seconds, one.cpu_seconds, one.peak_memory_bytes) for one in found.samples
+        (sample.images, sample.seconds, sample.cpu_seconds, sample.peak_memory_bytes)
+        for sample in found.samples
     ]
     print(json.dumps({"warmup_seconds": found.warmup_seconds, "samples": samples}))
 
 
 def _input(settings: dict[str, Any]) -> Callable[[int], int]:
     from benchmarks import consuming
-    from engine.pipeline import input_pipeline
+    from engine.pipeline import datasets
 
     size = settings["batch_size"]
-    dataset = input_pipeline.make_train_dataset(
-        settings["shards"], global_batch_size=size, cache=settings["tier"]
-    )
+    dataset = datasets.training(settings["shards"], global_batch_size=size, cache=settings["tier"])
     # Batches per pass, the same at every size.
     return consuming.endless(dataset, steps=15)
 

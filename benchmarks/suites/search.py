@@ -1,8 +1,8 @@
-"""`search`: the same search of small models by one worker and by two, on one host.
+"""`search`: the same search of small models with one worker and with two, on one host.
 
-Each run is the command that a user would type, into a directory of its own; the trials are the same, as
-they are drawn at random under one seed and none is pruned. Small models leave much of a trial to its
-start (importing TensorFlow, tracing), which two workers do side by side.
+Each run is the command that a user would type, in its own directory. The trials are the same: they are
+drawn at random with one seed, and none is pruned. With small models much of a trial is start-up
+(importing TensorFlow, tracing), which two workers do in parallel.
 """
 
 import os
@@ -17,17 +17,17 @@ from benchmarks.context import Context
 from benchmarks.harness import Measurement, Sample
 from benchmarks.peer_process import ROOT
 from benchmarks.reports import Report
-from engine.pipeline import input_pipeline
+from engine.shards import dataset_checks
 
 TRIALS, EPOCHS = 8, 2
 ONE, TWO = "1 worker", "2 workers"
 PAIRS, QUICK_PAIRS = 3, 1
 _SPACE = ("--depth", "2:4", "--width", "4,8", "--dropout", "0:0.5", "--learning-rate", "1e-4:1e-2")
-_ASKED = 1 / 0.65
+_TARGET = 1 / 0.65
 
 
 def run(context: Context) -> Report:
-    """Searches in turn with one worker and with two."""
+    """Searches alternately with one worker and with two."""
     report = Report("search", f"images/s over all {TRIALS} trials of a search, start-up included")
     pairs = QUICK_PAIRS if context.config.quick else PAIRS
     samples: dict[int, list[Sample]] = {1: [], 2: []}
@@ -40,7 +40,7 @@ def run(context: Context) -> Report:
         for name, found in ((ONE, samples[1]), (TWO, samples[2]))
     )
     report.measurements += [one, two]
-    report.ratios.append(harness.compare(two, one, required=_ASKED))
+    report.ratios.append(harness.compare(two, one, required=_TARGET))
     seconds = [sum(sample.seconds for sample in each) / pairs for each in samples.values()]
     report.figures["seconds of a search, 1 worker"] = seconds[0]
     report.figures["seconds of a search, 2 workers"] = seconds[1]
@@ -49,7 +49,7 @@ def run(context: Context) -> Report:
 
 
 def arguments(shards: str, workdir: str, *, workers: int, batch_size: int) -> list[str]:
-    """The words of the search's command behind `python`."""
+    """The arguments of the search command, after `python`."""
     return [
         *("-m", "tuning.search", shards, "--workdir", workdir, "--tuner", "random"),
         *("--max-trials", str(TRIALS), "--epochs", str(EPOCHS), "--pruning", "none"),
@@ -59,7 +59,7 @@ def arguments(shards: str, workdir: str, *, workers: int, batch_size: int) -> li
 
 def _search(context: Context, workers: int) -> Sample:
     workload = context.workload
-    steps = input_pipeline.steps_per_epoch(workload.manifest, "train", context.batch_size)
+    steps = dataset_checks.steps_per_epoch(workload.manifest, "train", context.batch_size)
     with tempfile.TemporaryDirectory(dir=workload.scratch) as directory:
         words = arguments(
             str(workload.shards.resolve()),

@@ -1,6 +1,6 @@
-"""`step`: the training step on one batch that is already on the device, the ceiling of all training.
+"""`step`: the training step on one batch that is already on the device, the upper bound of training.
 
-Swept over precision, XLA and batch size; and the default network against the same layers as plain
+Sweeps precision, XLA and batch size, and compares the default network with the same layers in plain
 Keras in float32, trained by `Model.fit` on the same batch.
 """
 
@@ -28,7 +28,7 @@ def run(context: Context) -> Report:
     """Measures the default network, then the sweep."""
     report = Report("step", "images/s of the training step alone, one batch on the device")
     default = TrainConfig(global_batch_size=context.batch_size)
-    # Keras has no convolution with standardized weights; this is what one would write with it.
+    # Keras has no convolution with standardized weights; users would write batch normalization.
     batch_normalized = dataclasses.replace(default, normalization="batch")
     sides = [
         Side(DEFAULT, _step(context, default), "default network"),
@@ -49,7 +49,7 @@ def run(context: Context) -> Report:
 
 
 def plain_keras(context: Context, config: TrainConfig) -> Callable[[int], int]:
-    """The same layers, float32, compiled and fitted as the Keras documentation shows."""
+    """The same layers in float32, compiled and fitted as in the Keras documentation."""
     network = training_form(building.build_model(config, context.workload.manifest)).network
     loss = (
         keras.losses.BinaryCrossentropy(from_logits=True)

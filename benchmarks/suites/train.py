@@ -1,10 +1,10 @@
-"""`train`: the step fed with real input, against its own ceiling and against the usual script.
+"""`train`: training on real input, compared with its upper bound and with the usual script.
 
-The ceiling is the same step on a batch that is already on the device. The usual script is the one
-that most X-ray tutorials print: Keras 2, `ImageDataGenerator`, the `tutorial` network, float32, Adam;
-the engine trains the same network with the same kinds of augmentation, the same optimizer without
-clipping or averaging, in the precision that `--precision auto` takes on this machine. Keras 3 on a
-cached `image_dataset_from_directory`, with its augmentation layers in the model, stands beside them.
+The upper bound is the same step on a batch that is already on the device. The usual script is that of
+most X-ray tutorials: Keras 2, `ImageDataGenerator`, the `tutorial` network, float32, Adam. The engine
+trains the same network with the same kinds of augmentation and the same optimizer, without clipping or
+averaging, in the precision that `--precision auto` chooses on this machine. Keras 3 on a cached
+`image_dataset_from_directory`, with augmentation layers in the model, is measured too.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ KERAS_3 = "Keras 3, image_dataset_from_directory, cached"
 
 
 def run(context: Context) -> Report:
-    """Both networks against their ceilings, what checkpoints cost, the tutorial against the script."""
+    """Measures both networks and their upper bounds, the cost of checkpoints, and the usual script."""
     report = Report("train", "images/s of training, from cached epochs, augmentation included")
     for config in (
         TrainConfig(global_batch_size=context.batch_size, cache="memory"),
@@ -43,7 +43,7 @@ def run(context: Context) -> Report:
 
 
 def tutorial_config(context: Context) -> TrainConfig:
-    """What `engine.train` is given to do what the usual script does."""
+    """The configuration with which `engine.train` does what the usual script does."""
     return TrainConfig(
         global_batch_size=context.batch_size,
         cache="memory",
@@ -78,19 +78,19 @@ def _against_ceiling(context: Context, report: Report, config: TrainConfig) -> N
     )
     report.measurements += data
     sentence = verdict(
-        *(one.images_per_second.median for one in (data[0], synthetic, real)),
+        *(row.images_per_second.median for row in (data[0], synthetic, real)),
     )
     report.sentences.append(f"{config.model}: {sentence}")
 
 
 def _saving(context: Context, report: Report) -> None:
-    """Checkpoints far more often than anyone would want them, against none."""
+    """Compares very frequent checkpoints with none."""
     group = "checkpoints"
     every = 2 if context.config.quick else SAVE_EVERY
     config = TrainConfig(global_batch_size=context.batch_size, cache="memory")
     with tempfile.TemporaryDirectory(dir=context.workload.scratch) as directory:
         saving = training.open_saving(context.workload.shards, config, Path(directory), every=every)
-        plain = training.open_training(context.workload.shards, config, steps_a_pass=every)
+        plain = training.open_training(context.workload.shards, config, steps_per_pass=every)
         sides = [Side(f"one every {every} steps", saving, group), Side("none", plain, group)]
         measured = context.measure(sides)
     report.measurements += measured
@@ -111,7 +111,7 @@ def _against_script(context: Context, report: Report) -> None:
     height, width, _ = context.workload.manifest.image_shape
     options: dict[str, Any] = {"training": True, "augment": True, "group": group}
     if context.config.quick:
-        options["steps_a_pass"] = 2
+        options["steps_per_pass"] = 2
     with contextlib.ExitStack() as stack:
         config = tutorial_config(context)
         sides = [
@@ -126,4 +126,4 @@ def _against_script(context: Context, report: Report) -> None:
             )
         measured = context.measure([side for side in sides if side is not None])
     report.measurements += measured
-    report.ratios += [harness.compare(measured[0], one, required=4.0) for one in measured[1:]]
+    report.ratios += [harness.compare(measured[0], other, required=4.0) for other in measured[1:]]

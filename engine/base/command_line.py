@@ -1,4 +1,4 @@
-"""What every command shares: exit statuses, one-line errors, and how a run is told to stop.
+"""What every command shares: exit statuses, one-line errors, and how a run is asked to stop.
 
 0    done
 1    anything else went wrong (a traceback says what, or one line where the disk is full or there are too
@@ -37,6 +37,7 @@ _REFUSALS = {
     errno.ENFILE: (FAILED, "close other programs"),
     errno.EROFS: (WRONG_INPUT, "give a directory that can be written to"),
     errno.EACCES: (WRONG_INPUT, "change its permissions, or give another path"),
+    errno.ENOTDIR: (WRONG_INPUT, "give a path that does not lead through a file"),
     errno.EPERM: (WRONG_INPUT, "change its permissions, or give another path"),
     errno.ENAMETOOLONG: (WRONG_INPUT, "give a shorter path"),
 }
@@ -166,7 +167,7 @@ def _drop_standard_output() -> None:
 
 
 def _reader_went_away() -> bool:
-    """Whether standard output is a pipe that nobody reads any more."""
+    """Whether standard output is a pipe whose reader has ended."""
     poll = select.poll()
     poll.register(1, 0)
     return any(event & select.POLLERR for _, event in poll.poll(0))

@@ -47,7 +47,7 @@ def setting(
         parse: turns a flag's text into the value; raises `ValueError`. Numbers and lists of a JSON
             file, and values given in Python, come to it as the text a user would have typed
             (`[192, 256]` as `192x256`), so that there is one rule for what is valid.
-        on_resume: whether it may differ when what was begun goes on: `FIXED`, not; `FREE`, it changes
+        on_resume: whether it may differ on resume: `FIXED`, not; `FREE`, it changes
             nothing that is computed; `RESOLVED`, what it came to there is compared instead.
         flag: whether a flag gives it; otherwise files and Python alone do.
     """
@@ -113,7 +113,7 @@ class Config:
 
 
 def free_settings(config_class: type[Config], *, kinds: Sequence[str] = (FREE,)) -> set[str]:
-    """The settings that may differ when what was begun goes on, as their declarations say."""
+    """The settings that may differ on resume, as declared."""
     fields = dataclasses.fields(config_class)
     return {field.name for field in fields if field.metadata["on_resume"] in kinds}
 

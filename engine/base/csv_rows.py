@@ -1,4 +1,4 @@
-"""CSV that any reader takes apart as it was put together, whatever stands in a file's name."""
+"""CSV that any reader parses as it was written, whatever characters a file name contains."""
 
 import csv
 from collections.abc import Sequence

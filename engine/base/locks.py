@@ -31,7 +31,7 @@ def held(directory: Path, *, purpose: str, wait: bool = False) -> Iterator[None]
     """Holds the lock of `directory`, which is created if need be, while the block runs.
 
     Args:
-        purpose: what the owner does there, such as "training"; others are told.
+        purpose: what the owner does there, such as "training"; shown to others who are refused.
         wait: whether to wait for whoever holds it.
 
     Raises:
@@ -112,7 +112,7 @@ def _may_be_alive(owner: dict[str, Any]) -> bool:
 
 
 def _start_of(pid: int) -> str | None:
-    """When a process of this host started, in the kernel's ticks: tells it from a later one of its number."""
+    """When a process started, in the kernel's ticks: distinguishes it from a later one of the same ID."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             return file.read().rpartition(")")[2].split()[19]

@@ -1,7 +1,7 @@
 """Commands that a command starts end with it, however it ends: kill -9 while they import included.
 
 The parent adds `environment(...)` to what it gives them, and `command_line.run` heeds it before anything
-heavy is imported. From there on it is the kernel that tells them (man 2 prctl, PR_SET_PDEATHSIG).
+heavy is imported. From there on the kernel notifies them (man 2 prctl, PR_SET_PDEATHSIG).
 """
 
 import ctypes
@@ -40,7 +40,7 @@ def end_with_parent() -> None:
 
 
 def _kill_after(parent: int, grace_seconds: float) -> None:
-    """Kills this process some time after its parent has ended: libraries may hold up SIGTERM for ever."""
+    """Kills this process some time after its parent has ended: libraries may block SIGTERM indefinitely."""
     while os.getppid() == parent:
         time.sleep(_POLL_SECONDS)
     time.sleep(grace_seconds)

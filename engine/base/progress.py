@@ -48,7 +48,7 @@ class ProgressBar:
         done: how many were done before this process started (they do not count towards images/s).
         lines: whether to print lines where there is no terminal; without them only the live bar is
             drawn, for work whose end is announced in another way.
-        stream: where to write; standard error unless told.
+        stream: where to write; standard error by default.
         clock: seconds, monotonic; passed in by tests.
     """
 

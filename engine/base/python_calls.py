@@ -1,4 +1,4 @@
-"""Lets the interpreter end while a dataset that nobody closed still calls into Python."""
+"""Lets the interpreter end while an open dataset still calls into Python."""
 
 import atexit
 import contextlib
@@ -13,7 +13,7 @@ class _Calls:
     """Counts calls of datasets into Python, and at exit waits until no more come.
 
     A thread of TensorFlow's that wants to call into Python once the interpreter is ending never comes
-    back, and whoever then deletes the dataset waits for it for ever. Reading ahead is bounded, so it
+    back, and whoever then deletes the dataset waits for it indefinitely. Reading ahead is bounded, so it
     is enough to wait, with the interpreter still alive, until no more calls come.
     """
 

@@ -59,3 +59,8 @@ class ExplainConfig(PredictConfig):
     target: str = setting(
         "predicted", metavar="CLASS", help="the class to show the evidence for, or predicted"
     )
+    layer: str | None = setting(
+        None,
+        metavar="NAME",
+        help="the layer whose feature map shows the evidence; none: the last feature map",
+    )

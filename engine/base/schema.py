@@ -101,7 +101,7 @@ def one_of(*choices: Any) -> Rule:
     """A value among some, of the same type (1 is not True)."""
     return Rule(
         f"one of {', '.join(map(str, choices))}",
-        lambda value: any(type(value) is type(one) and value == one for one in choices),
+        lambda value: any(type(value) is type(choice) and value == choice for choice in choices),
     )
 
 

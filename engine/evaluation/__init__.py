@@ -1,1 +1,1 @@
-"""A trained run measured on a split, and what that leaves on disk."""
+"""Measures a trained run on a split and stores the results."""

@@ -52,7 +52,7 @@ def directory_name(split: str, *, trained_on: Mapping[str, Any], data: Mapping[s
 
 @contextlib.contextmanager
 def held(directory: Path, subject: Subject) -> Iterator[None]:
-    """Holds the directory for one evaluation.
+    """Reserves the directory for one evaluation.
 
     Raises:
         UserError: another process evaluates there, or it holds results on other data.
@@ -80,7 +80,7 @@ def write_results(directory: Path, result: Evaluation, predictions: SplitPredict
     Args:
         result: with its subject.
     """
-    # Measuring takes a while, in which another training may have removed it (--overwrite).
+    # Meanwhile a training may have removed the directory (--overwrite).
     directory.mkdir(parents=True, exist_ok=True)
     _clear(directory)
     split = result.subject.split if result.subject else directory.name
@@ -94,7 +94,7 @@ def write_results(directory: Path, result: Evaluation, predictions: SplitPredict
 
 
 def _clear(directory: Path) -> None:
-    """Removes what an earlier evaluation left, `metrics.json` first."""
+    """Removes the files of an earlier evaluation, `metrics.json` first."""
     (directory / stored_evaluations.METRICS).unlink(missing_ok=True)
     for path in directory.iterdir():
         if path.is_dir() and not path.is_symlink():
@@ -106,9 +106,9 @@ def _clear(directory: Path) -> None:
 def write_predictions(path: Path, result: Evaluation, predictions: SplitPredictions) -> None:
     """One row per image: `path,label,probability,predicted,logit`; `label` is the true class.
 
-    Of two classes `probability` is the positive one's. Of more it is the predicted one's, and a
-    column `probability_<class>` and one `logit_<class>` follow for each class. A logit is
-    log(p / (1 - p)), by which images are ranked; digits are those of float32.
+    With two classes, `probability` is that of the positive class. With more, it is that of the predicted
+    class, and the columns `probability_<class>` and `logit_<class>` of each class follow. A logit is
+    log(p / (1 - p)), by which images are ranked. Numbers have the digits of float32.
     """
     names = result.class_names
     predicted = predict_labels(predictions.probabilities, result.threshold)
@@ -196,7 +196,7 @@ def _interval(estimate: Estimate) -> tuple[float | None, float | None]:
 def _point(
     metrics: dict[str, Estimate], x: str, y: str, *, binary: bool
 ) -> tuple[float, float] | None:
-    """The operating point of two classes, if both its rates are defined."""
+    """The operating point, for two classes and if both rates are defined."""
     across, up = metrics[x].value, metrics[y].value
     if not binary or across is None or up is None:
         return None

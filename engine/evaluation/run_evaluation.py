@@ -1,4 +1,4 @@
-"""`evaluate_run(run, shards)`: a trained run measured on a split of a data set, and the results kept.
+"""`evaluate_run(run, shards)`: measures a trained run on a split of a data set and stores the results.
 
 `python -m engine.evaluate`, the search and `engine.evaluate(...)` from Python all call it.
 """
@@ -116,7 +116,7 @@ def _load(run: RunDirectory, subject: Subject, batch_size: int) -> Predictor:
     predictor = Predictor.load(run.path, batch_size=batch_size)
     if run.model_digest() != subject.model:
         raise UserError(
-            f"{run.model}: a training replaced the model while it was loaded; run the command again"
+            f"{run.model}: a training replaced the model while it was loaded; evaluate it again"
         )
     return predictor
 
@@ -131,34 +131,37 @@ def check_same_format(run: InferenceContract, manifest: Manifest, shards: Path) 
     for name, (trained_on, found) in pairs.items():
         if trained_on != found:
             raise UserError(
-                f"{shards}: its {name} are {found}, the run was trained on {trained_on}; "
-                "build shards from folders of the same classes, at the run's image size"
+                f"{shards}: got {name} {found}, but the run was trained on {trained_on}; build shards "
+                "from folders of the same classes, at the run's image size"
             )
 
 
 def warnings_about(trained_on: Mapping[str, Any], data: Mapping[str, Any], split: str) -> list[str]:
-    """What a reader of the figures must know about the examples they come from.
+    """What a reader of the figures must know about the examples behind them.
 
     Args:
-        trained_on, data: the run's data set and this one, see `data_identity.describe`.
+        trained_on, data: the run's data set and this one; see `data_identity.describe`.
     """
     warnings = []
     if split == "train":
-        warnings.append("the run was trained on this split; its figures say nothing of new images")
+        warnings.append(
+            "the run was trained on this split; its figures say nothing about new images"
+        )
     if split == "validation":
         warnings.append(
-            "the best epoch and the threshold were chosen on this split, which flatters its figures"
+            "the best epoch and the threshold were chosen on this split, so its figures look better "
+            "than they are"
         )
     differing = data_identity.differences(trained_on, data)
     if trained_on.get("fingerprint", data["fingerprint"]) != data["fingerprint"]:
         warnings.append(
             f"these shards come from other images than the run was trained on ({differing[0]}); "
-            "whether they share patients with its training split cannot be told"
+            "they may share patients with its training split"
         )
     elif differing:
         warnings.append(
-            "these shards split the run's images in another way; what is tested here may have "
-            f"been trained on ({'; '.join(differing)})"
+            "these shards split the run's images in another way; the run may have been trained on "
+            f"some of them ({'; '.join(differing)})"
         )
     return warnings
 
@@ -166,26 +169,21 @@ def warnings_about(trained_on: Mapping[str, Any], data: Mapping[str, Any], split
 def predict_split(
     predictor: Predictor, shards: Path, manifest: Manifest, split: str
 ) -> SplitPredictions:
-    """Every example of a split once, with progress on standard error.
+    """Predicts every example of a split once, with progress on standard error.
 
     Raises:
         UserError: there is no such split.
     """
-    from engine.pipeline import input_pipeline
+    from engine.pipeline.reading import StoredSplit
 
-    dataset = input_pipeline.make_evaluation_dataset(
-        shards,
-        split=split,
-        batch_size=predictor.batch_size,
-        features=("image", "label", "path", "patient"),
-    )
+    stored = StoredSplit(shards, split, manifest)
+    dataset = stored.dataset(predictor.batch_size, ("image", "label", "path", "patient"))
     labels, outputs = [], []
     paths: list[str] = []
     patients: list[str] = []
-    total = manifest.splits[split].num_examples
     with (
-        input_pipeline.damage_named(shards, manifest, split),
-        progress.ProgressBar(f"evaluating {split}", total=total) as bar,
+        stored.damage_named(),
+        progress.ProgressBar(f"evaluating {split}", total=stored.num_examples) as bar,
     ):
         for batch in dataset.as_numpy_iterator():
             labels.append(np.asarray(batch["label"]))

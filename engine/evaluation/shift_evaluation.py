@@ -11,7 +11,7 @@ from engine.inference.predictor import Outputs, Predictor
 from engine.metrics import curves
 from engine.metrics.predictions import predict_labels
 from engine.metrics.shift_results import ShiftResults
-from engine.pipeline import input_pipeline
+from engine.pipeline.reading import StoredSplit
 from engine.shards.tfrecords import Manifest
 
 
@@ -21,18 +21,17 @@ def measure(predictor: Predictor, shards: Path, manifest: Manifest, split: str) 
     Raises:
         UserError: there is no such split, or a shard is damaged.
     """
-    dataset = input_pipeline.make_evaluation_dataset(
-        shards, split=split, batch_size=predictor.batch_size
-    )
+    stored = StoredSplit(shards, split, manifest)
     names = shifts.shift_names()
     outputs: dict[str, list[Outputs]] = {name: [] for name in names}
     labels = []
-    total = manifest.splits[split].num_examples * len(names)
+    total = stored.num_examples * len(names)
     with (
-        input_pipeline.damage_named(shards, manifest, split),
+        stored.damage_named(),
         progress.ProgressBar(f"evaluating {split}, shifted", total=total) as bar,
     ):
-        for images, truths in dataset.as_numpy_iterator():
+        for batch in stored.dataset(predictor.batch_size).as_numpy_iterator():
+            images, truths = batch["image"], batch["label"]
             labels.append(truths)
             for name in names:
                 outputs[name].append(predictor.outputs(shifts.apply(name, images)))

@@ -1,8 +1,8 @@
 """Held-out images as another scanner, another technician or another export would have made them.
 
-A figure on held-out patients of one hospital says little of the next one. These changes of exposure,
-contrast, framing and sharpness stand in for it: a model that holds up under them need not hold up
-elsewhere, but one that does not will not.
+A figure on held-out patients of one hospital says little about another hospital. These changes of
+exposure, contrast, framing and sharpness stand in for it: a model that passes them may still fail
+elsewhere, but a model that fails them will.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ _CROP = 0.85  # of each side
 
 
 def shift_names() -> tuple[str, ...]:
-    """The names that `apply` takes; `none` leaves images as they are."""
+    """The names that `apply` takes; `none` leaves images unchanged."""
     return tuple(_SHIFTS)
 
 
@@ -56,7 +56,7 @@ def _crop(images: tf.Tensor) -> tf.Tensor:
 
 
 def _pad(images: tf.Tensor) -> tf.Tensor:
-    """The image made smaller, with a black border."""
+    """The image reduced, with a black border."""
     height, width = images.shape[1:3]
     size = round(height * _CROP), round(width * _CROP)
     smaller = tf.image.resize(images, size, antialias=True)
@@ -72,14 +72,14 @@ def _stretch(images: tf.Tensor) -> tf.Tensor:
 
 
 def _blur(images: tf.Tensor) -> tf.Tensor:
-    """Stored at two fifths of its size, and enlarged again."""
+    """Reduced to two fifths of its size and enlarged again."""
     height, width = images.shape[1:3]
     small = tf.image.resize(images, (round(height * 0.4), round(width * 0.4)), antialias=True)
     return tf.image.resize(small, (height, width))
 
 
 def _noise(images: tf.Tensor) -> tf.Tensor:
-    """Quantum noise of a lower dose: deviation 0.05, the same for the same place in a batch."""
+    """Quantum noise of a lower dose: standard deviation 0.05, the same at each place of a batch."""
     return images + 0.05 * tf.random.stateless_normal(tf.shape(images), seed=[0, 0])
 
 

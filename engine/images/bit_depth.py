@@ -3,7 +3,7 @@
 PNG and TIFF have no 12-bit pixels (TIFF: hardly ever), so what a detector measures over 4,096 levels is
 stored in 16 bits, and no field says so. Read over all 16 bits such an image keeps 16 grey levels. The
 range is therefore a property of the data set, found from the largest value in it, and one for all of its
-images, since their brightness means something against one another. PNM and 12-bit TIFF state their range.
+images, since their brightness must be comparable. PNM and 12-bit TIFF state their range.
 
 Scaling is linear and rounded, as section 13.12 of the PNG specification (W3C, third edition) has it:
 floor(value * 255 / (2**bits - 1) + 1/2), so that white is 255 whatever the depth, and 8-bit values that
@@ -54,7 +54,7 @@ def is_deep_colour(image: Image.Image) -> bool:
 def largest_value(image: Image.Image) -> int | None:
     """The largest value in a file of more than 8 bits; None of others. Loads the image.
 
-    Of 16-bit colour the upper byte alone can be read, so the most it can stand for is given.
+    Of 16-bit colour the upper byte alone can be read, so the largest value that it can stand for is returned.
     """
     if is_deep_colour(image):
         bands = image.convert("RGB").getextrema()
@@ -81,7 +81,9 @@ def to_eight_bits(image: Image.Image, bits: int) -> tuple[np.ndarray, bool]:
         uint8[H, W], and the flag.
     """
     values = np.asarray(image)
-    inverted = _tiff_tag(image, _PHOTOMETRIC) == _WHITE_IS_ZERO  # Pillow minds it up to 8 bits only
+    inverted = (
+        _tiff_tag(image, _PHOTOMETRIC) == _WHITE_IS_ZERO
+    )  # Pillow respects it up to 8 bits only
     return _table(bits, inverted).take(values), bool(values.max() >= 2**bits)
 
 

@@ -1,8 +1,8 @@
-"""Encoded images to uint8 pixels of the wanted size, or the reason why not.
+"""Encoded images to uint8 pixels of the wanted size, or the reason why they cannot be decoded.
 
 The one decoder that builder, predict and export share, so that a network sees at inference what
 it saw in training. JPEG goes through libjpeg-turbo in strict mode, which refuses damaged files that
-TensorFlow and Pillow turn into gray garbage without a word; everything else goes through Pillow.
+TensorFlow and Pillow turn into gray garbage silently; everything else goes through Pillow.
 Formats are recognised by content, never by name. No TensorFlow.
 
 JPEG has no checksums, so strictness has a limit: of real X-rays with a sector (512 bytes)
@@ -11,13 +11,13 @@ overwritten inside, every one was refused, with 64 bytes overwritten 19 of 20, w
 
 What comes out:
     grey        the luminance (JPEG's own Y channel; else ITU-R 601 weights)
-    16-bit      scaled from the range that is asked for, see `engine.images.bit_depth` (Pillow's own
+    16-bit      scaled from the range that is given, see `engine.images.bit_depth` (Pillow's own
                 conversion clips to white)
     alpha       laid over black, so that what is transparent looks like padding
     EXIF        orientation applied
     animations  the first frame
 
-Pillow's warnings (of odd metadata, which does no harm, and of size, which is checked here) are left to
+Pillow's warnings (of unusual metadata, which is harmless, and of size, which is checked here) are left to
 the process's filters, which are not for a library's threads to change; `command_line.run` drops them.
 """
 
@@ -82,7 +82,7 @@ def decode_bytes(
         keep_aspect_ratio: fit the image inside, centred, and pad with black; else stretch it.
         max_pixels: larger images are refused by their header, before anything is decoded.
         bits: values of 16-bit PNG and TIFF run from 0 to 2**bits - 1; larger ones become white.
-        warn: told, in words that complete "an image ...", of what makes its brightness doubtful:
+        warn: called, with words that complete "an image ...", where its brightness is doubtful:
             values clipped, or less than an eighth of the grey levels in use.
 
     Returns:
@@ -162,4 +162,4 @@ def _padded(pixels: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
 
 
 def _ignore(warning: str) -> None:
-    """Where nobody asked to be warned."""
+    """The default `warn`: does nothing."""

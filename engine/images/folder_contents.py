@@ -1,6 +1,6 @@
-"""What the files of an image folder contain: which are copies of one another, which are empty, which are deep.
+"""What the files of an image folder contain: which are copies, empty, or of more than 8 bits.
 
-Every file is read once. None is decoded: what is no image is found out later.
+Every file is read once. None is decoded: files that are no images are detected later.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from engine.images.image_folder import ImageFolder
 
 @dataclasses.dataclass(frozen=True)
 class Contents:
-    """What tells the files of a folder apart.
+    """What distinguishes the files of a folder.
 
     Attributes:
         keys: by path; equal for files of equal contents alone ('' where empty or unreadable).
@@ -46,7 +46,7 @@ def hash_contents(folder: ImageFolder, *, workers: int) -> Contents:
         # By the batch: a task for each file costs as much as reading a small one.
         batches = [paths[start : start + 64] for start in range(0, len(paths), 64)]
         read = pool.map(lambda batch: [_look_at(f"{root}/{path}") for path in batch], batches)
-        looks = dict(zip(paths, (one for batch in read for one in batch), strict=True))
+        looks = dict(zip(paths, (look for batch in read for look in batch), strict=True))
         checksums = {path: checksum for path, (checksum, _) in looks.items()}
         counts = Counter(checksums.values())
         alike = [path for path in paths if checksums[path] and counts[checksums[path]] > 1]

@@ -1,7 +1,7 @@
 """The image format: how any image file becomes the array that a network takes.
 
 One format belongs to a shards directory, to the runs trained on it, and to every image that such a run
-is asked about. Needs no TensorFlow.
+predicts. Needs no TensorFlow.
 """
 
 import dataclasses

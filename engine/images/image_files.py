@@ -46,7 +46,7 @@ class Failures:
 
 
 def check_paths(paths: Sequence[str]) -> None:
-    """Raises `UserError` for an empty path, which would stand for the current folder."""
+    """Raises `UserError` for an empty path, which would mean the current folder."""
     if "" in paths:
         raise UserError(
             "PATH: got an empty text, as an unset variable leaves it; expected an image, a folder or "
@@ -174,7 +174,7 @@ def decoded_images(
     """Yields (path, uint8[H, W, C]) in order, decoded by threads, a bounded number at a time.
 
     Args:
-        failures: told of each file that cannot be decoded, which is then passed over, and of each
+        failures: records each file that cannot be decoded, which is then skipped, and each
             that may have been misread.
         max_pixels: the largest image to decode; None for the decoder's own bound.
         workers: threads; None for one per core.

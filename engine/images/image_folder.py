@@ -1,6 +1,6 @@
-"""An image tree -> examples: path, class, patient, and the split of the tree's own if it has any.
+"""An image tree -> examples: path, class, patient, and the tree's own split where it has one.
 
-`scan` reads names alone. What is no image is found out later, by its content. No TensorFlow.
+`scan` reads names alone. Files that are no images are detected later, by their content. No TensorFlow.
 """
 
 import dataclasses
@@ -80,7 +80,7 @@ def scan(images: Path | str) -> ImageFolder:
     Layouts: `train|val|valid|validation|test` folders in any letter case, each with a folder per
     class; or class folders only. Folders inside a class folder belong to the class. A lone folder
     around either (as unpacking an archive leaves it) is stepped into. Hidden files and what
-    operating systems leave lying about are passed over, and so are links to folders inside a class
+    operating systems leave behind are skipped, and so are links to folders inside a class
     (they can form loops, or pull one class into another).
 
     A folder below a class folder that cannot be searched is warned of, and the others are read.
@@ -96,7 +96,7 @@ def scan(images: Path | str) -> ImageFolder:
     if inner := _lone_wrapper(root):
         top = inner
         warnings.append(f"the images lie in the only folder, {one_line(inner.name)}; reading that")
-    split_folders = [one for one in _folders(top) if _is_split_folder(one)]
+    split_folders = [folder for folder in _folders(top) if _is_split_folder(folder)]
     class_folders = _class_folders(top, split_folders, warnings)
     if not class_folders:
         raise UserError(
@@ -170,7 +170,7 @@ def _lone_wrapper(root: Path) -> Path | None:
     if len(folders) != 1 or _is_split_folder(folders[0]):
         return None
     inside = _folders(folders[0])
-    wraps = len(inside) > 1 or any(_is_split_folder(one) for one in inside)
+    wraps = len(inside) > 1 or any(_is_split_folder(folder) for folder in inside)
     return folders[0] if wraps and not _loose_files(folders[0]) else None
 
 
@@ -184,11 +184,13 @@ def _class_folders(
     found = []
     for folder in split_folders:
         _warn_of_loose_files(folder, warnings)
-        found += [(SPLIT_FOLDERS[folder.name.lower()], one) for one in _folders(folder)]
+        found += [
+            (SPLIT_FOLDERS[folder.name.lower()], class_folder) for class_folder in _folders(folder)
+        ]
     for folder in _folders(top):
         if folder not in split_folders:
             warnings.append(
-                f"folder {one_line(folder.name)} passed over, since it is no split folder as its neighbours"
+                f"folder {one_line(folder.name)} skipped: it is no split folder like its neighbours"
             )
     return found
 
@@ -197,8 +199,8 @@ def _warn_of_loose_files(folder: Path, warnings: list[str]) -> None:
     loose = _loose_files(folder)
     if loose:
         warnings.append(
-            f"{counted(len(loose), 'file')} in folder {one_line(folder.name)} outside the class folders passed over "
-            f"({some_of(path.name for path in loose)})"
+            f"{counted(len(loose), 'file')} in folder {one_line(folder.name)} skipped, outside the "
+            f"class folders ({some_of(path.name for path in loose)})"
         )
 
 
@@ -209,7 +211,10 @@ def _one_spelling(
     names: dict[str, str] = {}
     warnings = []
     order = {TRAIN: 0, VALIDATION: 1, TEST: 2}
-    for _, folder in sorted(class_folders, key=lambda one: (order.get(one[0], 0), one[1].name)):
+    for _, folder in sorted(
+        class_folders,
+        key=lambda found_folder: (order.get(found_folder[0], 0), found_folder[1].name),
+    ):
         try:
             folder.name.encode()
         except UnicodeEncodeError:
@@ -219,8 +224,8 @@ def _one_spelling(
         name = names.setdefault(folder.name.casefold(), folder.name)
         if name != folder.name:
             warnings.append(
-                f"class folder {one_line(f'{folder.parent.name}/{folder.name}')} taken for class {name!r}, which it "
-                "differs from in case only"
+                f"class folder {one_line(f'{folder.parent.name}/{folder.name}')} joins class "
+                f"{name!r}, from which it differs in case only"
             )
     return names, warnings
 

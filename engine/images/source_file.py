@@ -1,6 +1,6 @@
 """The bytes of one image file, or the reason why they cannot be used.
 
-Only regular files of bearable size are opened: a pipe or a device could block for ever.
+Only regular files of bearable size are opened: a pipe or a device could block indefinitely.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ def read_file(path: Path | str) -> bytes:
     """The contents of a regular file of bearable size.
 
     Raises:
-        DecodeError: it cannot be read, is no regular file (a pipe would block for ever), or is huge.
+        DecodeError: it cannot be read, is no regular file (a pipe would block indefinitely), or is huge.
         OSError: the process is out of file descriptors or memory.
     """
     with file_errors():

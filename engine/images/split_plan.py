@@ -1,4 +1,4 @@
-"""Which example goes into which split, so that nobody is on both sides; and what the tree is like.
+"""Which example goes into which split, so that no patient is in two splits; and an audit of the tree.
 
 Splits are disjoint by group: the connected components of "same patient or same content". All draws
 are hashes of the seed and a path, so that they do not depend on how files are listed.
@@ -29,7 +29,7 @@ class Plan:
         splits: split -> examples in the order they are written: mixed by a seeded hash of the path.
         dropped: path -> why it was left out (`--on-leak drop`).
         audit: counts of what was found, with a few names of each.
-        notes: what was decided, a line each; `warnings`: what the user should look at.
+        notes: decisions, one line each; `warnings`: what the user should check.
     """
 
     splits: dict[str, tuple[Example, ...]]
@@ -54,12 +54,12 @@ def plan_splits(
     The tree's own splits stand, and fractions are drawn from train: by class, and whole groups at
     a time, a group being all images that share a patient or their content. Left at None, a
     fraction is `DEFAULT_FRACTION` where training could not do without (class folders only; no
-    validation folder), else nothing is drawn. A validation fraction that is asked for puts the
+    validation folder), else nothing is drawn. A given validation fraction puts the
     tree's validation folder back into the pool it is drawn from.
 
     Raises:
-        UserError: a fraction is asked for that cannot be drawn, `on_leak` is `fail` and a group
-            stands in two splits, or train would lack a class that another split has.
+        UserError: a fraction cannot be drawn, `on_leak` is `fail` and a group
+            is in two splits, or train would lack a class that another split has.
     """
     examples, warnings = with_patients(folder.examples, group_by)
     warnings = [*folder.warnings, *warnings]
@@ -77,7 +77,8 @@ def plan_splits(
     splits = {
         split: tuple(
             sorted(
-                (one for one in kept if one.split == split), key=lambda one: _rank(seed, one.path)
+                (example for example in kept if example.split == split),
+                key=lambda example: _rank(seed, example.path),
             )
         )
         for split in (TRAIN, VALIDATION, TEST)
@@ -159,7 +160,7 @@ def _fractions(
 
 
 def _pooled_note(examples: Sequence[Example]) -> str:
-    counts = Counter(one.class_name for one in examples if one.split == VALIDATION)
+    counts = Counter(example.class_name for example in examples if example.split == VALIDATION)
     why = "too small to use" if min(counts.values()) < SMALL_VALIDATION else "replaced by a draw"
     shown = ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items()))
     return f"the validation folder ({shown}) is {why}: its images joined train's pool"
@@ -179,10 +180,10 @@ def _assign(
             members[groups[example.path]].append(example)
     drawn = _draw(members, fractions, seed)
     return [
-        dataclasses.replace(one, split=drawn.get(groups[one.path], TRAIN))
-        if one.split in pooled
-        else one
-        for one in examples
+        dataclasses.replace(example, split=drawn.get(groups[example.path], TRAIN))
+        if example.split in pooled
+        else example
+        for example in examples
     ]
 
 
@@ -190,10 +191,14 @@ def _draw(
     members: Mapping[str, Sequence[Example]], fractions: Mapping[str, float], seed: int
 ) -> dict[str, str]:
     """Group -> split, for the groups drawn; test is drawn first, so that it does not depend on
-    how much validation was asked for."""
-    sizes = {name: Counter(one.class_name for one in group) for name, group in members.items()}
+    the validation fraction."""
+    sizes = {
+        name: Counter(example.class_name for example in group) for name, group in members.items()
+    }
     # Named by its content rather than by its listing: the first path is the same in any order.
-    order = sorted(sizes, key=lambda name: _rank(seed, min(one.path for one in members[name])))
+    order = sorted(
+        sizes, key=lambda name: _rank(seed, min(example.path for example in members[name]))
+    )
     pool = sum(sizes.values(), Counter())
     drawn: dict[str, str] = {}
     for split in (TEST, VALIDATION):
@@ -239,8 +244,8 @@ def _audit(examples: Sequence[Example], contents: Contents) -> dict:
         if example.patient:
             by_patient[example.patient].add(example.split)
     copies = [group for group in by_content.values() if len(group) > 1]
-    across = [group for group in copies if len({one.split for one in group}) > 1]
-    conflicts = [group for group in copies if len({one.class_name for one in group}) > 1]
+    across = [group for group in copies if len({example.split for example in group}) > 1]
+    conflicts = [group for group in copies if len({example.class_name for example in group}) > 1]
     patients = sorted(name for name, splits in by_patient.items() if len(splits) > 1)
     return {
         "duplicate_images": sum(len(group) - 1 for group in copies),
@@ -277,7 +282,7 @@ def _leaking_groups(
     leaks = {}
     for name, group in _by_group(assigned, groups).items():
         keeper = _keeper(group)
-        outside = [one for one in group if one.split != keeper]
+        outside = [example for example in group if example.split != keeper]
         if outside:
             leaks[name] = outside
     return leaks
@@ -285,7 +290,7 @@ def _leaking_groups(
 
 def _keeper(group: Sequence[Example]) -> str:
     """Test before validation before train: what is measured on is never made smaller."""
-    present = {one.split for one in group}
+    present = {example.split for example in group}
     return next(split for split in (TEST, VALIDATION, TRAIN) if split in present)
 
 
@@ -299,10 +304,10 @@ def _treat_leaks(
     """Path -> reason, for the examples to drop; warns or raises as `on_leak` says."""
     if not leaks:
         return {}
-    images = [one for group in leaks.values() for one in group]
+    images = [example for group in leaks.values() for example in group]
     found = (
         f"{counted(len(images), 'image')} of train or validation share a patient or their very "
-        f"content with a split that is measured on ({some_of(one.path for one in images)})"
+        f"content with a split that is measured on ({some_of(image.path for image in images)})"
     )
     if on_leak == "fail":
         raise UserError(f"{found}; --on-leak drop leaves them out, --on-leak warn keeps them")
@@ -313,9 +318,9 @@ def _treat_leaks(
         name: _keeper(group) for name, group in _by_group(assigned, groups).items() if name in leaks
     }
     return {
-        one.path: f"shares a patient or its content with {keepers[name]} (--on-leak drop)"
+        example.path: f"shares a patient or its content with {keepers[name]} (--on-leak drop)"
         for name, group in leaks.items()
-        for one in group
+        for example in group
     }
 
 
@@ -329,10 +334,12 @@ def _by_group(examples: Sequence[Example], groups: Mapping[str, str]) -> dict[st
 def _require_trainable(splits: Mapping[str, Sequence[Example]], class_names: Sequence[str]) -> None:
     if TRAIN not in splits:
         return
-    trained = {one.class_name for one in splits[TRAIN]}
+    trained = {example.class_name for example in splits[TRAIN]}
     for name in class_names:
         held = [
-            split for split, many in splits.items() if any(one.class_name == name for one in many)
+            split
+            for split, many in splits.items()
+            if any(example.class_name == name for example in many)
         ]
         if name not in trained and held:
             raise UserError(
@@ -349,11 +356,11 @@ def _small_validation(
     """A warning where validation is too small to choose a model by, with the flag that fixes it."""
     if TRAIN not in splits:
         return []
-    held = Counter(one.class_name for one in splits.get(VALIDATION, ()))
-    name = min(class_names, key=lambda one: (held[one], one))
+    held = Counter(example.class_name for example in splits.get(VALIDATION, ()))
+    name = min(class_names, key=lambda class_name: (held[class_name], class_name))
     if held[name] >= SMALL_VALIDATION:
         return []
-    pool = held[name] + sum(one.class_name == name for one in splits[TRAIN])
+    pool = held[name] + sum(example.class_name == name for example in splits[TRAIN])
     share = max(DEFAULT_FRACTION, -(-SMALL_VALIDATION * 100 // pool) / 100)
     cure = f"--validation-fraction {share:g} holds back enough of train"
     if share > 0.5:

@@ -11,39 +11,35 @@ import numpy as np
 from matplotlib import colormaps
 from PIL import Image
 
-from engine.base.config import UserError
+from engine.inference import feature_maps
 
-LAYER = "last_convolution"
+_LOGITS = "logits"
 _STRONGEST = 0.65  # opacity of the strongest evidence
 # Perceptually even and legible to colour-blind readers; "jet" shows edges where there are none.
 _COLOURS = "inferno"
 
 
 class GradCam:
-    """Maps of the evidence for a class, by gradients into the last feature map.
+    """Maps of the evidence for a class, by gradients into a feature map.
 
     Args:
-        model: a Keras model from uint8[B, H, W, C] to probabilities [B, 1] or [B, K], one of whose
-            layers is called `last_convolution` and gives [B, h, w, channels].
+        model: any Keras model from uint8[B, H, W, C] to probabilities [B, 1] or [B, K]. A layer of it
+            called `logits` is differentiated where there is one, as a saturated probability has no
+            gradient left.
+        layer: the feature map, by its path; see `feature_maps.find`. None for the last one.
+
+    Attributes:
+        layer: the path of the feature map.
 
     Raises:
-        UserError: no layer has that name.
+        UserError: the model has no feature map of that name, or none at all.
     """
 
-    def __init__(self, model: Any, *, layer: str = LAYER) -> None:
-        import keras
+    def __init__(self, model: Any, *, layer: str | None = None) -> None:
         import tensorflow as tf
 
-        names = [one.name for one in model.layers]
-        if layer not in names:
-            raise UserError(
-                f"the model has no layer {layer!r}, whose output an explanation is drawn from; "
-                f"its layers are {', '.join(names)}"
-            )
-        self._outputs = keras.Model(
-            model.inputs, [model.get_layer(layer).output, _score_tensor(model, names)]
-        )
-        self._has_logits = "logits" in names
+        self._model = model
+        self.layer = feature_maps.choose(feature_maps.find(model), layer)
         self._compiled = tf.function(self._weighted_features, autograph=False)
 
     def __call__(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
@@ -63,33 +59,37 @@ class GradCam:
     def _weighted_features(self, images: Any, classes: Any) -> Any:
         import tensorflow as tf
 
-        with tf.GradientTape() as tape:
+        found: dict[str, Any] = {}
+
+        def note(path: str, layer: Any, output: Any) -> None:
+            if path in (self.layer, _LOGITS):
+                found[path] = output
+
+        with tf.GradientTape() as tape, feature_maps.observed(self._model, note):
             # What depends on nothing watched is not recorded, and frozen weights are not by default.
-            tape.watch([v.value for v in self._outputs.variables if "float" in v.dtype])
-            features, scores = self._outputs(images, training=False)
-            score = tf.reduce_sum(self._class_scores(scores, classes))
+            tape.watch([v.value for v in self._model.variables if "float" in v.dtype])
+            probabilities = self._model(images, training=False)
+            scores = _class_scores(found.get(_LOGITS), probabilities, classes)
+            score = tf.reduce_sum(scores)
+        features = found[self.layer]
         gradients = tf.cast(tape.gradient(score, features), tf.float32)
         weights = tf.reduce_mean(gradients, axis=(1, 2), keepdims=True)
         return tf.nn.relu(tf.reduce_sum(weights * tf.cast(features, tf.float32), axis=-1))
 
-    def _class_scores(self, scores: Any, classes: Any) -> Any:
-        """[B]: the logit of each image's class, or its log probability where there is no logit."""
-        import tensorflow as tf
 
-        scores = tf.cast(scores, tf.float32)
-        if scores.shape[-1] == 1:
-            positive = scores[:, 0]
-            if self._has_logits:
-                return tf.where(classes == 1, positive, -positive)
-            own = tf.where(classes == 1, positive, 1 - positive)
-            return tf.math.log(own + 1e-7)
-        own = tf.gather(scores, classes, batch_dims=1)
-        return own if self._has_logits else tf.math.log(own + 1e-7)
+def _class_scores(logits: Any, probabilities: Any, classes: Any) -> Any:
+    """[B]: the logit of each image's class, or its log probability where there are no logits."""
+    import tensorflow as tf
 
-
-def _score_tensor(model: Any, names: list[str]) -> Any:
-    """The logits where they have a layer; a saturated probability has no gradient left."""
-    return model.get_layer("logits").output if "logits" in names else model.output
+    scores = tf.cast(probabilities if logits is None else logits, tf.float32)
+    if scores.shape[-1] == 1:
+        positive = scores[:, 0]
+        if logits is not None:
+            return tf.where(classes == 1, positive, -positive)
+        own = tf.where(classes == 1, positive, 1 - positive)
+        return tf.math.log(own + 1e-7)
+    own = tf.gather(scores, classes, batch_dims=1)
+    return own if logits is not None else tf.math.log(own + 1e-7)
 
 
 def overlay(image: np.ndarray, evidence: np.ndarray) -> np.ndarray:

@@ -149,7 +149,7 @@ def resample_mean(
 
 
 def affordable_resamples(asked: int, *, examples: int, classes: int) -> int:
-    """How many of the resamples asked for the ranking metrics leave time for."""
+    """How many of the requested resamples the ranking metrics leave time for."""
     affordable = RANKING_BUDGET // max(1, examples * classes)
     return min(asked, max(FEWEST_RESAMPLES, affordable))
 

@@ -24,7 +24,7 @@ class Estimator:
 
     Args:
         examples: what is measured.
-        resamples: how many bootstrap resamples stand behind the intervals that need them.
+        resamples: the number of bootstrap resamples, for the intervals that need them.
         seed: the resamples are a pure function of the examples and of this.
     """
 

@@ -50,7 +50,7 @@ Array = np.ndarray
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """What was measured: results without it cannot be told from those of another model or data set.
+    """What was measured: without it, results cannot be distinguished from those of another model or data set.
 
     Attributes:
         name: the directory of the results in `RUN/evaluation`.

@@ -1,4 +1,4 @@
-"""95 % intervals over patients, which keep their promise where a metric is at or near 1.
+"""95 % intervals over patients, whose coverage holds where a metric is at or near 1.
 
 The images of one patient resemble one another, so variances are those between patients. A metric in
 [0, 1] is given the interval of a proportion (Clopper and Pearson, 1934) of its effective number
@@ -9,8 +9,8 @@ the number of independent examples that would vary as much (Korn and Graubard, C
 proportions with small expected number of positive counts estimated from survey data, 1998). Near the
 boundary the variance that is seen vanishes, and with it every interval that is built on it alone. So
 it is computed with two imaginary patients more: for a proportion, one who is right and one who is wrong
-in every image; for a ranking, one of each class who cannot be told from the other class. Where nothing
-was wrong, the effective number is then about that of the patients; where much was, they hardly count.
+in every image; for a ranking, one of each class who cannot be distinguished from the other class.
+Where nothing was wrong, the effective number is then about that of the patients; where much was, they hardly count.
 
 `benchmarks.coverage` simulates how often these intervals hold the truth.
 """

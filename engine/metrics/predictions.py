@@ -3,7 +3,7 @@
 labels         int[N], the class index; of two classes, index 1 is the positive one
 probabilities  float[N], of the positive class, or float[N, K], one column per class
 log_odds       as probabilities: log(p / (1 - p)), which order what float32 probabilities tie
-patients       str[N], who is in the image; '' where nobody knows (the image then stands alone)
+patients       str[N], who is in the image; '' where unknown (the image is then a group of its own)
 """
 
 from collections.abc import Sequence

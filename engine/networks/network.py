@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.base.config import UserError, closest, flag_name
+from engine.base.config import UserError
+from engine.base.setting_names import closest, flag_name
 
 Value = int | float | bool | str | None
 _EXPECTED = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}

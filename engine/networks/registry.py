@@ -10,7 +10,8 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from engine.base.config import UserError, did_you_mean, flag_name
+from engine.base.config import UserError
+from engine.base.setting_names import did_you_mean, flag_name
 from engine.base.settings import ModelSettings
 from engine.images.format import ImageFormat
 from engine.networks import architectures, user_models

@@ -23,7 +23,8 @@ from types import ModuleType
 from typing import Any
 
 from engine.base import command_line
-from engine.base.config import UserError, closest
+from engine.base.config import UserError
+from engine.base.setting_names import closest
 from engine.networks import user_signature
 from engine.networks.network import Network
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from engine.base.config import UserError, closest
+from engine.base.config import UserError
+from engine.base.setting_names import closest
 from engine.networks.network import Parameter
 
 _KINDS = {"int": int, "float": float, "bool": bool, "str": str}

@@ -1,4 +1,4 @@
-"""`python -m engine.phantoms DIR`: draws an image folder by a procedure, where no real one is at hand.
+"""`python -m engine.phantoms DIR`: draws a folder of chest-like images, to try things out.
 
 Grey chest-like images in Kaggle's layout, `train|val|test/NORMAL|PNEUMONIA`, with patient numbers in
 their names and several images per patient. Pneumonia is soft opacities inside the lungs; the mean

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from engine.base import files, machine, progress
+from engine.base import files, machine, output_paths, progress
 from engine.base.build_settings import PhantomConfig
 from engine.base.config import UserError
 from engine.phantoms import phantom_images
@@ -83,7 +83,7 @@ def make_phantoms(
 
 
 def plan(config: PhantomConfig) -> list[Phantom]:
-    """Every image to make, in order; patients stand in one split and one class only."""
+    """Every image to make, in order; each patient is in one split and one class only."""
     phantoms: list[Phantom] = []
     names = _Names()
     splits = {"train": config.train_images, "val": config.val_images, "test": config.test_images}
@@ -224,6 +224,7 @@ def _read_record(directory: Path) -> dict[str, Any] | None:
 def _require_empty(directory: Path) -> None:
     if directory.exists() and not directory.is_dir():
         raise UserError(f"{directory}: is a file, expected a new or empty directory")
+    output_paths.require_directory(directory, "DIR")
     if directory.is_dir() and any(directory.iterdir()):
         raise UserError(
             f"{directory}: holds files that engine.phantoms did not make; choose a new or empty "
@@ -242,7 +243,7 @@ def _require_free(directory: Path, phantoms: list[Phantom]) -> None:
 
 def _differences(directory: Path, there: dict[str, Any], wanted: dict[str, Any]) -> str:
     differing = ", ".join(
-        f"{key} is {there.get(key)!r} there, {wanted.get(key)!r} asked for"
+        f"{key} is {there.get(key)!r} there, {wanted.get(key)!r} was requested"
         for key in sorted(there.keys() | wanted.keys())
         if there.get(key) != wanted.get(key)
     )

@@ -169,7 +169,7 @@ def attenuation(anatomy: Anatomy, opacity: np.ndarray, view: View) -> np.ndarray
     """How much of the beam the body takes away at each pixel.
 
     Returns:
-        float32[H, W], 0 beside the body, around 1 behind bone and heart.
+        float32[H, W], 0 outside the body, around 1 behind bone and heart.
     """
     x, y = _body_grid(view)
     vessels, gone = (_in_view(texture, view) for texture in (anatomy.vessels, opacity))

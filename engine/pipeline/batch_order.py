@@ -12,6 +12,8 @@ import tensorflow as tf
 from engine.base import counter_random
 from engine.pipeline.share import Share
 
+Order = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # see `make_order`
+
 _CIPHER_ROUNDS = 16
 # TensorFlow 2.21 gives these last positions a block that is a bit too short: two positions of 65,537
 # are sent to the same place, and to one place none.
@@ -39,7 +41,7 @@ def make_order(
     seed: int,
     sampling: str,
     num_classes: int,
-) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+) -> Order:
     """A function from a step, and places in its global batch, to the examples there, int64[B]."""
     num_examples = len(labels)
     members = [np.flatnonzero(labels == c) for c in range(num_classes)]

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from engine.base.settings import TrainConfig
-from engine.pipeline import augmentation, input_pipeline
+from engine.pipeline import augmentation
+from engine.pipeline.reading import StoredSplit
 from engine.runs import plots
-from engine.shards import tfrecords
 
 ROWS, COLUMNS = 4, 8
 
@@ -18,8 +18,8 @@ def draw_preview(config: TrainConfig, shards: Path, path: Path) -> None:
     Raises:
         UserError: the shards cannot be read or hold no training images.
     """
-    manifest = tfrecords.read_manifest(shards)
-    images = input_pipeline.first_images(shards, manifest, "train", ROWS)
+    split = StoredSplit(shards, "train")
+    images = split.first_images(ROWS)
     strengths = augmentation.strengths_from(config)
     cells, titles = [], []
     for position, image in enumerate(images):
@@ -30,7 +30,7 @@ def draw_preview(config: TrainConfig, shards: Path, path: Path) -> None:
                 np.array([position]),
                 seed=config.seed,
                 epoch=epoch,
-                image_size=manifest.image_size,
+                image_size=split.manifest.image_size,
                 strengths=strengths,
             )
             seen = augmentation.apply({"image": image[None], **draws})

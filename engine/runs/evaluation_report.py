@@ -143,7 +143,7 @@ def _shifts(result: Evaluation) -> str:
     heads = ("images", *(title(metric) for metric in shifts.metrics))
     rows = [(markdown.text(name), *values) for name, *values in shifts.rows()]
     return (
-        "The same images, changed as another scanner or another export might have:\n\n"
+        "The same images, changed as another scanner or another export might change them:\n\n"
         f"{markdown.table(heads, rows)}\n\n"
         f"Lowest under any change: {markdown.text(shifts.lowest_text())}."
     )

@@ -1,4 +1,4 @@
-"""Markdown for reports: tables, links, and text that nothing in is taken for markup."""
+"""Markdown for reports: tables, links and escaped text."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> str:
-    """A list of `name: value`; a fact without a value is left out."""
+    """A list of `name: value`, without facts that have no value."""
     return "\n".join(f"- {name}: {value}" for name, value in pairs if value)
 
 
@@ -33,7 +33,7 @@ def link(path: Path, base: Path) -> str:
 
 
 def text(value: Any) -> str:
-    """Text in which nothing is taken for a table's bars, emphasis or HTML."""
+    """Text with everything escaped that Markdown would take for tables, emphasis or HTML."""
     found = " ".join(str(value).split())
     for character in "\\|*_<>`[]":
         found = found.replace(character, "\\" + character)

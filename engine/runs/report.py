@@ -1,7 +1,7 @@
 """`report.md`: what was trained, on what, how fast and how well, from the files of a run.
 
-Each part is written from one file and left out where that file is not there yet, so that the report
-can be made again at any time: after training, and after every evaluation.
+Each part is made from one file and omitted if that file does not exist yet, so that the report can be
+written at any time: after training, and after every evaluation.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ Json = Mapping[str, Any]
 
 
 def write_report(run: RunDirectory | Path | str) -> Path:
-    """Writes `report.md` into a run directory, from what is there; returns its path."""
+    """Writes `report.md` from the files of a run directory; returns its path."""
     run = run if isinstance(run, RunDirectory) else RunDirectory(run)
     files.write_text(run.report, render(run))
     return run.report
@@ -30,7 +30,7 @@ def render(run: RunDirectory) -> str:
     parts = [
         f"# Report: {markdown.text(run.path.resolve().name)}",
         "> **Not for diagnosis.** This is a measurement of a research model on one data set. It says "
-        "nothing of patients, devices or hospitals that the data set does not hold.",
+        "nothing about patients, devices or hospitals that are not in the data set.",
         "## How well",
         *evaluation_report.sections(run),
         *_data(_mapping(environment.get("data"))),

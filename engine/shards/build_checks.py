@@ -32,7 +32,7 @@ def missing_shards(
     """Those of `names` to write: never written, gone, or not what was written.
 
     Every byte is compared where a build was interrupted and on request; of a finished build, what
-    stands around the images, which tells the shards of another build.
+    stands around the images, which identifies the shards of another build.
     """
     thorough = config.repair or not build_journal.is_finished(shards)
     missing = set()
@@ -73,7 +73,7 @@ def _compare(
 
 
 def intact(shards: Path, manifest: Manifest, beside: dict[str, bytes]) -> Manifest | None:
-    """The manifest that is there, unless it or a file beside it is not what this build writes.
+    """The manifest that is there, unless it, or a file written with it, is not what this build writes.
 
     Args:
         beside: file name -> what it holds.
@@ -106,7 +106,7 @@ def _differing_files(shards: Path, beside: dict[str, bytes]) -> list[str]:
 
 
 def verified(shards: Path) -> Manifest:
-    """Re-reads every shard of a finished build, and the files beside them.
+    """Re-reads every shard of a finished build, and the files written with them.
 
     Raises:
         UserError: one is missing or damaged; the line names it and how to fix it.

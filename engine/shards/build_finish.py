@@ -1,4 +1,4 @@
-"""The end of a build: the manifest, and what lies beside it, from shards that are all there."""
+"""The end of a build: the manifest and the files beside it, once all shards are written."""
 
 import importlib.metadata
 import io
@@ -30,15 +30,20 @@ def describe(
     folder: ImageFolder,
     bits: int,
 ) -> tuple[Manifest, dict[str, bytes]]:
-    """The manifest of a build whose shards are all there, and what the files beside it hold."""
-    records = [journal.records[one.file] for one in shard_plans]
+    """The manifest of a build whose shards are complete, and the contents of the files beside it."""
+    records = [journal.records[shard_plan.file] for shard_plan in shard_plans]
     bad = [row for record in records for row in record.rejected]
     doubts = sorted(row for record in records for row in record.doubts)
     rejected = sorted([*bad, *plan.dropped.items(), *folder.unreadable.items()])
     class_names = folder.class_names
     splits = {
         split: _split_info(
-            class_names, [journal.records[one.file] for one in shard_plans if one.split == split]
+            class_names,
+            [
+                journal.records[shard_plan.file]
+                for shard_plan in shard_plans
+                if shard_plan.split == split
+            ],
         )
         for split in plan.splits
     }
@@ -75,7 +80,7 @@ def finish(
 ) -> None:
     """Writes everything but the shards, the manifest last."""
     build_journal.remove_leftovers(shards)
-    _write_together(shards, journal, [one.file for one in shard_plans], contents)
+    _write_together(shards, journal, [shard_plan.file for shard_plan in shard_plans], contents)
     tfrecords.write_manifest(shards, manifest)
 
 
@@ -88,8 +93,8 @@ def _write_together(
         waiting = [pool.submit(journal.rewrite, order)]
         for name, content in contents.items():
             waiting.append(pool.submit(_write_bytes, shards / name, content))
-        for one in waiting:
-            one.result()
+        for future in waiting:
+            future.result()
 
 
 def _write_bytes(path: Path, content: bytes) -> None:
@@ -126,7 +131,9 @@ def _require_usable(
 
 def _emptied(plan: Plan, splits: dict[str, SplitInfo]) -> list[str]:
     """A warning for each class that bad files emptied in a split."""
-    planned = {(split, one.class_name) for split, many in plan.splits.items() for one in many}
+    planned = {
+        (split, example.class_name) for split, many in plan.splits.items() for example in many
+    }
     return [
         f"{split} has no usable image of class {name!r}"
         for split, info in splits.items()

@@ -1,4 +1,4 @@
-"""What a build has done so far, on disk: how it is continued, and how two builds are told apart.
+"""What a build has done so far, on disk: how it is continued, and how two builds are distinguished.
 
 `build.jsonl` holds a line for the build (arguments, classes, source) and then a line for each shard
 that is whole: its size, checksum, class counts and the files it left out. It stays with the
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.base import files, schema
+from engine.base import files, output_paths, schema
 from engine.base.config import UserError
 from engine.base.progress import say
 from engine.base.schema import Rule, SchemaError
@@ -134,10 +134,13 @@ def check_directory(images: Path, shards: Path) -> None:
     """Makes sure that `shards` is new, empty, or a build's.
 
     Raises:
-        UserError: it is a file, lies in the image folder, or holds somebody else's files.
+        UserError: it is a file or lies in one, may not be written to, lies in the image folder, or holds
+            other files.
     """
     if shards.exists() and not shards.is_dir():
         raise UserError(f"{shards}: is a file; expected a directory to write shards to")
+    if not shards.exists():
+        output_paths.require_directory(shards, "SHARDS")
     if images.exists() and images.resolve() in (shards.resolve(), *shards.resolve().parents):
         raise UserError(
             f"{shards}: lies inside the image folder {images}, where shards would be taken for "
@@ -168,10 +171,10 @@ def is_finished(shards: Path) -> bool:
 
 
 def open_journal(shards: Path, identity: BuildIdentity, *, overwrite: bool) -> Journal:
-    """The journal to go on with: a new one, or that of the same build begun before.
+    """The journal to continue: a new one, or that of an earlier start of the same build.
 
     Raises:
-        UserError: the directory holds another build, and `overwrite` is not asked for.
+        UserError: the directory holds another build, and `overwrite` is false.
     """
     if is_begun(shards) and overwrite:
         remove_build(shards)
@@ -200,7 +203,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 def remove_build(shards: Path) -> None:
     """Removes what builds write, and nothing else; the manifest first, the journal last."""
-    for entry in sorted(shards.iterdir(), key=lambda one: one.name != tfrecords.MANIFEST):
+    for entry in sorted(shards.iterdir(), key=lambda path: path.name != tfrecords.MANIFEST):
         own = entry.name in _OWN_FILES or SHARD_NAME.fullmatch(entry.name)
         if entry.name != tfrecords.BUILD_STATE and (own or _is_own_aside(entry.name)):
             entry.unlink()
@@ -243,7 +246,7 @@ def _read(path: Path) -> tuple[BuildIdentity | None, dict[str, ShardRecord], boo
         except (ValueError, RecursionError) as error:
             problems.append(f"line {number}: {error}")
     if problems:
-        say(f"{path}: {len(problems)} unreadable lines are passed over ({problems[0]})")
+        say(f"{path}: {len(problems)} unreadable lines are ignored ({problems[0]})")
     # A link is not written through, but replaced.
     return identity, records, not (problems or lines[-1] or path.is_symlink())
 

@@ -1,11 +1,12 @@
 """From an image folder to a shards directory: the orchestration.
 
-    scan, hash -> plan -> range of 16-bit files -> worker processes: read, decode, resize, frame -> shards, one at a time
+    scan, hash -> plan -> range of 16-bit files -> worker processes: read, decode, resize, frame
+       -> shards, one at a time
        -> rejected.csv, TFDS metadata -> manifest.json, last
 
 Crash-safe by two rules. A shard takes its name only when it is whole and synced, and is then noted
-in the journal. And what goes into a shard is decided before anything is decoded: a file that turns
-out bad only shortens its shard. So a build that was killed resumes at the first missing shard and
+in the journal. And what goes into a shard is decided before anything is decoded: a file that cannot be
+decoded only shortens its shard. So a build that was killed resumes at the first missing shard and
 ends with the bytes of an undisturbed one, and a damaged shard can be rebuilt alone.
 
 One build at a time holds the directory (`engine.base.locks`).
@@ -55,7 +56,7 @@ class BuildResult:
     """What a build did.
 
     Attributes:
-        notes: what was decided about splits, or found out about the directory, a line each.
+        notes: decisions about splits and findings about the directory, one line each.
         num_decoded: images read by this process; 0 where everything was there already.
         seconds: from the first look at the images to the manifest.
     """
@@ -121,9 +122,13 @@ def _build(config: BuildConfig, folder: ImageFolder, shards: Path, started: floa
         journal = build_journal.open_journal(shards, identity, overwrite=config.overwrite)
         shard_plans = shard_writing.plan_shards(config, plan)
         missing = build_checks.missing_shards(
-            config, shards, journal, [one.file for one in shard_plans], folder.class_names
+            config,
+            shards,
+            journal,
+            [shard_plan.file for shard_plan in shard_plans],
+            folder.class_names,
         )
-        todo = [one for one in shard_plans if one.file in missing]
+        todo = [shard_plan for shard_plan in shard_plans if shard_plan.file in missing]
         bits, notes = _bits(config, contents, pool)
         manifest = None
         if build_journal.is_finished(shards) and not todo:
@@ -139,7 +144,7 @@ def _build(config: BuildConfig, folder: ImageFolder, shards: Path, started: floa
         build_finish.finish(shards, journal, shard_plans, manifest, beside)
     if config.verify or config.repair:
         build_checks.verified(shards)
-    num_decoded = sum(len(one.examples) for one in todo)
+    num_decoded = sum(len(shard_plan.examples) for shard_plan in todo)
     notes = (*plan.notes, *notes)
     return BuildResult(manifest, notes, num_decoded, time.monotonic() - started)
 

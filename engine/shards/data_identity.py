@@ -1,4 +1,4 @@
-"""What tells one data set from another: what a run or a search began on, and is compared with.
+"""The identity of a data set: what a run or a search started from, compared on resume.
 
 The images that a folder holds are not enough: the same ones split by another seed put trained images
 into the test split. What counts is the records of each split, by the checksums of their shards.

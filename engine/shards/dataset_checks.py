@@ -5,6 +5,8 @@ So that commands refuse what cannot work before they import it, which takes 3 s,
 
 from pathlib import Path
 
+import numpy as np
+
 from engine.base.config import UserError
 from engine.base.settings import TrainConfig
 from engine.images.split_plan import SMALL_VALIDATION
@@ -50,12 +52,27 @@ def split_info(manifest: Manifest, split: str) -> tfrecords.SplitInfo:
     """
     info = manifest.splits.get(split)
     if info is None or info.num_examples == 0:
-        present = ", ".join(name for name, one in manifest.splits.items() if one.num_examples)
+        present = ", ".join(
+            name for name, split_info in manifest.splits.items() if split_info.num_examples
+        )
         raise UserError(
             f"the shards hold no split {split!r}, only {present}; build them again with "
             f"--validation-fraction or --test-fraction to draw one"
         )
     return info
+
+
+def balanced_class_weights(manifest: Manifest, split: str) -> np.ndarray:
+    """float32[K]: N / (K * count), so that every class weighs the same in the loss; 0 for absent ones.
+
+    Raises:
+        UserError: there is no such split, or it is empty.
+    """
+    counts = split_info(manifest, split).class_counts
+    numbers = np.array([counts.get(name, 0) for name in manifest.class_names], np.float32)
+    present = numbers > 0
+    weights = numbers.sum() / (present.sum() * np.maximum(numbers, 1))
+    return np.where(present, weights, 0).astype(np.float32)
 
 
 def check_validation(manifest: Manifest) -> None:

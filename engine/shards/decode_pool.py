@@ -234,7 +234,7 @@ def _context() -> multiprocessing.context.BaseContext:
 def _start_worker() -> None:
     """Leaves Ctrl-C to the caller, and ends the worker if the caller is killed.
 
-    The pool's own pipes do not tell: each worker holds both ends, and would wait for ever.
+    The pool's own pipes do not show it: each worker holds both ends, and would wait indefinitely.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -60,7 +60,7 @@ class ShardInfo:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SplitInfo:
-    """One split: its examples, in all and by class name (every class, zeros included)."""
+    """One split: its examples, in total and by class name (every class, zeros included)."""
 
     num_examples: int
     class_counts: dict[str, int]
@@ -69,7 +69,7 @@ class SplitInfo:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What a shards directory holds, and how it came about.
+    """What a shards directory holds, and how it was made.
 
     Attributes:
         class_names: sorted; a label is an index into them, 1 the positive class of two.
@@ -84,8 +84,8 @@ class Manifest:
         splits: those that hold examples, among `train`, `validation` and `test`.
         rejected: how many files were left out because they could not be read.
         audit: duplicates and leaks that were found, and what was done about them.
-        warnings: what the build warned of, a line each.
-        arguments: the settings the build was asked for.
+        warnings: the warnings of the build, one line each.
+        arguments: the settings of the build.
         versions: of the programs that wrote it.
     """
 
@@ -129,7 +129,7 @@ class Manifest:
 
     @property
     def num_examples(self) -> int:
-        """Examples in all splits together."""
+        """Examples in all splits."""
         return sum(split.num_examples for split in self.splits.values())
 
     def to_json(self) -> dict[str, Any]:

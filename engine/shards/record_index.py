@@ -31,6 +31,7 @@ class RecordIndex:
     Args:
         shards: the directory.
         split: one of the manifest's.
+        scanned: what `scan_split` found in it, if it has been scanned already.
 
     Attributes:
         labels: int64[N], in the order of the records.
@@ -40,22 +41,28 @@ class RecordIndex:
         DamagedShardError: a shard holds other records than the manifest says.
     """
 
-    def __init__(self, shards: Path, manifest: Manifest, split: str) -> None:
+    def __init__(
+        self,
+        shards: Path,
+        manifest: Manifest,
+        split: str,
+        scanned: Sequence[ScannedShard] | None = None,
+    ) -> None:
         if manifest.encoding != "raw":
             raise ValueError(f"images are stored as {manifest.encoding}, expected raw")
         self._shape = manifest.image_shape
         self._image_bytes = int(np.prod(self._shape))
-        found = scan_split(shards, manifest, split)
+        found = scan_split(shards, manifest, split) if scanned is None else scanned
         _allow_open_files(len(found))
         self._files = [
-            open(one.path, "rb", buffering=0)  # noqa: SIM115 (read from as long as this lives)
-            for one in found
+            open(shard.path, "rb", buffering=0)  # noqa: SIM115 (read from as long as this lives)
+            for shard in found
         ]
         self._file_of = _file_of(found)
-        self._start = np.concatenate([one.starts for one in found])
-        self._before = np.concatenate([one.before for one in found]).astype(np.int8)
-        self._behind = np.concatenate([one.behind for one in found]).astype(np.int32)
-        self.labels = np.concatenate([one.labels for one in found])
+        self._start = np.concatenate([shard.starts for shard in found])
+        self._before = np.concatenate([shard.before for shard in found]).astype(np.int8)
+        self._behind = np.concatenate([shard.behind for shard in found]).astype(np.int32)
+        self.labels = np.concatenate([shard.labels for shard in found])
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -117,17 +124,21 @@ def find_records(shards: Path, manifest: Manifest, split: str) -> Places:
     Raises:
         DamagedShardError: a shard holds other records than the manifest says.
     """
-    found = scan_split(shards, manifest, split)
+    return places_of(scan_split(shards, manifest, split))
+
+
+def places_of(found: Sequence[ScannedShard]) -> Places:
+    """Where each record of scanned shards begins."""
     return Places(
-        paths=tuple(str(one.path.absolute()) for one in found),
+        paths=tuple(str(shard.path.absolute()) for shard in found),
         file_of=_file_of(found),
-        starts=np.concatenate([one.starts - FRAME_BYTES for one in found]),
+        starts=np.concatenate([shard.starts - FRAME_BYTES for shard in found]),
     )
 
 
 def _file_of(found: Sequence[ScannedShard]) -> np.ndarray:
     """int32[N]: which shard holds a record."""
-    return np.repeat(np.arange(len(found), dtype=np.int32), [len(one.starts) for one in found])
+    return np.repeat(np.arange(len(found), dtype=np.int32), [len(shard.starts) for shard in found])
 
 
 def aligned_empty(rows: int, columns: int) -> np.ndarray:

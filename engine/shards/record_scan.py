@@ -3,7 +3,7 @@
 From each record comes what stands around its image: its frame, its label. That tells where every
 record lies, and is compared with the manifest in three ways: the shard's checksum over its frames
 (which hold the CRC of each record), the number of records, and how many there are of each class. So
-shards of another build are told from the right ones, whatever their names and sizes, before
+shards of another build are distinguished from the right ones, whatever their names and sizes, before
 the first image is read. Every length is held against the file's size, so that TensorFlow's reader, which
 allocates what a record's length asks for, is never handed a file that was not checked.
 
@@ -64,9 +64,11 @@ def scan_split(shards: Path, manifest: Manifest, split: str) -> list[ScannedShar
     image_bytes = int(np.prod(manifest.image_shape)) if manifest.encoding == "raw" else None
     try:
         found = [
-            scan_shard(shards, one, num_classes=len(manifest.class_names), image_bytes=image_bytes)
-            for one in info.shards
-            if one.num_examples
+            scan_shard(
+                shards, shard, num_classes=len(manifest.class_names), image_bytes=image_bytes
+            )
+            for shard in info.shards
+            if shard.num_examples
         ]
     except DamagedShardError as error:
         raise DamagedShardError(f"{error}; {REPAIR}") from error
@@ -90,7 +92,7 @@ def find_damage(shards: Path, manifest: Manifest, split: str) -> str | None:
 
 def count_classes(found: Sequence[ScannedShard], class_names: Sequence[str]) -> dict[str, int]:
     """Examples by class name, zeros included."""
-    labels = np.concatenate([np.zeros(0, np.int64), *(one.labels for one in found)])
+    labels = np.concatenate([np.zeros(0, np.int64), *(scan.labels for scan in found)])
     counts = np.bincount(labels, minlength=len(class_names))
     return dict(zip(class_names, counts.tolist(), strict=True))
 

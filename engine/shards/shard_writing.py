@@ -1,4 +1,4 @@
-"""Shards: which examples go into which, decided before anything is decoded, and each written whole or not at all."""
+"""Shards: which examples each holds, decided before decoding, and how each is written, whole or not at all."""
 
 import dataclasses
 import math
@@ -58,23 +58,25 @@ def write_shards(
     labels = {name: index for index, name in enumerate(class_names)}
     sources = (
         SourceFile(example.path, labels[example.class_name], example.patient)
-        for one in todo
-        for example in one.examples
+        for shard_plan in todo
+        for example in shard_plan.examples
     )
     outcomes = pool.outcomes(sources, bits=bits)
-    for split in dict.fromkeys(one.split for one in todo):
-        mine = [one for one in todo if one.split == split]
-        total = sum(len(one.examples) for one in shard_plans if one.split == split)
-        done = total - sum(len(one.examples) for one in mine)
+    for split in dict.fromkeys(shard_plan.split for shard_plan in todo):
+        mine = [shard_plan for shard_plan in todo if shard_plan.split == split]
+        total = sum(
+            len(shard_plan.examples) for shard_plan in shard_plans if shard_plan.split == split
+        )
+        done = total - sum(len(shard_plan.examples) for shard_plan in mine)
         with ProgressBar(f"building {split}", total=total, done=done) as progress:
-            for one in mine:
-                journal.note(_write_shard(config, shards, one, outcomes, progress))
+            for shard_plan in mine:
+                journal.note(_write_shard(config, shards, shard_plan, outcomes, progress))
 
 
 def _write_shard(
     config: BuildConfig,
     shards: Path,
-    one: ShardPlan,
+    shard_plan: ShardPlan,
     outcomes: Iterator[Outcome],
     progress: ProgressBar,
 ) -> ShardRecord:
@@ -82,10 +84,10 @@ def _write_shard(
     counts: Counter[str] = Counter()
     rejected, doubts = [], []
     with (
-        files.written_aside(shards / one.file) as aside,
-        tfrecords.ShardWriter(aside, name=one.file) as writer,
+        files.written_aside(shards / shard_plan.file) as aside,
+        tfrecords.ShardWriter(aside, name=shard_plan.file) as writer,
     ):
-        for example in one.examples:
+        for example in shard_plan.examples:
             outcome = next(outcomes)
             if isinstance(outcome, Record):
                 writer.write(outcome.framed)

@@ -70,7 +70,7 @@ def parse_batch(
 
     Args:
         serialized: string[B], records of the shards that `manifest` describes.
-        features: those wanted among `image`, `label`, `path` and `patient`; what is not asked for
+        features: those wanted among `image`, `label`, `path` and `patient`; others are not parsed
             is not parsed.
 
     Returns:
@@ -128,12 +128,12 @@ def serialize_example(*, image: bytes, label: int, path: str, patient: str) -> b
 
 
 def label_entry(label: int) -> bytes:
-    """What stands behind the image."""
+    """The fields after the image."""
     return _map_entry("label", _int64_feature(label))
 
 
 def frame_record(record: bytes) -> bytes:
-    """A record as it stands in a TFRecord file: length, its CRC, the record, its CRC."""
+    """A record as stored in a TFRecord file: length, its CRC, the record, its CRC."""
     length = _LENGTH.pack(len(record))
     return b"".join((length, masked_crc(length), record, masked_crc(record)))
 

@@ -13,7 +13,9 @@ from engine.base.settings import TrainConfig
 from engine.networks import registry
 from engine.networks.network import Network
 from engine.networks.training_form import TrainingForm
-from engine.pipeline import augmentation, input_pipeline
+from engine.pipeline.plan import InputPlan
+from engine.pipeline.training_input import TrainingInput
+from engine.shards import dataset_checks
 from engine.shards.tfrecords import Manifest
 from engine.training import optimization, runtime
 from engine.training.training_step import TrainingStep
@@ -68,7 +70,7 @@ def build_step(
         UserError: the network does not fit the images or the classes.
     """
     network = network or registry.resolve(config.model)
-    steps_per_epoch = input_pipeline.steps_per_epoch(manifest, "train", config.global_batch_size)
+    steps_per_epoch = dataset_checks.steps_per_epoch(manifest, "train", config.global_batch_size)
     with run_on.strategy.scope():
         model = build_model(config, manifest, network)
         form = registry.build_training_form(
@@ -94,33 +96,14 @@ def build_step(
     return BuiltStep(model, form, optimizer, step)
 
 
-def choose_tier(config: TrainConfig, manifest: Manifest) -> input_pipeline.Tier:
-    """Where the training split is read from; the validation split lies in memory besides."""
-    return input_pipeline.choose_tier(
-        manifest,
-        "train",
-        cache=config.cache,
-        memory_fraction=config.cache_memory_fraction,
-        data_service=config.data_service,
-        held=("validation",),
-    )
+def training_input(config: TrainConfig, shards: Path, manifest: Manifest) -> TrainingInput:
+    """The batches that a configuration trains on; the validation split lies in memory besides.
 
-
-def training_input(
-    config: TrainConfig, manifest: Manifest, shards: Path, tier: input_pipeline.Tier
-) -> input_pipeline.TrainingInput:
-    """The batches that a configuration trains on."""
-    return input_pipeline.TrainingInput(
-        shards,
-        manifest,
-        split="train",
-        global_batch_size=config.global_batch_size,
-        seed=config.seed,
-        strengths=augmentation.strengths_from(config),
-        tier=tier,
-        shuffle_window=config.shuffle_window,
-        sampling=config.sampling,
-    )
+    Raises:
+        UserError: see `TrainingInput`.
+    """
+    plan = InputPlan.from_config(config, held_splits=("validation",))
+    return TrainingInput(plan, shards, manifest)
 
 
 def build_model(config: TrainConfig, manifest: Manifest, network: Network | None = None) -> Any:
@@ -148,10 +131,7 @@ def _build_optimizer(config: TrainConfig, steps_per_epoch: int, precision: str) 
 
 
 def _class_weights(config: TrainConfig, manifest: Manifest) -> np.ndarray:
-    """float32[K]: 1, or N / (K * count) so that every class weighs the same in the loss."""
-    counts = manifest.splits["train"].class_counts
-    numbers = np.array([counts.get(name, 0) for name in manifest.class_names], np.float32)
+    """float32[K]: what an example of each class counts in the loss."""
     if config.class_weights == "none" or config.sampling == "balanced":
-        return np.ones(len(numbers), np.float32)
-    present = numbers > 0
-    return np.where(present, numbers.sum() / (present.sum() * np.maximum(numbers, 1)), 0)
+        return np.ones(len(manifest.class_names), np.float32)
+    return dataset_checks.balanced_class_weights(manifest, "train")

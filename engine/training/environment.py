@@ -19,7 +19,7 @@ def describe(
     """The contents of `environment.json`: data, hardware, versions, source revision.
 
     Args:
-        order: see `input_pipeline.order_of`.
+        order: see `tiers.Tier`.
     """
     return {
         "data": {

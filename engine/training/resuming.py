@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.base import files, locks
+from engine.base import files, locks, output_paths
 from engine.base.config import FREE, RESOLVED, UserError, changed_settings
 from engine.base.settings import TrainConfig
 from engine.runs.run_directory import RunDirectory
@@ -177,8 +177,7 @@ def freed_if_never_begun(run: RunDirectory) -> Iterator[None]:
 
 
 def _require_no_file(run: RunDirectory) -> None:
-    if run.path.exists() and not run.path.is_dir():
-        raise UserError(f"--workdir {run.path} is a file; expected a directory")
+    output_paths.require_directory(run.path, "--workdir")
 
 
 def _remove_run(run: RunDirectory) -> None:

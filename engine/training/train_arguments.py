@@ -7,7 +7,7 @@ import argparse
 import os
 from pathlib import Path
 
-from engine.base import config
+from engine.base import config, output_paths
 from engine.base.config import UserError
 from engine.base.flag_parser import FlagParser
 from engine.base.settings import TrainConfig
@@ -59,6 +59,7 @@ def checked_settings(arguments: argparse.Namespace, *, directory_is_ours: bool) 
         raise UserError("--workdir RUN is missing; say where the run's files go")
     manifest = tfrecords.read_manifest(arguments.shards)
     if arguments.preview_augmentation is not None:
+        output_paths.require_file(arguments.preview_augmentation, "--preview-augmentation")
         dataset_checks.split_info(manifest, "train")
         return settings
     dataset_checks.check_trainable(manifest, settings)

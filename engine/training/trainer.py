@@ -19,13 +19,13 @@ from engine.base import progress
 from engine.base.config import UserError
 from engine.base.setting_values import parse_interval, parse_step_range
 from engine.base.settings import TrainConfig
-from engine.pipeline import input_pipeline
+from engine.pipeline.reading import StoredSplit
 from engine.pipeline.share import Share
+from engine.pipeline.training_input import TrainingInput
 from engine.runs import contract
 from engine.runs.contract import InferenceContract
 from engine.runs.run_directory import RunDirectory
 from engine.shards import dataset_checks, tfrecords
-from engine.shards.tfrecords import Manifest
 from engine.training import (
     building,
     diagnosis,
@@ -86,9 +86,8 @@ def train(
     manifest = tfrecords.read_manifest(shards)
     dataset_checks.check_trainable(manifest, config)
     run_on = building.prepare_runtime(config)
-    tier = building.choose_tier(config, manifest)
-    order = input_pipeline.order_of(manifest, tier)
-    described = environment.describe(manifest, shards, run_on, order=order)
+    batches = building.training_input(config, shards, manifest)
+    described = environment.describe(manifest, shards, run_on, order=batches.tier.order)
     opening = _opened_run(
         RunDirectory(workdir), config, described, run_on, resume=resume, overwrite=overwrite
     )
@@ -105,7 +104,7 @@ def train(
         )
         resumed = checkpoint is not None
         with _recorded(run, config, to_infer, described, run_on, resumed=resumed):
-            session = _Session(config, manifest, shards, tier, run, run_on, say)
+            session = _Session(config, batches, run, run_on, say)
             if checkpoint is not None:
                 session.resume(checkpoint)
             result = session.train(should_stop, ends_early)
@@ -169,34 +168,30 @@ class _Session:
     def __init__(
         self,
         config: TrainConfig,
-        manifest: Manifest,
-        shards: Path,
-        tier: input_pipeline.Tier,
+        batches: TrainingInput,
         run: RunDirectory,
         run_on: runtime.Runtime,
         say: Say,
     ) -> None:
         stopwatch = periodic.Stopwatch()
-        self._config, self._manifest, self._shards = config, manifest, shards
-        self._tier, self._run, self._runtime, self._say = tier, run, run_on, say
-        self._input = building.training_input(config, manifest, shards, tier)
+        self._config, self._input, self._run = config, batches, run
+        self._runtime, self._say = run_on, say
+        manifest = batches.split.manifest
         built = building.build_step(config, manifest, run_on)
         self._step, self._has_dropout = built.step, built.form.has_dropout
         self._state = TrainState(
             built.model, built.optimizer, monitor=config.monitor, stopwatch=stopwatch
         )
-        say(f"loading {manifest.splits['validation'].num_examples:,} validation images ...")
-        held_out = input_pipeline.load_split(shards, manifest, "validation")
+        validation_split = StoredSplit(batches.split.shards, "validation", manifest)
+        say(f"loading {validation_split.num_examples:,} validation images ...")
+        held_out = validation_split.load()
         self._validation = Validation(
             held_out["image"],
             held_out["label"],
             predict=built.step.predict,
             loss=cross_entropy_from_logits,
         )
-        # Read once: opening the split walks all of its records, 3 us per image.
-        load_images = functools.cache(
-            lambda: input_pipeline.first_images(shards, manifest, "train", _STATISTICS_IMAGES)
-        )
+        load_images = functools.cache(lambda: batches.split.first_images(_STATISTICS_IMAGES))
         self._loop = loop.Loop(
             _loop_plan(config, self._input.steps_per_epoch),
             self._state,
@@ -225,14 +220,14 @@ class _Session:
         self, should_stop: Callable[[], bool], ends_early: Callable[[list[Row]], bool]
     ) -> TrainResult:
         """Runs the epochs that are left; completes the run's directory unless a stop is asked for."""
-        self._say(f"input: {self._tier.name} tier, {self._tier.reason}")
-        if not self._loop.is_done and self._tier.name == "memory":
-            count = self._manifest.splits["train"].num_examples
-            self._say(f"loading {count:,} training images ...")
+        tier, split = self._input.tier, self._input.split
+        self._say(f"input: {tier.name} tier, {tier.reason}")
+        if not self._loop.is_done and tier.loads_split:
+            self._say(f"loading {split.num_examples:,} training images ...")
         try:
             self._loop.run(should_stop, ends_early)
         except tf.errors.OpError as error:
-            damage = input_pipeline.damage_behind(error, self._shards, self._manifest, "train")
+            damage = split.damage(error)
             if damage is None:
                 raise
             raise UserError(damage) from error
@@ -250,7 +245,7 @@ class _Session:
             self._run,
             validation=self._validation,
             threshold_rule=(
-                self._config.threshold if len(self._manifest.class_names) == 2 else None
+                self._config.threshold if len(split.manifest.class_names) == 2 else None
             ),
             learned_with=finishing.learned_with(self._config, has_dropout=self._has_dropout),
         )

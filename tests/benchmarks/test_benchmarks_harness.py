@@ -139,7 +139,7 @@ def test_a_wide_or_lonely_figure_is_called_noisy(speeds, noisy):
     "ratios, required, conclusion",
     [
         ([4.5, 4.4, 4.6], 4.0, "reached"),
-        ([3.5, 3.4, 3.6], 4.0, "missed"),
+        ([3.5, 3.4, 3.6], 4.0, "not reached"),
         ([3.5, 4.4, 4.6], 4.0, "too noisy to tell"),
         ([1.2, 1.1, 1.3], None, "faster"),
         ([0.9, 0.8, 0.7], None, "slower"),

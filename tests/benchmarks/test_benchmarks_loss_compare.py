@@ -24,7 +24,7 @@ def test_equal_sides_have_no_differences():
         ({"shards": {"train-0": "aa"}}, "shards differ: validation-0"),
         ({"losses": [0.75, math.nextafter(0.5, 1), 0.25]}, "losses differ from step 2 on"),
         ({"losses": [0.75, math.nan, 0.25]}, "losses differ from step 2 on"),
-        ({"losses": [0.75]}, "losses: 3 steps against 1"),
+        ({"losses": [0.75]}, "losses: 3 steps and 1"),
         ({"val_losses": [0.7, 0.6, 0.6]}, "val_losses differ from step 3 on"),
         ({"weights": "xx"}, "weights at the end differ"),
     ],

@@ -135,10 +135,10 @@ class Stored(dict):
 
 
 def test_what_lies_in_memory_is_asked_nothing_and_says_so_in_its_name():
-    assert input_suite.asked_of(input_suite.COPY) == 0.6
-    assert input_suite.asked_of("image_dataset_from_directory, kept open") == 8.0
-    assert input_suite.asked_of(f"{input_suite.CACHE}, kept open") is None
-    assert peers_suite.ASKED_OF_MEMORY[peers.MEMORY] is None
+    assert input_suite.target_of(input_suite.COPY) == 0.6
+    assert input_suite.target_of("image_dataset_from_directory, kept open") == 8.0
+    assert input_suite.target_of(f"{input_suite.CACHE}, kept open") is None
+    assert peers_suite.MEMORY_TARGETS[peers.MEMORY] is None
     assert "same batches" in peers.load("image_dataset_cached").TITLE
 
 

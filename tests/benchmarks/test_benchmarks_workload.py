@@ -67,7 +67,7 @@ def test_a_folder_that_the_shards_were_not_made_of_is_refused(tmp_path, shards):
     images = tmp_path / "images"
     images.mkdir()
     Image.fromarray(striped_image(0)[..., 0]).save(images / "other.png")
-    with pytest.raises(UserError, match="was built from"):
+    with pytest.raises(UserError, match="does not hold"):
         prepare(tmp_path, images=images)
 
 

@@ -118,7 +118,7 @@ def test_a_worker_that_cannot_read_the_shards_is_one_line(service, tmp_path):
     places = find_records(tmp_path, manifest, "train")
     for path in places.paths:
         Path(path).unlink()
-    read = service_input.make_record_reader(places, manifest)
+    read = service_input.make_reader(places, manifest)
     with pytest.raises(UserError, match=r"cannot read the shards .*same absolute path"):
         service_input.make_batches(
             lambda number: read(number + tf.range(4, dtype=tf.int64)),

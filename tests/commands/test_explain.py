@@ -57,3 +57,11 @@ def test_wrong_input_is_status_2_and_one_line(run, images, tmp_path, capsys):
     assert "Traceback" not in capsys.readouterr().err
     with pytest.raises(UserError, match="did you mean 'NORMAL'"):
         explain.target_class("NORML", ("NORMAL", "PNEUMONIA"))
+
+
+def test_a_layer_can_be_named_and_a_wrong_one_lists_those_there_are(run, images, tmp_path, capsys):
+    arguments = [str(run), str(images / "b"), "--output", str(tmp_path / "out")]
+    assert explain.main([*arguments, "--layer", "last_convolution"]) == 0
+    assert explain.main([*arguments, "--layer", "first"]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.endswith("--layer: the model has no feature map 'first'; it has last_convolution")

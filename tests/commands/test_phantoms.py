@@ -19,7 +19,7 @@ def test_other_settings_are_status_2_and_overwrite_mends_it(tmp_path, capsys) ->
     capsys.readouterr()
     assert phantoms.main([*arguments, "--seed", "3"]) == 2
     error = capsys.readouterr().err
-    assert "seed is 0 there, 3 asked for" in error and error.count("\n") == 1
+    assert "seed is 0 there, 3 was requested" in error and error.count("\n") == 1
     assert phantoms.main([*arguments, "--seed", "3", "--overwrite"]) == 0
 
 

@@ -15,7 +15,7 @@ from numbered_shards import striped_image, write_shards
 from engine import evaluate
 from engine.base.settings import TrainConfig
 from engine.inference.predictor import Predictor
-from engine.pipeline import input_pipeline
+from engine.pipeline import datasets
 from engine.training import diagnosis, trainer
 
 SMALL = [
@@ -126,9 +126,7 @@ def test_training_has_none(striped, tmp_path, looked, monkeypatch, cache):
 
 def test_streams_of_encoded_images_have_none(shards, looked):
     seen, look = looked
-    batches = iter(
-        input_pipeline.make_train_dataset(shards, global_batch_size=8, cache="streaming")
-    )
+    batches = iter(datasets.training(shards, global_batch_size=8, cache="streaming"))
     next(batches)
     look()
     assert not seen

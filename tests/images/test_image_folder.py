@@ -168,7 +168,7 @@ def test_another_user_builds_from_what_it_may_read(tmp_path):
         "['b/link.png', 'b/listed/4.png']",
     ]
     assert lines[2] == "a/closed"
-    assert "1 file in folder images outside the class folders passed over (c)" in lines[3]
+    assert "1 file in folder images skipped, outside the class folders (c)" in lines[3]
     assert "1 folder cannot be read" in lines[-1]
 
 

@@ -71,10 +71,26 @@ def test_the_engines_networks_can_be_explained(name, num_classes):
     assert np.isfinite(maps).all() and maps.min() >= 0 and maps.max() <= 1
 
 
-def test_a_model_without_the_layer_is_refused_with_the_layers_it_has():
+def test_a_named_layer_is_explained_and_a_wrong_name_lists_those_there_are():
+    inputs = keras.Input((32, 32, 1), dtype="uint8")
+    x = layers.Rescaling(1 / 255, name="scaled")(inputs)
+    x = layers.Conv2D(2, 4, 4, name="first")(x)
+    x = layers.Conv2D(3, 2, 2, name="second")(x)
+    outputs = layers.Dense(1, activation="sigmoid")(layers.GlobalAveragePooling2D()(x))
+    model = keras.Model(inputs, outputs)
+    for name, size in ((None, 4), ("second", 4), ("first", 8)):
+        maps = explanation.GradCam(model, layer=name)(spots(PLACES), np.ones(3))
+        assert maps.shape == (3, size, size)
+    with pytest.raises(UserError, match=r"no feature map 'secnd' \(did you mean second\?\)"):
+        explanation.GradCam(model, layer="secnd")
+    with pytest.raises(UserError, match=r"no feature map 'scaled'; it has first, second$"):
+        explanation.GradCam(model, layer="scaled")
+
+
+def test_a_model_without_feature_maps_is_refused():
     inputs = keras.Input((8, 8, 1))
     model = keras.Model(inputs, layers.Dense(1, name="only")(layers.Flatten()(inputs)))
-    with pytest.raises(UserError, match="only"):
+    with pytest.raises(UserError, match="has no feature map"):
         explanation.GradCam(model)
 
 

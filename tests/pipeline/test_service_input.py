@@ -7,8 +7,10 @@ import tensorflow as tf
 from numbered_shards import numbered_image, write_shards
 
 from engine.base.config import UserError
-from engine.pipeline import augmentation, input_pipeline, service_input
+from engine.pipeline import service_input
+from engine.pipeline.plan import InputPlan
 from engine.pipeline.service_input import BATCHES_AHEAD, InOrder
+from engine.pipeline.training_input import TrainingInput
 from engine.shards import record_scan, tfrecords
 from engine.shards.record_index import find_records
 
@@ -87,7 +89,7 @@ def test_nobody_at_the_address_is_one_line():
 @pytest.mark.parametrize("encoding", ["raw", "png"])
 def test_records_are_read_in_any_order_by_operations_alone(tmp_path, encoding):
     manifest = write_shards(tmp_path, {"train": 70}, encoding=encoding)
-    read = service_input.make_record_reader(find_records(tmp_path, manifest, "train"), manifest)
+    read = service_input.make_reader(find_records(tmp_path, manifest, "train"), manifest)
     order = np.random.default_rng(0).permutation(70)[:32]
     images, labels = tf.function(read)(tf.constant(order))
     np.testing.assert_array_equal(images[:, 0, 0, 0], order)
@@ -105,18 +107,8 @@ def damaged_service(tmp_path, monkeypatch, source):
     shard.write_bytes(content)
     monkeypatch.setattr(service_input, "require_answer", lambda address, seconds: None)
     monkeypatch.setattr(service_input, "_from_service", lambda *arguments: source(manifest))
-    reader = input_pipeline.TrainingInput(
-        tmp_path,
-        manifest,
-        split="train",
-        global_batch_size=30,
-        seed=0,
-        strengths=augmentation.Strengths(),
-        tier=input_pipeline.Tier("service", "", "here:1"),
-        shuffle_window=1,
-        sampling="natural",
-    )
-    return reader, manifest, shard
+    plan = InputPlan(global_batch_size=30, data_service="grpc://here:1")
+    return TrainingInput(plan, tmp_path, manifest), shard
 
 
 def test_damage_met_in_a_batch_that_is_read_here_names_the_shard(tmp_path, monkeypatch):
@@ -124,10 +116,10 @@ def test_damage_met_in_a_batch_that_is_read_here_names_the_shard(tmp_path, monke
         for number in range(1, BATCHES_AHEAD + 1):
             yield number, (np.zeros((30, *manifest.image_shape), np.uint8), np.zeros(30, np.int64))
 
-    reader, manifest, shard = damaged_service(tmp_path, monkeypatch, all_but_the_first)
+    reader, shard = damaged_service(tmp_path, monkeypatch, all_but_the_first)
     with pytest.raises(tf.errors.OpError) as raised:
         next(iter(reader.dataset()))
-    line = input_pipeline.damage_behind(raised.value, tmp_path, manifest, "train")
+    line = reader.split.damage(raised.value)
     assert shard.name in line
     assert line.endswith(record_scan.REPAIR)
 
@@ -137,7 +129,7 @@ def test_damage_that_a_worker_meets_in_its_first_batch_names_the_shard(tmp_path,
         raise tf.errors.DataLossError(None, None, "corrupted record at 0")
         yield
 
-    reader, _, shard = damaged_service(tmp_path, monkeypatch, failing)
+    reader, shard = damaged_service(tmp_path, monkeypatch, failing)
     with pytest.raises(tfrecords.DamagedShardError, match=rf"{shard.name}.*--repair"):
         reader.dataset()
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from numbered_shards import write_shards
 
-from engine.pipeline import input_pipeline, windowed_streaming
+from engine.pipeline import windowed_streaming
+from engine.pipeline.reading import StoredSplit
 from engine.pipeline.share import WHOLE, Share
 
 EXAMPLES, BATCH = 70, 16
@@ -21,7 +22,7 @@ def numbers_of(encoded, steps, *, window=32, seed=0, start=0, share=WHOLE):
     """The example numbers in each of the batches of `steps` steps, int[batches, B]."""
     shards, manifest = encoded
     batches = windowed_streaming.make_batches(
-        input_pipeline.shard_paths(shards, manifest, "train"),
+        StoredSplit(shards, "train", manifest).shard_paths,
         manifest,
         num_examples=EXAMPLES,
         global_batch_size=BATCH,

@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 from numbered_shards import write_shards
 
-from engine.pipeline import input_pipeline
+from engine.pipeline.reading import StoredSplit
 from engine.shards import tfrecords
 from engine.shards.record_index import RecordIndex
 from engine.shards.tfrecords import DamagedShardError
 
 SCRIPT = """
 import sys
-from engine.pipeline import input_pipeline
-batches = iter(input_pipeline.make_train_dataset(sys.argv[1], global_batch_size=4, cache="streaming"))
+from engine.pipeline import datasets
+batches = iter(datasets.training(sys.argv[1], global_batch_size=4, cache="streaming"))
 next(batches)
 print("read")
 """
@@ -33,7 +33,7 @@ def index_of(shards, split="train", manifest=None):
 @pytest.mark.parametrize("split", ["train", "validation"])
 def test_an_index_holds_what_parsing_finds(numbered, split):
     manifest = tfrecords.read_manifest(numbered)
-    parsed = input_pipeline.load_split(numbered, manifest, split)
+    parsed = StoredSplit(numbered, split, manifest).load()
     index = index_of(numbered, split)
     assert len(index) == len(parsed["label"])
     np.testing.assert_array_equal(index.labels, parsed["label"])

@@ -9,7 +9,8 @@ import pytest
 from numbered_shards import numbered_image, read_records, write_shards
 
 from engine.base.config import UserError
-from engine.pipeline import input_pipeline
+from engine.pipeline import datasets
+from engine.pipeline.reading import StoredSplit
 from engine.shards import manifest, record_scan, tfrecords
 from engine.shards.record_index import RecordIndex, find_records
 from engine.shards.tfrecords import DamagedShardError
@@ -18,13 +19,13 @@ COUNTS = {"train": 40, "validation": 11}
 
 
 def evaluation_dataset(shards, found):
-    return input_pipeline.make_evaluation_dataset(shards, split="train")
+    return StoredSplit(shards, "train").dataset()
 
 
 def train_dataset(cache):
     def read(shards, found):
         options = {"global_batch_size": 8, "cache": cache}
-        return next(iter(input_pipeline.make_train_dataset(shards, **options)))
+        return next(iter(datasets.training(shards, **options)))
 
     return read
 
@@ -33,8 +34,8 @@ READERS = {
     "memory tier": train_dataset("memory"),
     "streaming tier": train_dataset("streaming"),
     "evaluation": evaluation_dataset,
-    "whole split": lambda shards, found: input_pipeline.load_split(shards, found, "train"),
-    "preview": lambda shards, found: input_pipeline.first_images(shards, found, "train", 2),
+    "whole split": lambda shards, found: StoredSplit(shards, "train", found).load(),
+    "preview": lambda shards, found: StoredSplit(shards, "train", found).first_images(2),
     "index": lambda shards, found: RecordIndex(shards, found, "train"),
     "data service": lambda shards, found: find_records(shards, found, "train"),
 }
@@ -171,6 +172,6 @@ def test_a_damaged_record_is_named_with_its_shard_when_a_split_is_loaded(tmp_pat
     content[12 + 60] ^= 1  # inside the first image, which opening a split does not read
     first_shard(tmp_path).write_bytes(content)
     with pytest.raises(DamagedShardError, match=f"{first_shard(tmp_path).name}.*--repair"):
-        input_pipeline.load_split(tmp_path, found, "train")
+        StoredSplit(tmp_path, "train", found).load()
     assert first_shard(tmp_path).name in record_scan.find_damage(tmp_path, found, "train")
     assert record_scan.find_damage(tmp_path, found, "validation") is None

@@ -14,9 +14,9 @@ from engine.base import locks
 from engine.base.config import UserError
 from engine.base.settings import TrainConfig
 from engine.metrics import curves
-from engine.pipeline import augmentation, batch_order, input_pipeline
+from engine.pipeline import augmentation, batch_order, datasets, tiers
+from engine.pipeline.reading import StoredSplit
 from engine.runs.run_directory import RunDirectory
-from engine.shards import tfrecords
 from engine.training import (
     checkpoints,
     diagnosis,
@@ -409,12 +409,11 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_step_and_files(
     with pytest.raises(trainer.DivergenceError, match=r"step 3 .*learning rate"):
         train(striped, tmp_path / "run", with_(cache=cache))
     names = (tmp_path / "run" / "diverged_batch.txt").read_text().splitlines()
-    manifest = tfrecords.read_manifest(striped)
-    batches = input_pipeline.make_train_dataset(striped, global_batch_size=16, cache=cache)
+    batches = datasets.training(striped, global_batch_size=16, cache=cache)
     _, labels = next(itertools.islice(iter(batches), 2, None))
     numbers = [int(name.removesuffix(".png")) for name in names]
     assert [int(number % 3 > 0) for number in numbers] == labels.numpy().tolist()
-    stored = input_pipeline.load_split(striped, manifest, "train", ("image", "path"))
+    stored = StoredSplit(striped, "train").load(("image", "path"))
     assert len(set(numbers)) == 16
     assert set(names) <= {path.decode() for path in stored["path"]}
 
@@ -435,13 +434,13 @@ def test_a_rewind_goes_on_from_the_last_checkpoint_with_a_lower_rate(
 
 def test_training_images_are_decoded_once_for_rewinds_and_diagnosis(striped, tmp_path, monkeypatch):
     decoded = []
-    load = input_pipeline.load_split
+    load = StoredSplit.load
 
-    def counted(shards, manifest, split, features=("image", "label")):
-        decoded.extend([split] * ("image" in features))
-        return load(shards, manifest, split, features)
+    def counted(split, features=("image", "label")):
+        decoded.extend([split.name] * ("image" in features))
+        return load(split, features)
 
-    monkeypatch.setattr(input_pipeline, "load_split", counted)
+    monkeypatch.setattr(StoredSplit, "load", counted)
     monkeypatch.setattr(diagnosis, "images_per_second", lambda run, **options: run() and 1.0)
     diverging(monkeypatch, 4)
     config = with_(epochs=1, on_divergence="rewind", cache="memory")
@@ -452,7 +451,7 @@ def test_training_images_are_decoded_once_for_rewinds_and_diagnosis(striped, tmp
 def test_auto_counts_the_validation_split_that_training_holds(striped, tmp_path, monkeypatch):
     """140 images: with the 40 to validate on, more than half of what is free."""
     lines = []
-    monkeypatch.setattr(input_pipeline, "available_memory_bytes", lambda: 2 * 139 * 16 * 16)
+    monkeypatch.setattr(tiers, "available_memory_bytes", lambda: 2 * 139 * 16 * 16)
     trainer.train(with_(epochs=1, cache="auto"), striped, tmp_path / "run", say=lines.append)
     assert [line for line in lines if line.startswith("input: streaming tier")]
 
@@ -695,13 +694,13 @@ def test_wrong_input_met_after_a_checkpoint_leaves_the_run(striped, tmp_path):
 
 
 def test_images_for_statistics_are_read_once_for_all_epochs(striped, tmp_path, monkeypatch):
-    read, first_images = [], input_pipeline.first_images
+    read, first_images = [], StoredSplit.first_images
 
     def counted(*arguments):
         read.append(arguments)
         return first_images(*arguments)
 
-    monkeypatch.setattr(input_pipeline, "first_images", counted)
+    monkeypatch.setattr(StoredSplit, "first_images", counted)
     train(striped, tmp_path / "run", with_(epochs=2, normalization="batch"))
     assert len(read) == 1
 

@@ -119,7 +119,7 @@ def test_a_trial_begun_in_another_precision_is_trained_from_its_start(striped, t
     warnings = [line for line in capsys.readouterr().err.splitlines() if "warning: prec" in line]
     assert warnings == [
         "warning: precision is float32 here, was mixed_bfloat16; order is whole split here, was "
-        "windows; training trial 1 from its start"
+        "windows; restarting trial 1"
     ]
     assert history(trial) == history(whole)
     assert trial.run.read_environment()["runtime"]["precision"] == "float32"

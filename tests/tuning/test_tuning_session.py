@@ -297,7 +297,7 @@ def test_the_winner_of_several_seeds_is_the_best_mean(striped, tmp_path):
     )  # the first seed is the trial itself
     specs = [TrialSpec.read(path) for path in left.seeds.glob("*/spec.json")]
     assert {spec.config["seed"] for spec in specs} == {1, 2}
-    assert "under more seeds" in left.report.read_text()
+    assert "with more seeds" in left.report.read_text()
 
 
 @pytest.mark.slow
@@ -374,7 +374,7 @@ def test_a_winner_worse_than_the_default_is_said_and_what_it_takes_announced(
         in SearchDirectory(tmp_path / "s").report.read_text()
     )
     said = capsys.readouterr().err
-    assert "training the default configuration, to compare with, about 10 s" in said
+    assert "training the default configuration for comparison, about 10 s" in said
     assert said.count("validation has 14 images of class 'well'") == 1
     again = search(striped, tmp_path / "s", compare_default=True)
     assert again.remark == result.remark

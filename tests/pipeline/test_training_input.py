@@ -3,18 +3,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from numbered_shards import SIZE, write_shards
-from scipy import stats
 
-from engine.base import files
 from engine.base.config import UserError
-from engine.pipeline import augmentation, input_pipeline
+from engine.pipeline import augmentation
+from engine.pipeline.plan import InputPlan
+from engine.pipeline.reading import StoredSplit
 from engine.pipeline.share import WHOLE, Share
-from engine.shards import dataset_checks, tfrecords
+from engine.pipeline.training_input import TrainingInput
 
 BATCH = 16
 TIERS = ("memory", "streaming")
@@ -27,29 +26,18 @@ def numbered(tmp_path_factory):
     return directory
 
 
-def train_dataset(shards, **options):
-    return input_pipeline.make_train_dataset(shards, global_batch_size=BATCH, **options)
+def training_input(shards, **options):
+    return TrainingInput(InputPlan(**{"global_batch_size": BATCH, **options}), shards)
 
 
-def training_input(shards, *, cache="auto", **options):
-    manifest = tfrecords.read_manifest(shards)
-    defaults = {
-        "split": "train",
-        "global_batch_size": BATCH,
-        "seed": 0,
-        "strengths": augmentation.Strengths(),
-        "tier": input_pipeline.choose_tier(manifest, "train", cache=cache, memory_fraction=0.5),
-        "shuffle_window": 32,
-        "sampling": "natural",
-    }
-    return input_pipeline.TrainingInput(shards, manifest, **{**defaults, **options})
+def train_dataset(shards, *, start_step=0, **options):
+    return training_input(shards, **options).dataset(start_step)
 
 
 def numbers_of(dataset, steps):
     """The example numbers in each of the first `steps` batches, int[steps, B]."""
     taken = itertools.islice(iter(dataset), steps)
-    images = [batch["image"] if isinstance(batch, dict) else batch[0] for batch in taken]
-    return np.array([image.numpy()[:, 0, 0, 0] for image in images])
+    return np.array([batch["image"].numpy()[:, 0, 0, 0] for batch in taken])
 
 
 @pytest.mark.parametrize("cache", TIERS)
@@ -107,12 +95,6 @@ def test_batches_have_static_shapes_and_labels_that_belong_to_their_images(numbe
     np.testing.assert_array_equal(batch["label"], numbers % 3 > 0)
 
 
-def test_without_augmentation_batches_are_pairs_for_model_fit(numbered):
-    images, labels = next(iter(train_dataset(numbered)))
-    assert images.shape == (BATCH, *SIZE, 1)
-    assert labels.shape == (BATCH,)
-
-
 def test_draws_change_from_epoch_to_epoch_and_step_to_step(numbered):
     dataset = train_dataset(numbered, strengths=augmentation.PRESETS["strong"])
     warps = [batch["warp"].numpy() for batch in itertools.islice(iter(dataset), 10)]
@@ -160,7 +142,7 @@ def test_a_damaged_image_is_named(tmp_path, encoding):
     shard.write_bytes(content)
     with pytest.raises(tf.errors.OpError) as raised:
         numbers_of(train_dataset(tmp_path, cache="streaming"), 8)
-    damage = input_pipeline.damage_behind(raised.value, tmp_path, manifest, "train")
+    damage = StoredSplit(tmp_path, "train", manifest).damage(raised.value)
     assert shard.name in damage and "--repair" in damage
     assert "\n" not in damage
 
@@ -172,9 +154,8 @@ def test_shares_put_together_are_the_whole_batches(tmp_path, encoding, cache, st
     write_shards(tmp_path, {"train": 70}, encoding=encoding)
 
     def batches_of(share):
-        dataset = training_input(
-            tmp_path, cache=cache, seed=3, strengths=augmentation.PRESETS["strong"]
-        ).dataset(start, share)
+        options = {"cache": cache, "seed": 3, "strengths": augmentation.PRESETS["strong"]}
+        dataset = training_input(tmp_path, **options).dataset(start, share)
         return [
             {name: value.numpy() for name, value in batch.items()}
             for batch in itertools.islice(iter(dataset), 5 * share.count)
@@ -210,19 +191,20 @@ def test_paths_follow_balanced_orders_too(numbered):
 def test_a_split_in_memory_is_read_once_however_often_it_is_opened(numbered, monkeypatch):
     """Opened again on a rewind and for a diagnosis, it lay in memory twice, and three times."""
     read = []
-    load = input_pipeline.load_split
+    load = StoredSplit.load
 
-    def counted(shards, manifest, split, features=("image", "label")):
+    def counted(split, features):
         read.append(features)
-        return load(shards, manifest, split, features)
+        return load(split, features)
 
-    monkeypatch.setattr(input_pipeline, "load_split", counted)
+    monkeypatch.setattr(StoredSplit, "load", counted)
     split = training_input(numbered, cache="memory")
     first = iter(split.dataset())
     next(first)
     np.testing.assert_array_equal(next(first)["image"], next(iter(split.dataset(1)))["image"])
     split.paths(1)
-    assert [features for features in read if "image" in features] == [("image", "label")]
+    split.split.first_images(3)
+    assert read == [("image",)]
 
 
 def test_keys_are_of_64_bits_and_no_two_alike(numbered):
@@ -230,53 +212,6 @@ def test_keys_are_of_64_bits_and_no_two_alike(numbered):
     keys = [batch["key"].numpy() for batch in itertools.islice(iter(dataset), 18)]
     assert keys[0].dtype == np.uint64
     assert len(np.unique(np.concatenate(keys))) == 18 * BATCH
-
-
-@pytest.mark.parametrize("batch_size", [1, 10, 37, 64])
-def test_evaluation_sees_every_example_once_in_order(numbered, batch_size):
-    dataset = input_pipeline.make_evaluation_dataset(
-        numbered,
-        split="validation",
-        batch_size=batch_size,
-        features=("image", "label", "path", "patient"),
-    )
-    batches = list(dataset.as_numpy_iterator())
-    assert len(batches) == len(dataset)
-    numbers = np.concatenate([batch["image"][:, 0, 0, 0] for batch in batches])
-    np.testing.assert_array_equal(numbers, np.arange(37))
-    paths = np.concatenate([batch["path"] for batch in batches])
-    assert [path.decode() for path in paths] == [f"{n}.png" for n in range(37)]
-
-
-def test_plain_keras_trains_and_validates_on_datasets_as_they_come(numbered):
-    model = keras.Sequential(
-        [
-            keras.Input((*SIZE, 1)),
-            keras.layers.Rescaling(1 / 255),
-            keras.layers.Flatten(),
-            keras.layers.Dense(1, activation="sigmoid"),
-        ]
-    )
-    model.compile(loss="binary_crossentropy", metrics=["accuracy"])
-    validation = input_pipeline.make_evaluation_dataset(numbered, split="validation", batch_size=10)
-    history = model.fit(
-        train_dataset(numbered),
-        steps_per_epoch=input_pipeline.steps_per_epoch(numbered, global_batch_size=BATCH),
-        epochs=2,
-        validation_data=validation,
-        verbose=0,
-    ).history
-    assert len(validation) == 4
-    assert len(history["loss"]) == len(history["val_loss"]) == 2
-    loss, _ = model.evaluate(validation, verbose=0)
-    assert loss == pytest.approx(history["val_loss"][-1], rel=1e-6)
-
-
-def test_steps_are_counted_of_a_directory_or_its_manifest(numbered):
-    manifest = tfrecords.read_manifest(numbered)
-    for shards in (numbered, str(numbered), manifest):
-        assert input_pipeline.steps_per_epoch(shards) == 150 // 64
-        assert input_pipeline.steps_per_epoch(shards, "validation", global_batch_size=8) == 4
 
 
 def test_png_shards_give_the_same_batches_as_raw_ones(tmp_path):
@@ -293,32 +228,30 @@ def test_a_missing_split_names_those_that_are_there(numbered):
 
 def test_a_batch_larger_than_the_split_is_refused_with_the_largest_that_fits(numbered):
     with pytest.raises(UserError, match="at most 37"):
-        input_pipeline.make_train_dataset(numbered, split="validation", global_batch_size=64)
-
-
-def test_a_shard_cut_at_a_record_boundary_is_noticed(tmp_path):
-    manifest = write_shards(tmp_path, {"train": 30})
-    with files.written_aside(tmp_path / manifest.splits["train"].shards[1].file) as aside:
-        aside.write_bytes(b"")
-    with pytest.raises(UserError):
-        input_pipeline.load_split(tmp_path, manifest, "train")
+        training_input(numbered, split="validation", global_batch_size=64)
 
 
 @pytest.mark.parametrize("cache", TIERS)
 def test_nothing_is_tuned_while_it_runs(numbered, cache):
     """TensorFlow's tuner sleeps up to a minute, and an iterator that goes waits for it to wake."""
     assert not train_dataset(numbered, cache=cache).options().autotune.enabled
-    evaluation = input_pipeline.make_evaluation_dataset(numbered, split="validation")
-    assert not evaluation.options().autotune.enabled
+    assert not StoredSplit(numbered, "validation").dataset().options().autotune.enabled
+
+
+@pytest.mark.parametrize("cache", TIERS)
+def test_a_split_of_one_shard_is_read_whole(tmp_path, cache):
+    write_shards(tmp_path, {"train": 64}, num_shards=1)
+    seen = numbers_of(train_dataset(tmp_path, cache=cache), 4)
+    assert sorted(seen.ravel()) == list(range(64))
 
 
 _PEAK_OF_MEMORY_TIER = """
 import sys
 from pathlib import Path
 import tensorflow as tf
-from engine.pipeline import input_pipeline
+from engine.pipeline import datasets
 
-dataset = input_pipeline.make_train_dataset(sys.argv[1], global_batch_size=2, cache="memory")
+dataset = datasets.training(sys.argv[1], global_batch_size=2, cache="memory")
 next(iter(tf.distribute.get_strategy().experimental_distribute_dataset(dataset)))
 (peak,) = [line for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line]
 print(1024 * int(peak.split()[1]))
@@ -339,50 +272,3 @@ def test_the_memory_tier_holds_the_split_once(tmp_path):
         peaks.append(int(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
     grown = (peaks[1] - peaks[0]) / (counts[1] - counts[0])
     assert 0.8 * side**2 < grown < 1.5 * side**2
-
-
-def test_auto_takes_memory_only_where_the_split_fits(numbered, monkeypatch):
-    manifest = tfrecords.read_manifest(numbered)
-    needed = input_pipeline.decoded_bytes(manifest, "train")
-    assert needed == 150 * 8 * 6
-    for free, expected in ((2 * needed, "memory"), (2 * needed - 2, "streaming")):
-        monkeypatch.setattr(input_pipeline, "available_memory_bytes", lambda free=free: free)
-        tier = input_pipeline.choose_tier(manifest, "train", cache="auto", memory_fraction=0.5)
-        assert tier.name == expected
-        assert "GiB" in tier.reason
-
-
-def test_auto_counts_what_lies_in_memory_besides(numbered, monkeypatch):
-    manifest = tfrecords.read_manifest(numbered)
-    both = sum(input_pipeline.decoded_bytes(manifest, name) for name in ("train", "validation"))
-    for free, expected in ((2 * both, "memory"), (2 * both - 2, "streaming")):
-        monkeypatch.setattr(input_pipeline, "available_memory_bytes", lambda free=free: free)
-        options = {"cache": "auto", "memory_fraction": 0.5}
-        tier = input_pipeline.choose_tier(manifest, "train", held=("validation",), **options)
-        assert tier.name == expected
-        assert "decoded with validation" in tier.reason
-        assert input_pipeline.choose_tier(manifest, "train", **options).name == "memory"
-
-
-@pytest.mark.parametrize("cache", TIERS)
-def test_a_split_of_one_shard_is_read_whole(tmp_path, cache):
-    write_shards(tmp_path, {"train": 64}, num_shards=1)
-    seen = numbers_of(train_dataset(tmp_path, cache=cache), 4)
-    assert sorted(seen.ravel()) == list(range(64))
-
-
-def test_validation_too_small_to_choose_by_is_one_line_with_the_interval(tmp_path):
-    few = write_shards(tmp_path / "few", {"train": 40, "validation": 30})
-    line = dataset_checks.validation_warning(few)
-    exact = stats.binomtest(9, 10).proportion_ci(method="exact")
-    assert "10 images of class 'well', fewer than 50" in line and "\n" not in line
-    assert f"known is {exact.low:.0%} to {exact.high:.0%} (95%)" in line
-    many = write_shards(tmp_path / "many", {"train": 40, "validation": 150})
-    assert dataset_checks.validation_warning(many) is None
-
-
-def test_a_validation_split_of_one_class_is_refused(tmp_path, numbered):
-    dataset_checks.check_validation(tfrecords.read_manifest(numbered))
-    manifest = write_shards(tmp_path, {"train": 40, "validation": 1})
-    with pytest.raises(UserError, match=r"one class only.*--validation-fraction"):
-        dataset_checks.check_validation(manifest)

@@ -1,0 +1,220 @@
+"""What `import engine` offers: each command as a function, without TensorFlow until one is called.
+
+    import engine
+
+    engine.build("images", "shards", image_size=128)
+    engine.train("shards", "run", epochs=12)
+    engine.evaluate("run", "shards").figures["auroc"]
+    engine.predict("run", "images/test")
+
+Settings are keyword arguments under the names of the flags (`--global-batch-size` is `global_batch_size`).
+What is wrong with an argument, a path or a file is an `engine.UserError` of one line. Progress goes to
+standard error, as the commands print it.
+"""
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from engine.base import command_line
+from engine.base.build_settings import BuildConfig
+from engine.base.config import Config, UserError, read_settings
+from engine.base.run_settings import EvaluateConfig, PredictConfig
+from engine.base.settings import TrainConfig
+from engine.runs.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    from engine.inference.prediction import Prediction
+    from engine.inference.predictor import Predictor
+    from engine.metrics.evaluation import Evaluation
+    from engine.shards.manifest import Manifest
+    from engine.training.trainer import TrainResult
+
+PathLike = str | os.PathLike[str]
+ConfigType = TypeVar("ConfigType", bound=Config)
+
+
+def build(images: PathLike, shards: PathLike, **settings: Any) -> "Manifest":
+    """Builds TFRecord shards from an image folder, as `python -m engine.build_tfrecords` does.
+
+    A build that was stopped is resumed, and a finished one is left alone.
+
+    Args:
+        images: a folder for each class, or train, val and test folders with one for each class.
+        shards: the directory to write.
+        settings: fields of `engine.base.build_settings.BuildConfig`, such as `image_size=224`,
+            `channels=3`, `validation_fraction=0.1`, `workers=4`.
+
+    Returns:
+        What the directory holds: classes, image format, and per split the number of examples.
+
+    Raises:
+        UserError: the folder or the settings cannot be built from, or the directory holds another
+            build or other files.
+    """
+    config = _configured(BuildConfig, None, settings, "build()")
+    from engine.shards import builder
+
+    return builder.build(config, Path(images), Path(shards))
+
+
+def train(
+    shards: PathLike,
+    workdir: PathLike,
+    *,
+    config: TrainConfig | Mapping[str, Any] | PathLike | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    diagnose: bool = False,
+    **settings: Any,
+) -> "TrainResult":
+    """Trains a classifier on shards, as `python -m engine.train` does, and leaves a run directory.
+
+    Ctrl-C and SIGTERM save the run after the step in hand before they take effect; `resume=True`
+    continues it.
+
+    Args:
+        shards: made by `build`.
+        workdir: the run directory to write.
+        config: settings to start from: a `TrainConfig`, a mapping, or a JSON file such as the
+            `config.json` of another run.
+        resume: continue the run in `workdir`.
+        overwrite: remove the run in `workdir` first.
+        diagnose: when done, measure whether input or step limited the speed.
+        settings: fields of `engine.base.settings.TrainConfig`, such as `epochs=12`; they override
+            those of `config`.
+
+    Returns:
+        The best epoch and its metric, the history, the threshold, and the speed.
+
+    Raises:
+        UserError: shards, settings or `workdir` are wrong, or do not fit each other.
+        engine.training.trainer.DivergenceError: the loss became infinite or NaN.
+    """
+    configured = _configured(TrainConfig, config, settings, "train()")
+    with command_line.quiet_imports():
+        from engine.training import trainer
+
+    with _saved_first() as should_stop:
+        return trainer.train(
+            configured,
+            Path(shards),
+            Path(workdir),
+            resume=resume,
+            overwrite=overwrite,
+            diagnose=diagnose,
+            should_stop=should_stop,
+        )
+
+
+def evaluate(
+    run: PathLike, shards: PathLike, *, split: str = "test", **settings: Any
+) -> "Evaluation":
+    """Measures a run on a split, with intervals over patients, as `python -m engine.evaluate` does.
+
+    Writes the figures to `RUN/evaluation/NAME` and updates `RUN/report.md`.
+
+    Args:
+        run: made by `train`.
+        shards: made by `build`, of the run's classes and image format.
+        split: the split to measure.
+        settings: further fields of `engine.base.run_settings.EvaluateConfig`, such as `name="other"`,
+            `resamples=2000`, `shifts=True`.
+
+    Raises:
+        UserError: the run or the shards are missing or do not fit each other, or a setting is wrong.
+    """
+    config = _configured(EvaluateConfig, {"split": split}, settings, "evaluate()")
+    RunDirectory(Path(run)).require_trained()
+    with command_line.quiet_imports():
+        from engine.evaluation import run_evaluation
+
+    return run_evaluation.evaluate_run(Path(run), Path(shards), **config.to_json())
+
+
+def predict(
+    run: PathLike, paths: PathLike | Iterable[PathLike], **settings: Any
+) -> "list[Prediction]":
+    """Predicts the class of image files, as `python -m engine.predict` does.
+
+    Files that cannot be read are named on standard error and left out.
+
+    Args:
+        run: made by `train`.
+        paths: an image, a folder (searched through) or a glob, or several of them.
+        settings: fields of `engine.base.run_settings.PredictConfig`, such as `batch_size=64`.
+
+    Returns:
+        For each image its path, probability, class, and the probabilities of all classes; in the order
+        of `paths`, folders and globs sorted.
+
+    Raises:
+        UserError: the run is missing or damaged, or the paths hold no image that can be read.
+    """
+    config = _configured(PredictConfig, None, settings, "predict()")
+    several = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+    texts = [os.fspath(path) for path in several]
+    with command_line.quiet_imports():
+        from engine.inference import prediction
+
+    batches = prediction.predict_files(RunDirectory(Path(run)), texts, config)
+    return [found for batch in batches for found in batch]
+
+
+def load(run: PathLike, *, batch_size: int = 64) -> "Predictor":
+    """A run's model, ready to give probabilities of arrays.
+
+    Args:
+        run: made by `train`.
+        batch_size: the one batch size that the model is compiled for; smaller batches are padded.
+
+    Raises:
+        UserError: the directory holds no trained run, or one that cannot be read.
+    """
+    with command_line.quiet_imports():
+        from engine.inference.predictor import Predictor
+
+    return Predictor.load(Path(run), batch_size=batch_size)
+
+
+def _configured(
+    config_class: type[ConfigType],
+    config: ConfigType | Mapping[str, Any] | PathLike | None,
+    settings: Mapping[str, Any],
+    source: str,
+) -> ConfigType:
+    """`config` with `settings` over it.
+
+    Raises:
+        UserError: there is no setting of such a name, or a value is not one that it takes.
+    """
+    values: Mapping[str, Any] = {}
+    if isinstance(config, config_class):
+        values = config.to_json()
+    elif isinstance(config, Mapping):
+        values = config
+    elif isinstance(config, (str, os.PathLike)):
+        values = read_settings(Path(config))
+        config_class.from_json(values, source=os.fspath(config))
+    elif config is not None:
+        raise UserError(
+            f"{source}: config: got {type(config).__name__}, expected a {config_class.__name__}, a "
+            "mapping or the path of a JSON file"
+        )
+    return config_class.from_json({**values, **settings}, source=source)
+
+
+@contextlib.contextmanager
+def _saved_first() -> Iterator[Any]:
+    """Yields what to ask whether to stop; a signal that said so takes effect at the end of the block."""
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    with command_line.StopFlag() as stop:
+        yield stop
+    if stop.signal_number is not None:
+        signal.raise_signal(stop.signal_number)

@@ -1,0 +1,40 @@
+"""Whether something can be written where a user wants it, told before any work begins."""
+
+import os
+from pathlib import Path
+
+from engine.base.config import UserError
+
+
+def require_directory(path: Path, name: str) -> None:
+    """Checks that files can be written into a directory, which need not exist yet.
+
+    Args:
+        name: the flag or argument that gave the path, such as `--workdir`.
+
+    Raises:
+        UserError: it, or what it would lie in, is a file, or may not be written to by this user.
+    """
+    existing = path
+    while not os.path.lexists(existing) and existing != existing.parent:
+        existing = existing.parent
+    if not existing.is_dir():
+        what = "it" if existing == path else f"{existing}"
+        kind = "a file" if existing.exists() else "a link that leads nowhere"
+        raise UserError(f"{name} {path}: {what} is {kind}; expected a directory")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        where = "" if existing == path else f"{existing}: "
+        raise UserError(
+            f"{name} {path}: {where}Permission denied; change its permissions, or give another path"
+        )
+
+
+def require_file(path: Path, name: str) -> None:
+    """Checks that a file can be written, over an earlier one if there is one.
+
+    Raises:
+        UserError: it is a directory, or cannot be written into the one that it lies in.
+    """
+    if path.is_dir():
+        raise UserError(f"{name} {path}: it is a directory; expected the path of a file")
+    require_directory(path.parent, name)

@@ -1,0 +1,146 @@
+"""The feature maps inside a Keras model: found by running it, whatever it is made of.
+
+A feature map is what a layer gives as [B, h, w, C], with more than one place, behind at least one layer with
+weights. Layers are named by their path, such as `conv1` or `resnet50v2/post_relu`: nested models and
+layers inside layers are entered.
+"""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from engine.base.config import UserError, closest
+
+Observer = Callable[[str, Any, Any], None]  # (path, layer, output)
+_MOST_NAMES = 12
+
+
+def find(model: Any) -> list[str]:
+    """The paths of the layers that give feature maps, in the order in which they are computed.
+
+    Args:
+        model: a Keras model with a known input shape and dtype.
+    """
+    import tensorflow as tf
+
+    paths: dict[str, None] = {}
+    weighted = False
+
+    def note(path: str, layer: Any, output: Any) -> None:
+        nonlocal weighted
+        weighted = weighted or bool(getattr(layer, "weights", None))
+        if weighted and is_feature_map(output):
+            paths.pop(path, None)  # of a layer that is called twice, the last call counts
+            paths[path] = None
+
+    def run(images: Any) -> Any:
+        with observed(model, note):
+            return model(images, training=False)
+
+    taken = model.inputs[0]
+    specification = tf.TensorSpec((1, *taken.shape[1:]), taken.dtype)
+    tf.function(run, autograph=False).get_concrete_function(specification)
+    return list(paths)
+
+
+def choose(paths: list[str], layer: str | None) -> str:
+    """The path that a name means; without a name, the last one.
+
+    Args:
+        layer: a path or, where that is enough to tell it, the end of one.
+
+    Raises:
+        UserError: there is no such feature map, or there are several, or none at all.
+    """
+    if not paths:
+        raise UserError(
+            "the model has no feature map [B, h, w, C] behind its first weights, from which an "
+            "explanation could be drawn"
+        )
+    if layer is None:
+        return paths[-1]
+    if layer in paths:
+        return layer
+    ending = [path for path in paths if path.endswith(f"/{layer}")]
+    if len(ending) == 1:
+        return ending[0]
+    if ending:
+        raise UserError(f"--layer {layer}: means several of the model's: {', '.join(ending)}")
+    meant = closest(layer, [*paths, *(path.rpartition("/")[2] for path in paths)])
+    hint = f" (did you mean {meant}?)" if meant else ""
+    earlier = f"{len(paths) - _MOST_NAMES} earlier ones, " if len(paths) > _MOST_NAMES else ""
+    raise UserError(
+        f"--layer: the model has no feature map {layer!r}{hint}; it has "
+        f"{earlier}{', '.join(paths[-_MOST_NAMES:])}"
+    )
+
+
+def is_feature_map(output: Any) -> bool:
+    """Whether a layer's output is one tensor [B, h, w, C] with more than one place."""
+    shape = getattr(output, "shape", None)
+    if shape is None or len(shape) != 4 or not getattr(output.dtype, "is_floating", False):
+        return False
+    return shape[1] is None or shape[2] is None or shape[1] * shape[2] > 1
+
+
+@contextlib.contextmanager
+def observed(model: Any, note: Observer) -> Iterator[None]:
+    """Within the block `note` gets every output of the model's layers, as they are computed.
+
+    Also of layers that a subclassed model calls in its own code.
+    """
+    watched = []
+    for path, layer in _layers(model, ""):
+        own = vars(layer).get("call")  # where another part of the engine replaced it
+        watched.append((layer, own))
+        layer.call = _noting(path, layer, note)
+    try:
+        yield
+    finally:
+        for layer, own in reversed(watched):  # a shared layer is there twice
+            if own is None:
+                del vars(layer)["call"]
+            else:
+                layer.call = own
+
+
+def _noting(path: str, layer: Any, note: Observer) -> Callable[..., Any]:
+    """The layer's `call` that also notes what it gives."""
+    call = layer.call
+
+    @functools.wraps(call)
+    def noting(*arguments: Any, **options: Any) -> Any:
+        output = call(*arguments, **options)
+        note(path, layer, output)
+        return output
+
+    return noting
+
+
+def _layers(model: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    """Everything that computes inside a model, with its path; graphs are entered, not listed."""
+    import keras
+
+    for layer in _children(model):
+        path = f"{prefix}{layer.name}"
+        if isinstance(layer, keras.layers.InputLayer):
+            continue
+        if not hasattr(_graph(layer), "operations"):
+            yield path, layer
+        yield from _layers(layer, f"{path}/")
+
+
+def _children(layer: Any) -> list[Any]:
+    """The layers and `keras.ops` operations that a graph consists of, or the layers inside another one."""
+    graph = _graph(layer)
+    if hasattr(graph, "operations"):
+        return list(graph.operations)
+    if hasattr(layer, "_flatten_layers"):
+        return list(layer._flatten_layers(include_self=False, recursive=False))
+    return []
+
+
+def _graph(layer: Any) -> Any:
+    """What a Sequential runs; any other layer itself."""
+    return getattr(layer, "_functional", None) or layer

@@ -1,0 +1,99 @@
+"""A run's predictions of image files; what `engine.predict` prints and `engine.predict(...)` returns."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from engine.base import progress
+from engine.base.config import UserError
+from engine.base.run_settings import PredictConfig
+from engine.images import image_files
+from engine.inference.predictor import Predictor
+from engine.runs import contract
+from engine.runs.run_directory import RunDirectory
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What a run says of one image.
+
+    Attributes:
+        path: the image file.
+        probability: that of the positive class of two, the largest of more.
+        predicted: the class, by the run's threshold or, of more than two, the most probable one.
+        probabilities: of every class, by its name.
+    """
+
+    path: Path
+    probability: float
+    predicted: str
+    probabilities: dict[str, float]
+
+
+def predict_files(
+    run: RunDirectory, paths: Sequence[str], settings: PredictConfig
+) -> Iterator[list[Prediction]]:
+    """Predicts the image files that paths stand for, in order, one batch at a time.
+
+    Files that cannot be read are named on standard error and passed over.
+
+    Args:
+        paths: files, folders (searched through) and globs.
+
+    Raises:
+        UserError: the run is missing or damaged, or the paths lead to no file (both at once, before
+            TensorFlow is imported); or none of the files can be read (at the end).
+    """
+    image_files.check_paths(paths)
+    run.require_trained()
+    contract.read(run)
+    failures = image_files.Failures()
+    found = image_files.require_files(paths, failures)
+    progress.say("loading TensorFlow and the model ...")
+    predictor = Predictor.load(run.path, batch_size=settings.batch_size)
+    return _predictions(predictor, found, failures, settings)
+
+
+def _predictions(
+    predictor: Predictor,
+    paths: Iterator[Path],
+    failures: image_files.Failures,
+    settings: PredictConfig,
+) -> Iterator[list[Prediction]]:
+    images = image_files.decoded_images(
+        paths,
+        failures,
+        image_format=predictor.contract.image_format,
+        max_pixels=settings.max_pixels,
+        workers=settings.workers,
+    )
+    names = predictor.contract.class_names
+    count = 0
+    batches = image_files.batched(images, predictor.batch_size)
+    for batch, probabilities in predictor.predict_batches(batches):
+        labels = predictor.predicted_labels(probabilities)
+        count += len(labels)
+        yield [
+            _prediction(path, probability, names, names[label])
+            for path, probability, label in zip(batch["path"], probabilities, labels, strict=True)
+        ]
+    failures.say_doubts()
+    if failures.count:
+        progress.say(f"{failures.count} not read, {count} predicted")
+    if not count:
+        raise UserError("none of the paths holds an image that can be read")
+
+
+def _prediction(
+    path: Path, probability: np.ndarray, names: Sequence[str], predicted: str
+) -> Prediction:
+    """Args: probability: a scalar of two classes, or float[K]."""
+    each = probability if np.ndim(probability) else np.array([1 - probability, probability])
+    return Prediction(
+        path=path,
+        probability=float(np.max(probability)),
+        predicted=predicted,
+        probabilities={name: float(one) for name, one in zip(names, each, strict=True)},
+    )

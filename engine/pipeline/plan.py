@@ -1,0 +1,97 @@
+"""The plan of a training's input: what decides its batches, and where the images are kept meanwhile."""
+
+import dataclasses
+import numbers
+from typing import Any
+
+from engine.base.config import UserError
+from engine.base.setting_values import check_service_address
+from engine.base.settings import InputSettings, TrainConfig
+from engine.pipeline import augmentation
+from engine.pipeline.augmentation import Strengths
+
+_CHOICES = {"cache": ("auto", "memory", "streaming"), "sampling": ("natural", "balanced")}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InputPlan:
+    """What batches are made of, validated.
+
+    `split`, `seed`, `global_batch_size`, `sampling` and `strengths` decide every batch, and so does
+    `shuffle_window` where PNG or JPEG images are streamed. The others decide where images are read from.
+
+    Attributes:
+        split: the split that is read.
+        seed: any integer.
+        global_batch_size: images per step, over all replicas.
+        sampling: `natural`, or `balanced`: every class equally often (not for PNG or JPEG images
+            that are streamed).
+        strengths: the augmentation that is drawn; all zero draws nothing.
+        shuffle_window: PNG or JPEG examples that are permuted together when they are streamed.
+        cache: `memory`, `streaming`, or `auto` (see `tiers.choose_tier`).
+        cache_memory_fraction: the share of free memory that `auto` may take.
+        data_service: `grpc://HOST:PORT` of a tf.data service dispatcher whose workers read.
+        held_splits: other splits that will lie decoded in memory; they count for `auto`.
+
+    Raises:
+        UserError: a value is out of range, or two of them contradict each other.
+    """
+
+    split: str = "train"
+    seed: int = 0
+    global_batch_size: int = 64
+    sampling: str = "natural"
+    strengths: Strengths = augmentation.PRESETS["none"]
+    shuffle_window: int = 4096
+    cache: str = "auto"
+    cache_memory_fraction: float = 0.5
+    data_service: str | None = None
+    held_splits: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("global_batch_size", "shuffle_window"):
+            value = getattr(self, name)
+            if not _is_integer(value) or value < 1:
+                raise UserError(f"{name} must be a positive integer, got {value!r}")
+        if not _is_integer(self.seed):
+            raise UserError(f"seed must be an integer, got {self.seed!r}")
+        for name, choices in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in choices:
+                raise UserError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+        if not isinstance(self.strengths, Strengths):
+            raise UserError(f"strengths must be augmentation.Strengths, got {self.strengths!r}")
+        fraction = self.cache_memory_fraction
+        if not isinstance(fraction, (int, float)) or not 0 < fraction <= 1:
+            raise UserError(f"cache_memory_fraction must be above 0, at most 1, got {fraction!r}")
+        self._check_service()
+
+    def _check_service(self) -> None:
+        if self.data_service is None:
+            return
+        try:
+            check_service_address(self.data_service)
+        except (ValueError, AttributeError) as error:
+            raise UserError(f"data_service: got {self.data_service!r}, {error}") from error
+        if self.cache == "memory":
+            raise UserError(
+                f"cache='memory' keeps the images here, data_service={self.data_service!r} brings "
+                "them from elsewhere; give one of them"
+            )
+
+    @classmethod
+    def from_config(cls, config: TrainConfig, *, held_splits: tuple[str, ...] = ()) -> "InputPlan":
+        """The plan of a training as its configuration describes it."""
+        settings = {field.name for field in dataclasses.fields(InputSettings)}
+        names = settings & {field.name for field in dataclasses.fields(cls)}
+        values: dict[str, Any] = {name: getattr(config, name) for name in names}
+        return cls(
+            **values,
+            seed=config.seed,
+            strengths=augmentation.strengths_from(config),
+            held_splits=held_splits,
+        )
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)

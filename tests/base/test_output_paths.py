@@ -1,0 +1,51 @@
+"""What can be written to is told from what cannot, without writing anything."""
+
+import other_user
+import pytest
+
+from engine.base import output_paths
+from engine.base.config import UserError
+
+
+def test_a_directory_that_is_there_or_can_be_made_is_taken(tmp_path):
+    output_paths.require_directory(tmp_path, "--output")
+    output_paths.require_directory(tmp_path / "a" / "b", "--output")
+    output_paths.require_file(tmp_path / "a" / "b.png", "--output")
+    (tmp_path / "b.png").write_text("earlier")
+    output_paths.require_file(tmp_path / "b.png", "--output")
+    assert [path.name for path in tmp_path.iterdir()] == ["b.png"]
+
+
+def test_relative_paths_start_in_the_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for path in (".", "a", "a/b"):
+        output_paths.require_directory(type(tmp_path)(path), "--output")
+
+
+def test_a_file_in_the_way_is_named(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("text")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for path, said in (
+        (file, f"--output {file}: it is a file; expected a directory"),
+        (file / "a" / "b", f"--output {file / 'a' / 'b'}: {file} is a file; expected a directory"),
+    ):
+        with pytest.raises(UserError) as caught:
+            output_paths.require_directory(path, "--output")
+        assert str(caught.value) == said
+    with pytest.raises(UserError, match="it is a link that leads nowhere; expected"):
+        output_paths.require_directory(tmp_path / "link", "--output")
+    with pytest.raises(UserError, match="it is a directory; expected the path of a file"):
+        output_paths.require_file(tmp_path, "--output")
+    with pytest.raises(UserError, match="is a file; expected a directory"):
+        output_paths.require_file(file / "x.png", "--output")
+
+
+def test_a_directory_that_may_not_be_written_to_is_named(tmp_path):
+    (tmp_path / "closed").mkdir(mode=0o755)
+    done = other_user.run(
+        "from pathlib import Path\nfrom engine.base import output_paths\n"
+        "output_paths.require_directory(Path('closed/new'), '--output')\n",
+        tmp_path,
+    )
+    assert "UserError: --output closed/new: closed: Permission denied; change" in done.stderr

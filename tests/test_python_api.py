@@ -1,0 +1,157 @@
+"""`import engine`: functions that are imported when they are used, and refuse wrong input in a line."""
+
+import inspect
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import fake_run
+import numpy as np
+import pytest
+
+import engine
+from engine import api
+from engine.base.settings import TrainConfig
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL = {"depth": 2, "width": 4, "global_batch_size": 16, "epochs": 1}
+HEAVY = ("tensorflow", "keras", "matplotlib", "numpy")
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        "import engine",
+        "import engine.train, engine.evaluate, engine.predict",
+        "from engine import predict, evaluate, train",
+        "import engine.api",
+    ],
+)
+def test_names_are_functions_and_commands_whichever_is_imported_first(first):
+    program = (
+        f"{first}\nimport engine, engine.train, sys\n"
+        "assert engine.train.main and engine.train.build_parser\n"
+        "for name in ('build', 'train', 'evaluate', 'predict', 'load'):\n"
+        "    assert callable(getattr(engine, name)), name\n"
+        "    assert name in dir(engine) and name in engine.__all__\n"
+        "try:\n    engine.train('absent', 'run', lr=1)\n"
+        "except engine.UserError as error:\n    print(error)\n"
+        "assert 'tensorflow' not in sys.modules and 'keras' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "train(): no setting is called 'lr'; did you mean 'learning_rate'?\n"
+
+
+def test_the_package_itself_imports_nothing():
+    program = (
+        "import sys, engine\n"
+        f"found = [name for name in sys.modules if name.partition('.')[0] in {HEAVY!r}]\n"
+        "found += [name for name in sys.modules if name.startswith('engine.')]\n"
+        "sys.exit(str(found) if found else 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'trian'"):
+        engine.trian  # noqa: B018
+
+
+def test_types_are_packaged_and_every_function_is_documented():
+    assert (ROOT / "engine" / "py.typed").is_file()
+    for name in ("build", "train", "evaluate", "predict", "load"):
+        function = getattr(api, name)
+        assert inspect.signature(getattr(engine, name)) == inspect.signature(function)
+        assert "Raises:" in function.__doc__
+        for parameter in inspect.signature(function).parameters:
+            assert f"{parameter}:" in function.__doc__, (name, parameter)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda tmp: engine.build(tmp / "absent", tmp / "new"), "absent: no such folder"),
+        (lambda tmp: engine.build(tmp, tmp / "new", image_size=2), "--image-size: got 2"),
+        (lambda tmp: engine.build(tmp, tmp / "new", size=2), r"build\(\): no setting .* 'size'"),
+        (lambda tmp: engine.train(tmp / "absent", tmp / "new"), "absent: no such directory"),
+        (lambda tmp: engine.train(tmp, tmp / "new", epochs=0), "--epochs: got 0"),
+        (lambda tmp: engine.train(tmp, tmp / "new", config=3), "config: got int, expected"),
+        (lambda tmp: engine.train(tmp, tmp / "new", config=tmp / "no.json"), "cannot be read"),
+        (lambda tmp: engine.evaluate(tmp / "absent", tmp), "no such run directory"),
+        (lambda tmp: engine.evaluate(tmp / "absent", tmp, resample=3), "mean 'resamples'"),
+        (lambda tmp: engine.predict(tmp / "absent", tmp), "no such run directory"),
+        (lambda tmp: engine.predict(tmp, ""), "got an empty text"),
+        (lambda tmp: engine.load(tmp / "absent"), "no such run directory"),
+    ],
+)
+def test_wrong_input_is_a_user_error_of_one_line(call, said, tmp_path):
+    with pytest.raises(engine.UserError, match=said) as caught:
+        call(tmp_path)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "new").exists()
+
+
+def test_settings_stand_over_a_configuration_however_it_is_given(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"epochs": 3, "seed": 5}))
+    for config in (
+        TrainConfig(epochs=3, seed=5),
+        {"epochs": 3, "seed": 5},
+        tmp_path / "config.json",
+        str(tmp_path / "config.json"),
+    ):
+        configured = api._configured(TrainConfig, config, {"seed": 7}, "train()")
+        assert configured == TrainConfig(epochs=3, seed=7)
+    assert api._configured(TrainConfig, None, {}, "train()") == TrainConfig()
+
+
+def test_images_become_shards_a_run_figures_and_predictions(image_folder, tmp_path, capsys):
+    shards, run = tmp_path / "shards", tmp_path / "run"
+    manifest = engine.build(image_folder, shards, image_size=32, workers=1)
+    assert manifest.splits["train"].num_examples > 60
+    result = engine.train(shards, run, config=SMALL, seed=3)
+    assert result.best_epoch == 1
+    assert json.loads((run / "config.json").read_text())["seed"] == 3
+    evaluation = engine.evaluate(run, shards, resamples=200)
+    assert evaluation.num_examples == 24
+    paths = [image_folder / "test" / "NORMAL", str(image_folder / "test" / "PNEUMONIA")]
+    predictions = engine.predict(run, paths)
+    assert len(predictions) == 24
+    assert capsys.readouterr().out == ""
+    threshold = result.threshold
+    for prediction in predictions:
+        assert prediction.path.is_file()
+        assert sum(prediction.probabilities.values()) == pytest.approx(1)
+        assert prediction.probability == prediction.probabilities["PNEUMONIA"]
+        assert (prediction.predicted == "PNEUMONIA") == (prediction.probability >= threshold)
+
+
+def test_a_loaded_run_gives_probabilities_of_arrays(tmp_path):
+    predictor = engine.load(fake_run.make_run(tmp_path / "run"), batch_size=4)
+    images = np.stack([np.full((12, 16, 1), level, np.uint8) for level in (0, 255)])
+    assert (predictor.predict(images) > 0.5).tolist() == [False, True]
+
+
+def test_a_signal_takes_effect_after_the_run_is_saved():
+    saved = []
+    with pytest.raises(KeyboardInterrupt), api._saved_first() as should_stop:
+        assert not should_stop()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert should_stop()
+        saved.append(True)
+    assert saved
+    stops = []
+
+    def elsewhere() -> None:
+        with api._saved_first() as should_stop:
+            stops.append(should_stop())
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert stops == [False]
