@@ -4,13 +4,16 @@
 """
 
 import argparse
+import dataclasses
 import os
 from pathlib import Path
+from typing import Any
 
-from engine.base import config, output_paths
+from engine.base import config, output_paths, user_code
 from engine.base.config import UserError
 from engine.base.flag_parser import FlagParser
 from engine.base.settings import TrainConfig
+from engine.base.user_code import Reference
 from engine.runs.run_directory import RunDirectory
 from engine.shards import data_identity, dataset_checks, tfrecords
 from engine.training import resuming
@@ -55,24 +58,71 @@ def checked_settings(arguments: argparse.Namespace, *, directory_is_ours: bool) 
         UserError: settings, shards or --workdir are wrong.
     """
     settings = config.from_flags(TrainConfig, arguments)
-    if arguments.workdir is None and arguments.preview_augmentation is None:
-        raise UserError("--workdir RUN is missing; say where the run's files go")
-    manifest = tfrecords.read_manifest(arguments.shards)
     if arguments.preview_augmentation is not None:
         output_paths.require_file(arguments.preview_augmentation, "--preview-augmentation")
-        dataset_checks.split_info(manifest, "train")
+        dataset_checks.split_info(tfrecords.read_manifest(arguments.shards), "train")
         return settings
-    dataset_checks.check_trainable(manifest, settings)
-    if directory_is_ours:
-        run = RunDirectory(arguments.workdir)
-        resuming.check_directory(run, resume=arguments.resume, overwrite=arguments.overwrite)
-        if arguments.resume and run.config.is_file():
-            resuming.check_same_run(run, settings, data_identity.describe(manifest))
+    if arguments.workdir is None:
+        raise UserError("--workdir RUN is missing; say where the run's files go")
+    check_start(
+        settings,
+        arguments.shards,
+        arguments.workdir,
+        resume=arguments.resume,
+        overwrite=arguments.overwrite,
+        directory_is_ours=directory_is_ours,
+    )
+    if ":" in settings.loss:
+        Reference.parse(settings.loss, flag="--loss").source()
     return settings
 
 
-def is_one_of_several(arguments: argparse.Namespace) -> bool:
-    """Whether this process may be one worker of a cluster, as far as flags and environment say."""
-    asked = getattr(arguments, "strategy", "auto")  # absent where the flag was not given
+def with_loss(settings: TrainConfig, loss: Any) -> TrainConfig:
+    """The settings that record a loss given in Python: what `--loss` may name, a function, or None.
+
+    Raises:
+        UserError: it is neither, or does not go with the settings.
+    """
+    if loss is None:
+        return settings
+    if not isinstance(loss, str) and not callable(loss):
+        raise UserError(
+            f"loss={loss!r}: expected cross_entropy, focal, package.module:function, FILE.py:function, "
+            "or a function from labels and logits to one number per example"
+        )
+    name = loss if isinstance(loss, str) else user_code.name_of(loss)
+    return dataclasses.replace(settings, loss=name)
+
+
+def check_start(
+    settings: TrainConfig,
+    shards: Path,
+    workdir: Path,
+    *,
+    resume: bool,
+    overwrite: bool,
+    directory_is_ours: bool,
+) -> None:
+    """Checks what can be known of a training without TensorFlow.
+
+    Args:
+        directory_is_ours: as for `checked_settings`.
+
+    Raises:
+        UserError: the shards are missing or do not fit the settings, or a training may not start in
+            `workdir`.
+    """
+    manifest = tfrecords.read_manifest(shards)
+    dataset_checks.check_trainable(manifest, settings)
+    if not directory_is_ours:
+        return
+    run = RunDirectory(workdir)
+    resuming.check_directory(run, resume=resume, overwrite=overwrite)
+    if resume and run.config.is_file():
+        resuming.check_same_run(run, settings, data_identity.describe(manifest))
+
+
+def is_one_of_several(strategy: str) -> bool:
+    """Whether this process may be one worker of a cluster, as far as --strategy and environment say."""
     named = "TF_CONFIG" in os.environ or "SLURM_STEP_NUM_TASKS" in os.environ
-    return asked == "multi_worker" or (asked == "auto" and named)
+    return strategy == "multi_worker" or (strategy == "auto" and named)
