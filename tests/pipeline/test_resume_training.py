@@ -210,11 +210,11 @@ def test_a_fit_that_begins_elsewhere_is_refused(striped, tmp_path):
     model.add(keras.layers.Dense(1, activation="sigmoid"))
     model.compile("sgd", "binary_crossentropy")
     options = {"epochs": 2, "callbacks": [resume], "verbose": 0}
-    with pytest.raises(UserError, match="give fit initial_epoch=resume.initial_epoch"):
+    with pytest.raises(UserError, match=r"give fit initial_epoch=resume\.initial_epoch"):
         model.fit(batches, steps_per_epoch=STEPS, initial_epoch=1, **options)
     with pytest.raises(UserError, match="fit has steps_per_epoch=4, ResumeTraining 5"):
         model.fit(batches, steps_per_epoch=4, **options)
     unbuilt = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(1)])
     unbuilt.compile("sgd", "binary_crossentropy")
-    with pytest.raises(UserError, match="begin it with keras.Input"):
+    with pytest.raises(UserError, match=r"begin it with keras\.Input"):
         unbuilt.fit(batches, steps_per_epoch=STEPS, **options)
