@@ -286,7 +286,9 @@ def _check_same_computation(
         if name in before and before[name] != now[name]
     }
     if differing:
-        remedies = [f"{said} (give {flags[name](before[name])})" for name, said in differing.items()]
+        remedies = [
+            f"{said} (give {flags[name](before[name])})" for name, said in differing.items()
+        ]
         raise OtherComputationError(
             f"--resume: {run.path} would not compute as it did before: {'; '.join(remedies)}",
             "; ".join(differing.values()),
