@@ -38,6 +38,7 @@ def test_names_are_functions_and_commands_whichever_is_imported_first(first):
         "for name in ('build', 'train', 'evaluate', 'predict', 'load'):\n"
         "    assert callable(getattr(engine, name)), name\n"
         "    assert name in dir(engine) and name in engine.__all__\n"
+        "assert 'datasets' in dir(engine) and 'datasets' in engine.__all__\n"
         "try:\n    engine.train('absent', 'run', lr=1)\n"
         "except engine.UserError as error:\n    print(error)\n"
         "assert 'tensorflow' not in sys.modules and 'keras' not in sys.modules\n"
@@ -114,6 +115,7 @@ def test_images_become_shards_a_run_figures_and_predictions(image_folder, tmp_pa
     shards, run = tmp_path / "shards", tmp_path / "run"
     manifest = engine.build(image_folder, shards, image_size=32, workers=1)
     assert manifest.splits["train"].num_examples > 60
+    assert engine.datasets.steps_per_epoch(shards, global_batch_size=16) >= 3
     result = engine.train(shards, run, config=SMALL, seed=3)
     assert result.best_epoch == 1
     assert json.loads((run / "config.json").read_text())["seed"] == 3
