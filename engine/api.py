@@ -4,7 +4,7 @@
 
     engine.build("images", "shards", image_size=128)
     engine.train("shards", "run", epochs=12)
-    engine.evaluate("run", "shards").figures["auroc"]
+    engine.evaluate("run", "shards").metrics["auroc"]
     engine.predict("run", "images/test")
 
 Settings are keyword arguments under the names of the flags (`--global-batch-size` is `global_batch_size`).
@@ -74,7 +74,7 @@ def train(
 ) -> "TrainResult":
     """Trains a classifier on shards, as `python -m engine.train` does, and leaves a run directory.
 
-    Ctrl-C and SIGTERM save the run after the step in hand before they take effect; `resume=True`
+    Ctrl-C and SIGTERM save the run after the current step before they take effect; `resume=True`
     continues it.
 
     Args:
@@ -96,6 +96,16 @@ def train(
         engine.training.trainer.DivergenceError: the loss became infinite or NaN.
     """
     configured = _configured(TrainConfig, config, settings, "train()")
+    from engine.training import train_arguments
+
+    train_arguments.check_start(
+        configured,
+        Path(shards),
+        Path(workdir),
+        resume=resume,
+        overwrite=overwrite,
+        directory_is_ours=not train_arguments.is_one_of_several(configured.strategy),
+    )
     with command_line.quiet_imports():
         from engine.training import trainer
 

@@ -39,13 +39,22 @@ def test_names_are_functions_and_commands_whichever_is_imported_first(first):
         "    assert callable(getattr(engine, name)), name\n"
         "    assert name in dir(engine) and name in engine.__all__\n"
         "assert 'datasets' in dir(engine) and 'datasets' in engine.__all__\n"
-        "try:\n    engine.train('absent', 'run', lr=1)\n"
-        "except engine.UserError as error:\n    print(error)\n"
+        "for call in (\n"
+        "    lambda: engine.train('absent', 'run', lr=1), lambda: engine.train('absent', 'run'),\n"
+        "    lambda: engine.evaluate('absent', 'absent'), lambda: engine.predict('absent', '.'),\n"
+        "    lambda: engine.load('absent'), lambda: engine.build('absent', 'new')\n):\n"
+        "    try:\n        call()\n"
+        "    except engine.UserError as error:\n        print(str(error).partition(';')[0])\n"
         "assert 'tensorflow' not in sys.modules and 'keras' not in sys.modules\n"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "train(): no setting is called 'lr'; did you mean 'learning_rate'?\n"
+    assert done.stdout.splitlines() == [
+        "train(): no setting is called 'lr'",
+        "absent: no such directory",
+        *["absent: no such run directory"] * 3,
+        "absent: no such folder",
+    ]
 
 
 def test_the_package_itself_imports_nothing():
