@@ -67,7 +67,7 @@ def _run(namespace: argparse.Namespace) -> int:
 
     space = asked.space
     if "depth" not in asked.asked:
-        space = checks.fit_default_depth(space, asked.config, manifest)
+        space = checks.fit_to_images(space, asked.config, manifest)
     role = worker.role(os.environ)
     # The trials use the GPUs; this process computes too little to need one.
     _hide_gpus()
@@ -140,7 +140,8 @@ def _print_result(
     command = [*("python", "-m", "engine.train", shards), *("--config", best)]
     trained = workdir.absolute()  # the name of "." is empty
     command += ["--workdir", trained.with_name(f"{trained.name}-best")]
-    print(f"best: {best} (trial {result.winner.trial_id}); {shlex.join(map(str, command))}")
+    print(f"best: {best} (trial {result.winner.trial_id})")
+    print(f"train it: {shlex.join(map(str, command))}")
     if result.remark is not None:
         print(result.remark)
     return command_line.DONE

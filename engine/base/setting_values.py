@@ -5,6 +5,8 @@ Every function raises `ValueError` with what was expected.
 
 import re
 
+from engine.base.setting_names import closest
+
 
 def parse_image_size(text: str) -> tuple[int, int]:
     """`224` or `HxW`, such as `192x256`, to (height, width) in pixels."""
@@ -80,4 +82,17 @@ def check_service_address(text: str) -> str:
     valid = host and "/" not in host and port.isascii() and port.isdigit() and int(port) < 65536
     if not text.startswith("grpc://") or not valid:
         raise ValueError("expected grpc://HOST:PORT, such as grpc://localhost:5050")
+    return text
+
+
+def check_loss(text: str) -> str:
+    """`text` itself, if it names a loss or a function."""
+    names = ("cross_entropy", "focal")
+    where, _, function = text.rpartition(":")
+    if text not in names and not (where and function):
+        meant = closest(text, names)
+        hint = f"; did you mean {meant}?" if meant else ""
+        raise ValueError(
+            f"expected {', '.join(names)}, package.module:function or FILE.py:function{hint}"
+        )
     return text
