@@ -16,7 +16,7 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -28,10 +28,13 @@ from engine.base.settings import TrainConfig
 from engine.runs.run_directory import RunDirectory
 
 if TYPE_CHECKING:
+    import keras
+
     from engine.inference.prediction import Prediction
     from engine.inference.predictor import Predictor
     from engine.metrics.evaluation import Evaluation
     from engine.shards.manifest import Manifest
+    from engine.training.losses import Loss
     from engine.training.trainer import TrainResult
 
 PathLike = str | os.PathLike[str]
@@ -66,6 +69,8 @@ def train(
     shards: PathLike,
     workdir: PathLike,
     *,
+    loss: "Loss | str | None" = None,
+    callbacks: "Sequence[keras.callbacks.Callback]" = (),
     config: TrainConfig | Mapping[str, Any] | PathLike | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -80,9 +85,12 @@ def train(
     Args:
         shards: made by `build`.
         workdir: the run directory to write.
+        loss: `cross_entropy`, `focal`, `package.module:function`, `FILE.py:function`, or a function
+            from labels int64[B] and logits float32[B, units] to float32[B].
+        callbacks: Keras callbacks, called as `Model.fit` calls them.
         config: settings to start from: a `TrainConfig`, a mapping, or a JSON file such as the
             `config.json` of another run.
-        resume: continue the run in `workdir`.
+        resume: continue the run in `workdir`; with more `epochs`, under a constant schedule, extend it.
         overwrite: remove the run in `workdir` first.
         diagnose: when done, measure whether input or step limited the speed.
         settings: fields of `engine.base.settings.TrainConfig`, such as `epochs=12`; they override
@@ -114,6 +122,8 @@ def train(
             configured,
             Path(shards),
             Path(workdir),
+            loss=loss,
+            callbacks=callbacks,
             resume=resume,
             overwrite=overwrite,
             diagnose=diagnose,

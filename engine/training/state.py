@@ -34,6 +34,7 @@ class TrainState:
         train_seconds: of the epoch's steps alone, so far.
         stopwatch: wall time of the epoch so far, everything included; of the first, loading too.
         rewinds: how often training went back to an earlier checkpoint after a divergence.
+        ended_of: of how many planned epochs the training was, if a callback ended it; else None.
         best: the arrays of the model's variables in the best epoch; None before the first.
     """
 
@@ -53,6 +54,7 @@ class TrainState:
         self.train_seconds = 0.0
         self.stopwatch = stopwatch
         self.rewinds = 0
+        self.ended_of: int | None = None
         self.best: list[np.ndarray] | None = None
 
     def variables(self) -> dict[str, Any]:
@@ -73,6 +75,7 @@ class TrainState:
             "train_seconds": self.train_seconds,
             "rewinds": self.rewinds,
             "rate_scale": optimization.rate_scale(self.optimizer),
+            "ended_of": self.ended_of,
         }
         return checkpoints.Checkpoint(self.global_step, arrays, state)
 
@@ -126,4 +129,5 @@ class TrainState:
         self.loss_sum, self.correct_sum = state["epoch_sums"]
         self.train_seconds = state["train_seconds"]
         self.rewinds = state["rewinds"]
+        self.ended_of = state["ended_of"]
         optimization.set_rate_scale(self.optimizer, state["rate_scale"])

@@ -11,6 +11,7 @@ from engine.base import config, output_paths
 from engine.base.config import UserError
 from engine.base.flag_parser import FlagParser
 from engine.base.settings import TrainConfig
+from engine.base.user_code import Reference
 from engine.runs.run_directory import RunDirectory
 from engine.shards import data_identity, dataset_checks, tfrecords
 from engine.training import resuming
@@ -92,6 +93,8 @@ def check_start(
     """
     manifest = tfrecords.read_manifest(shards)
     dataset_checks.check_trainable(manifest, settings)
+    if ":" in settings.loss:
+        Reference.parse(settings.loss, flag="--loss").source()
     if not directory_is_ours:
         return
     run = RunDirectory(workdir)
