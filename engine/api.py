@@ -103,8 +103,6 @@ def train(
         UserError: shards, settings or `workdir` are wrong, or do not fit each other.
         engine.training.trainer.DivergenceError: the loss became infinite or NaN.
     """
-    if isinstance(loss, str):
-        settings["loss"], loss = loss, None
     configured = _configured(TrainConfig, config, settings, "train()")
     from engine.training import train_arguments
 
@@ -115,7 +113,6 @@ def train(
         resume=resume,
         overwrite=overwrite,
         directory_is_ours=not train_arguments.is_one_of_several(configured.strategy),
-        settings_are_whole=loss is None,
     )
     with command_line.quiet_imports():
         from engine.training import trainer

@@ -81,14 +81,11 @@ def check_start(
     resume: bool,
     overwrite: bool,
     directory_is_ours: bool,
-    settings_are_whole: bool = True,
 ) -> None:
     """Checks what can be known of a training without TensorFlow.
 
     Args:
         directory_is_ours: as for `checked_settings`.
-        settings_are_whole: false where Python objects stand for some of them, which the training itself
-            compares with those of the run that it resumes.
 
     Raises:
         UserError: the shards are missing or do not fit the settings, or a training may not start in
@@ -102,7 +99,7 @@ def check_start(
         return
     run = RunDirectory(workdir)
     resuming.check_directory(run, resume=resume, overwrite=overwrite)
-    if resume and settings_are_whole and run.config.is_file():
+    if resume and run.config.is_file():
         resuming.check_same_run(run, settings, data_identity.describe(manifest))
 
 
