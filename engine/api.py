@@ -106,6 +106,7 @@ def train(
     configured = _configured(TrainConfig, config, settings, "train()")
     from engine.training import train_arguments
 
+    configured = train_arguments.with_loss(configured, loss)
     train_arguments.check_start(
         configured,
         Path(shards),

@@ -4,10 +4,12 @@
 """
 
 import argparse
+import dataclasses
 import os
 from pathlib import Path
+from typing import Any
 
-from engine.base import config, output_paths
+from engine.base import config, output_paths, user_code
 from engine.base.config import UserError
 from engine.base.flag_parser import FlagParser
 from engine.base.settings import TrainConfig
@@ -70,7 +72,26 @@ def checked_settings(arguments: argparse.Namespace, *, directory_is_ours: bool) 
         overwrite=arguments.overwrite,
         directory_is_ours=directory_is_ours,
     )
+    if ":" in settings.loss:
+        Reference.parse(settings.loss, flag="--loss").source()
     return settings
+
+
+def with_loss(settings: TrainConfig, loss: Any) -> TrainConfig:
+    """The settings that record a loss given in Python: what `--loss` may name, a function, or None.
+
+    Raises:
+        UserError: it is neither, or does not go with the settings.
+    """
+    if loss is None:
+        return settings
+    if not isinstance(loss, str) and not callable(loss):
+        raise UserError(
+            f"loss={loss!r}: expected cross_entropy, focal, package.module:function, FILE.py:function, "
+            "or a function from labels and logits to one number per example"
+        )
+    name = loss if isinstance(loss, str) else user_code.name_of(loss)
+    return dataclasses.replace(settings, loss=name)
 
 
 def check_start(
@@ -93,8 +114,6 @@ def check_start(
     """
     manifest = tfrecords.read_manifest(shards)
     dataset_checks.check_trainable(manifest, settings)
-    if ":" in settings.loss:
-        Reference.parse(settings.loss, flag="--loss").source()
     if not directory_is_ours:
         return
     run = RunDirectory(workdir)

@@ -36,6 +36,7 @@ from engine.training import (
     periodic,
     resuming,
     runtime,
+    train_arguments,
 )
 from engine.training import callbacks as user_callbacks
 from engine.training.checkpoints import Checkpoint
@@ -95,8 +96,8 @@ def train(
     manifest = tfrecords.read_manifest(shards)
     dataset_checks.check_trainable(manifest, config)
     user_callbacks.check(callbacks)
-    objective = building.choose_objective(config, loss)
-    config = dataclasses.replace(config, loss=objective.name)
+    config = train_arguments.with_loss(config, loss)
+    objective = building.choose_objective(config, loss if callable(loss) else None)
     run_on = building.prepare_runtime(config)
     building.check_pairs(config, run_on)
     batches = building.training_input(config, shards, manifest)
