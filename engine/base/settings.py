@@ -5,8 +5,10 @@ group of flags in `--help`, under the first line of its docstring.
 """
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
-from engine.base.config import FREE, RESOLVED, Config, UserError, setting
+from engine.base.config import FREE, RESOLVED, Config, FrozenSettings, UserError, setting
 from engine.base.setting_values import (
     check_interval,
     check_loss,
@@ -117,7 +119,21 @@ class AugmentationSettings(Config):
 class ModelSettings(Config):
     """The network."""
 
-    model: str = setting("cnn", choices=("cnn", "tutorial"), help="network")
+    model: str = setting(
+        "cnn",
+        metavar="NAME|package.module:function|FILE.py:function",
+        help="network: cnn, tutorial, or a function of your own, whose keyword parameters become flags "
+        "(--model FILE.py:function --help shows them)",
+    )
+    model_outputs: str = setting(
+        "auto",
+        choices=("auto", "logits", "probabilities"),
+        help="what a network of your own gives; auto: probabilities behind a sigmoid or softmax, else "
+        "logits",
+    )
+    model_settings: Mapping[str, Any] = setting(
+        FrozenSettings(), flag=False, help="the settings of a network of your own, by name"
+    )
     depth: int = setting(4, minimum=2, maximum=7, help="stages of the cnn, each at half the size")
     width: int = setting(24, minimum=4, maximum=512, help="channels of the first stage")
     blocks: int = setting(

@@ -20,9 +20,7 @@ from engine.runs.contract import InferenceContract
 from engine.runs.run_directory import RunDirectory
 
 Batch = Mapping[str, Any]
-LOGITS = (
-    "logits"  # the layer before the sigmoid or softmax, in every network of engine.networks.models
-)
+LOGITS = "logits"  # the layer before the sigmoid or softmax, in every built-in network
 
 UNCHOSEN_THRESHOLD = 0.5
 
@@ -192,7 +190,7 @@ def _logits_of(probabilities: Any) -> Any:
 
 
 def load_model(path: Path) -> Any:
-    """A saved Keras model, custom layers of `engine.networks.models` included, without its optimizer.
+    """A saved Keras model, custom layers of `engine.networks.layers` included, without its optimizer.
 
     Raises:
         UserError: the file is damaged, or was saved by code that this version does not know.
@@ -200,7 +198,7 @@ def load_model(path: Path) -> Any:
     with command_line.quiet_imports(), command_line.without_scikit_learn():
         import keras
 
-        import engine.networks.models  # noqa: F401  registers the layers that a saved model names
+        import engine.networks.layers  # noqa: F401  registers the layers that a saved model names
 
     try:
         return keras.models.load_model(path, compile=False)

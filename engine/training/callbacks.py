@@ -123,6 +123,8 @@ class Callbacks:
 
 def check(callbacks: Sequence[Any]) -> None:
     """Raises `UserError` unless these are Keras callbacks that work here."""
+    if not isinstance(callbacks, Sequence):
+        raise UserError(f"callbacks: got {callbacks!r}, expected a list of Keras callbacks")
     for callback in callbacks:
         if not isinstance(callback, keras.callbacks.Callback):
             raise UserError(

@@ -194,7 +194,7 @@ class _Session:
         self._runtime, self._say = run_on, say
         manifest = batches.split.manifest
         built = building.build_step(config, manifest, run_on, objective=objective)
-        self._step = built.step
+        self._step, self._has_dropout = built.step, built.form.has_dropout
         self._state = TrainState(
             built.model, built.optimizer, monitor=config.monitor, stopwatch=stopwatch
         )
@@ -223,7 +223,9 @@ class _Session:
             paths=self._input.paths,
             validation=self._validation,
             callbacks=self._callbacks,
-            final_weights=FinalWeights(built.network, built.optimizer, load_images=load_images),
+            final_weights=FinalWeights(
+                built.form.network, built.optimizer, load_images=load_images
+            ),
             run=run,
             run_on=run_on,
             say=say,
@@ -274,7 +276,7 @@ class _Session:
             threshold_rule=(
                 self._config.threshold if len(self._input.split.manifest.class_names) == 2 else None
             ),
-            learned_with=finishing.learned_with(self._config),
+            learned_with=finishing.learned_with(self._config, has_dropout=self._has_dropout),
         )
 
     def diagnose(self) -> str:

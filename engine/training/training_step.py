@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from engine.networks import models
+from engine.networks.keyed_dropout import keyed
 from engine.pipeline import augmentation, mixing
 from engine.training.losses import Loss
 
@@ -24,7 +24,7 @@ class TrainingStep:
     """Runs training steps of one model under one strategy.
 
     Args:
-        network: pixels to logits (`models.training_model`); float32[B, H, W, C] -> float32[B, units].
+        network: pixels to logits (`training_form`); float32[B, H, W, C] -> float32[B, units].
         optimizer: built for the network's weights, within the strategy's scope.
         class_weights: float32[K]; what an example of each class counts.
         loss: of each example; see `losses`.
@@ -116,7 +116,7 @@ class TrainingStep:
         keys: tf.Tensor | None,
         shares: tf.Tensor | None,
     ) -> tf.Tensor:
-        with tf.GradientTape() as tape, models.keyed(keys):
+        with tf.GradientTape() as tape, keyed(keys):
             logits = self._network(pixels, training=True)
             loss = tf.reduce_sum(self._mixed_losses(labels, logits, shares))
             objective = loss / self._global_batch_size
