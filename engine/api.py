@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from engine.metrics.evaluation import Evaluation
     from engine.shards.manifest import Manifest
     from engine.training.losses import Loss
-    from engine.training.trainer import TrainResult
+    from engine.training.trainer import Model, TrainResult
 
 PathLike = str | os.PathLike[str]
 ConfigType = TypeVar("ConfigType", bound=Config)
@@ -69,6 +69,7 @@ def train(
     shards: PathLike,
     workdir: PathLike,
     *,
+    model: "Model | None" = None,
     loss: "Loss | str | None" = None,
     callbacks: "Sequence[keras.callbacks.Callback]" = (),
     config: TrainConfig | Mapping[str, Any] | PathLike | None = None,
@@ -85,6 +86,8 @@ def train(
     Args:
         shards: made by `build`.
         workdir: the run directory to write.
+        model: `cnn`, `tutorial`, `package.module:function`, `FILE.py:function`, a function that builds
+            a Keras model from an image format and a number of classes, or a Keras model.
         loss: `cross_entropy`, `focal`, `package.module:function`, `FILE.py:function`, or a function
             from labels int64[B] and logits float32[B, units] to float32[B].
         callbacks: Keras callbacks, called as `Model.fit` calls them.
@@ -106,7 +109,7 @@ def train(
     configured = _configured(TrainConfig, config, settings, "train()")
     from engine.training import train_arguments
 
-    configured = train_arguments.with_loss(configured, loss)
+    configured = train_arguments.with_loss(train_arguments.with_model(configured, model), loss)
     train_arguments.check_start(
         configured,
         Path(shards),
@@ -123,6 +126,7 @@ def train(
             configured,
             Path(shards),
             Path(workdir),
+            model=model,
             loss=loss,
             callbacks=callbacks,
             resume=resume,

@@ -14,6 +14,7 @@ from engine.base.config import UserError
 from engine.base.flag_parser import FlagParser
 from engine.base.settings import TrainConfig
 from engine.base.user_code import Reference
+from engine.networks import registry
 from engine.runs.run_directory import RunDirectory
 from engine.shards import data_identity, dataset_checks, tfrecords
 from engine.training import resuming
@@ -75,6 +76,17 @@ def checked_settings(arguments: argparse.Namespace, *, directory_is_ours: bool) 
     if ":" in settings.loss:
         Reference.parse(settings.loss, flag="--loss").source()
     return settings
+
+
+def with_model(settings: TrainConfig, model: Any) -> TrainConfig:
+    """The settings that record a model given in Python: see `networks.registry.resolve`; or None.
+
+    Raises:
+        UserError: it is no network.
+    """
+    if model is None:
+        return settings
+    return dataclasses.replace(settings, model=registry.resolve(model).name)
 
 
 def with_loss(settings: TrainConfig, loss: Any) -> TrainConfig:
