@@ -4,7 +4,8 @@ One dispatcher hands out the work and any number of workers read shards for the 
 
     python -m engine.data_service dispatcher --port 5050 --work-dir DIR
     python -m engine.data_service worker --dispatcher localhost:5050
-    python -m engine.train SHARDS --workdir RUN --data-service grpc://localhost:5050
+    python -m engine.train SHARDS --workdir RUN \\
+        --data-service grpc://localhost:5050
 
 The dispatcher keeps its state in DIR: however it ends, it resumes when started again on the same port and
 directory. Workers need the shards at the path that training names. Only this host may connect, unless

@@ -32,7 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = FlagParser(
         prog=PROGRAM,
         description=__doc__,
-        usage=f"{PROGRAM} [flags] -- SHARDS --workdir RUN [flags of engine.train]",
+        usage=f"{PROGRAM} [flags] -- TRAIN_ARGUMENTS",
     )
     parser.add_argument(
         "--num-workers", type=int, default=2, metavar="N", help="processes (default: 2)"
