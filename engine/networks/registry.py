@@ -58,8 +58,8 @@ def resolve(model: "str | Network | Callable[..., keras.Model] | keras.Model") -
     networks = built_in()
     if model not in networks:
         raise UserError(
-            f"--model: no network is called {model!r}{did_you_mean(model, list(networks))}, "
-            "package.module:function or FILE.py:function"
+            f"--model: no network is called {model!r}{did_you_mean(model, list(networks))} (or give a "
+            "function of your own, as package.module:function or FILE.py:function)"
         )
     return networks[model]
 

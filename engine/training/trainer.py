@@ -20,6 +20,8 @@ from engine.base import progress
 from engine.base.config import UserError
 from engine.base.setting_values import parse_interval, parse_step_range
 from engine.base.settings import TrainConfig
+from engine.networks import registry
+from engine.networks.network import Network
 from engine.pipeline.reading import StoredSplit
 from engine.pipeline.share import Share
 from engine.pipeline.training_input import TrainingInput
@@ -60,6 +62,7 @@ def train(
     shards: Path | str,
     workdir: Path | str,
     *,
+    model: Network | keras.Model | Callable[..., keras.Model] | str | None = None,
     loss: Loss | str | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     resume: bool = False,
@@ -72,6 +75,9 @@ def train(
     """Trains a classifier on shards and leaves a run directory.
 
     Args:
+        model: what `config.model` may name, or a function of your own (see `networks.user_models`), or
+            a Keras model; None for `config.model`. It is recorded by its name, and a resume needs one
+            of that name with the same variables.
         loss: what `config.loss` may name, or a function from labels int64[B] and logits float32[B,
             units] to float32[B], or a Keras loss with `reduction="none"`; None for `config.loss`. It
             is recorded by its name, `module:function`, and a resume needs one of that name.
@@ -96,9 +102,10 @@ def train(
     manifest = tfrecords.read_manifest(shards)
     dataset_checks.check_trainable(manifest, config)
     user_callbacks.check(callbacks)
-    config = train_arguments.with_loss(config, loss)
+    network = registry.resolve(config.model if model is None else model)
+    config = train_arguments.with_loss(registry.checked(network, config), loss)
     objective = building.choose_objective(config, loss if callable(loss) else None)
-    run_on = building.prepare_runtime(config)
+    run_on = building.prepare_runtime(config, network)
     building.check_pairs(config, run_on)
     batches = building.training_input(config, shards, manifest)
     described = environment.describe(manifest, shards, run_on, order=batches.tier.order)
@@ -118,7 +125,7 @@ def train(
         )
         resumed = checkpoint is not None
         with _recorded(run, config, to_infer, described, run_on, resumed=resumed):
-            session = _Session(config, batches, run, run_on, say, objective, callbacks)
+            session = _Session(config, network, batches, run, run_on, say, objective, callbacks)
             if checkpoint is not None:
                 session.resume(checkpoint)
             result = session.train(should_stop, ends_early)
@@ -182,6 +189,7 @@ class _Session:
     def __init__(
         self,
         config: TrainConfig,
+        network: Network,
         batches: TrainingInput,
         run: RunDirectory,
         run_on: runtime.Runtime,
@@ -193,7 +201,7 @@ class _Session:
         self._config, self._input, self._run = config, batches, run
         self._runtime, self._say = run_on, say
         manifest = batches.split.manifest
-        built = building.build_step(config, manifest, run_on, objective=objective)
+        built = building.build_step(config, manifest, run_on, network=network, objective=objective)
         self._step, self._has_dropout = built.step, built.form.has_dropout
         self._state = TrainState(
             built.model, built.optimizer, monitor=config.monitor, stopwatch=stopwatch
