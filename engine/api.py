@@ -16,7 +16,7 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from engine.metrics.evaluation import Evaluation
     from engine.shards.manifest import Manifest
     from engine.training.losses import Loss
-    from engine.training.trainer import TrainResult
+    from engine.training.trainer import Model, TrainResult
 
 PathLike = str | os.PathLike[str]
 ConfigType = TypeVar("ConfigType", bound=Config)
@@ -69,7 +69,7 @@ def train(
     shards: PathLike,
     workdir: PathLike,
     *,
-    model: "keras.Model | Callable[..., keras.Model] | str | None" = None,
+    model: "Model | None" = None,
     loss: "Loss | str | None" = None,
     callbacks: "Sequence[keras.callbacks.Callback]" = (),
     config: TrainConfig | Mapping[str, Any] | PathLike | None = None,

@@ -1,4 +1,4 @@
-"""The arguments of `engine.train`, and what can be told of them before TensorFlow is imported.
+"""The arguments of `engine.train`, and what can be checked of them before TensorFlow is imported.
 
 `engine.launch` hands the same arguments to each of its workers, and checks them once before it starts any.
 """
@@ -105,7 +105,7 @@ def check_start(
     overwrite: bool,
     directory_is_ours: bool,
 ) -> None:
-    """Checks what can be known of a training without TensorFlow.
+    """Checks whatever of a training can be checked without TensorFlow.
 
     Args:
         directory_is_ours: as for `checked_settings`.

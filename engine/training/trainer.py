@@ -10,7 +10,7 @@ import functools
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
@@ -53,6 +53,7 @@ from engine.training.weight_averaging import FinalWeights
 __all__ = ["DivergenceError", "TrainResult", "train"]
 
 Say = Callable[[str], None]
+Model: TypeAlias = "str | Network | keras.Model | Callable[..., keras.Model]"
 
 _STATISTICS_IMAGES = 1024  # that batch normalization's statistics are estimated on
 
@@ -62,7 +63,7 @@ def train(
     shards: Path | str,
     workdir: Path | str,
     *,
-    model: Network | keras.Model | Callable[..., keras.Model] | str | None = None,
+    model: Model | None = None,
     loss: Loss | str | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     resume: bool = False,
@@ -75,9 +76,8 @@ def train(
     """Trains a classifier on shards and leaves a run directory.
 
     Args:
-        model: what `config.model` may name, or a function of your own (see `networks.user_models`), or
-            a Keras model; None for `config.model`. It is recorded by its name, and a resume needs one
-            of that name with the same variables.
+        model: what `config.model` may name, a function that builds a Keras model, or a Keras model (see
+            `networks.user_models`); None for `config.model`. Recorded by its name, as `loss` is.
         loss: what `config.loss` may name, or a function from labels int64[B] and logits float32[B,
             units] to float32[B], or a Keras loss with `reduction="none"`; None for `config.loss`. It
             is recorded by its name, `module:function`, and a resume needs one of that name.
@@ -125,7 +125,7 @@ def train(
         )
         resumed = checkpoint is not None
         with _recorded(run, config, to_infer, described, run_on, resumed=resumed):
-            session = _Session(config, network, batches, run, run_on, say, objective, callbacks)
+            session = _Session(config, batches, run, run_on, say, network, objective, callbacks)
             if checkpoint is not None:
                 session.resume(checkpoint)
             result = session.train(should_stop, ends_early)
@@ -189,11 +189,11 @@ class _Session:
     def __init__(
         self,
         config: TrainConfig,
-        network: Network,
         batches: TrainingInput,
         run: RunDirectory,
         run_on: runtime.Runtime,
         say: Say,
+        network: Network,
         objective: Objective,
         callbacks: Sequence[keras.callbacks.Callback],
     ) -> None:
