@@ -11,19 +11,28 @@ class, several are a softmax.
 """
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from engine.base import user_code
 from engine.base.config import UserError
+from engine.base.setting_names import flag_name
+from engine.base.settings import ModelSettings, TrainConfig
+from engine.base.user_code import Reference
 from engine.networks import user_signature
-from engine.networks.network import Network
+from engine.networks.network import Network, Parameter
 
 KERAS_MODEL = "keras.Model"  # what `--model` is recorded as where a model was given in Python
+# Names of parameters that would mean two things: the settings of training. Those of the built-in networks
+# mean nothing to a user's.
+_TAKEN = {field.name for field in dataclasses.fields(TrainConfig)} - {
+    field.name for field in dataclasses.fields(ModelSettings)
+} | {"model", "model_outputs", "model_settings"}
 
 
-def of_reference(reference: str) -> Network:
+def of_reference(text: str) -> Network:
     """The network of `package.module:function` or `FILE.py:function`.
 
     The signature is read from the source where that is enough: then nothing is imported until `build`.
@@ -32,28 +41,35 @@ def of_reference(reference: str) -> Network:
         UserError: there is no such file, module or function, its parameters cannot be settings, or its
             code fails.
     """
-    found = user_code.Reference.parse(reference, flag="--model")
-    source = found.source()
-    parameters = None
-    if source is not None:
-        parameters = user_signature.from_source(source, found.function, reference)
+    reference = Reference.parse(text, flag="--model")
+    source = reference.source()
+    parameters = None if source is None else user_signature.from_source(source, reference)
     if parameters is None:
-        parameters = user_signature.from_callable(found.load(), reference)
+        parameters = user_signature.from_callable(reference.load(), str(reference))
 
     def build(image_format: Any, num_classes: int, **settings: Any) -> Any:
-        made = found.load()
-        with errors_located(network):
-            return _checked(made(image_format, num_classes, **settings), reference)
+        function = reference.load()
+        with reference.errors_located(source):
+            return _checked(function(image_format, num_classes, **settings), str(reference))
 
-    network = Network(
-        name=reference,
+    return Network(
+        name=text,
         summary="a function of your own",
         build=build,
-        parameters=parameters,
+        parameters=_free_to_use(parameters, str(reference)),
         precision_advice=_precision_advice,
         source=source,
     )
-    return network
+
+
+def _free_to_use(parameters: tuple[Parameter, ...], where: str) -> tuple[Parameter, ...]:
+    for parameter in parameters:
+        if parameter.name in _TAKEN:
+            raise UserError(
+                f"{where}: the parameter {parameter.name!r} has the name of a setting of engine.train, "
+                f"{flag_name(parameter.name)}; rename it"
+            )
+    return parameters
 
 
 def of_object(model: Any) -> Network:
@@ -80,13 +96,13 @@ def of_object(model: Any) -> Network:
 
     def build(image_format: Any, num_classes: int, **settings: Any) -> Any:
         with errors_located(network):
-            return _checked(model(image_format, num_classes, **settings), name)
+            return _checked(model(image_format, num_classes, **settings), f"model={name}")
 
     network = Network(
         name=name,
         summary="a function of your own",
         build=build,
-        parameters=user_signature.from_callable(model, name),
+        parameters=_free_to_use(user_signature.from_callable(model, f"model={name}"), name),
         precision_advice=_precision_advice,
         source=None if code is None else Path(code.co_filename),
     )
@@ -108,8 +124,9 @@ def errors_located(network: Network) -> Iterator[None]:
         place = user_code.place_of(error, network.source)
         if place is None:
             raise
-        first_line = user_code.first_line(error)
-        raise UserError(f"--model {network.name}: {place}: {first_line}") from error
+        raise UserError(
+            f"--model {network.name}: {place}: {user_code.first_line(error)}"
+        ) from error
 
 
 def _precision_advice(settings: Any) -> str:
@@ -133,7 +150,7 @@ def _checked(model: Any, name: str) -> Any:
 
     if not isinstance(model, keras.Model):
         raise UserError(
-            f"--model {name}: gave {type(model).__name__}, expected a Keras model "
+            f"{name}: gave {type(model).__name__}, expected a Keras model "
             "(keras.Model, keras.Sequential or a subclass)"
         )
     return model

@@ -14,7 +14,7 @@ from engine.base.config import UserError
 from engine.base.flag_parser import FlagParser
 from engine.base.settings import TrainConfig
 from engine.base.user_code import Reference
-from engine.networks import registry
+from engine.networks import model_flags
 from engine.runs.run_directory import RunDirectory
 from engine.shards import data_identity, dataset_checks, tfrecords
 from engine.training import resuming
@@ -45,6 +45,7 @@ def build_parser(program: str, description: str) -> argparse.ArgumentParser:
         help="when done, measure whether input or step limited the speed, and say what to do",
     )
     config.add_flags(parser, TrainConfig)
+    model_flags.add_flags(parser)
     return parser
 
 
@@ -58,7 +59,7 @@ def checked_settings(arguments: argparse.Namespace, *, directory_is_ours: bool) 
     Raises:
         UserError: settings, shards or --workdir are wrong.
     """
-    settings = config.from_flags(TrainConfig, arguments)
+    settings = model_flags.from_flags(TrainConfig, arguments)
     if arguments.preview_augmentation is not None:
         output_paths.require_file(arguments.preview_augmentation, "--preview-augmentation")
         dataset_checks.split_info(tfrecords.read_manifest(arguments.shards), "train")
@@ -76,17 +77,6 @@ def checked_settings(arguments: argparse.Namespace, *, directory_is_ours: bool) 
     if ":" in settings.loss:
         Reference.parse(settings.loss, flag="--loss").source()
     return settings
-
-
-def with_model(settings: TrainConfig, model: Any) -> TrainConfig:
-    """The settings that record a model given in Python: see `networks.registry.resolve`; or None.
-
-    Raises:
-        UserError: it is no network.
-    """
-    if model is None:
-        return settings
-    return dataclasses.replace(settings, model=registry.resolve(model).name)
 
 
 def with_loss(settings: TrainConfig, loss: Any) -> TrainConfig:

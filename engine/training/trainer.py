@@ -63,7 +63,7 @@ def train(
     shards: Path | str,
     workdir: Path | str,
     *,
-    model: Model | None = None,
+    model: "Model | None" = None,
     loss: Loss | str | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     resume: bool = False,
@@ -103,8 +103,7 @@ def train(
     dataset_checks.check_trainable(manifest, config)
     user_callbacks.check(callbacks)
     network = registry.resolve(config.model if model is None else model)
-    config = train_arguments.with_loss(dataclasses.replace(config, model=network.name), loss)
-    registry.check_settings(network, config, given=frozenset())
+    config = train_arguments.with_loss(registry.checked(network, config), loss)
     objective = building.choose_objective(config, loss if callable(loss) else None)
     run_on = building.prepare_runtime(config, network)
     building.check_pairs(config, run_on)
