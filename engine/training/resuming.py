@@ -1,6 +1,6 @@
 """Whether a directory may take a run, new or resumed, and what a resumed one continues from.
 
-A run is never mixed with another: what is there already is kept unless told otherwise, and only the same
+A run is never mixed with another: what is there already is kept unless asked otherwise, and only the same
 settings on the same data are resumed, computed in the same way. Nothing here needs TensorFlow.
 """
 
@@ -54,14 +54,14 @@ def prepare_directory(
     resume: bool,
     overwrite: bool,
 ) -> checkpoints.Checkpoint | None:
-    """Makes the directory ready and returns the checkpoint to go on from, if any.
+    """Makes the directory ready and returns the checkpoint to resume from, if any.
 
     Args:
         described: what `environment.describe` gives here.
 
     Raises:
-        UserError: it holds another run, or other files; or nothing that is whole to go on from.
-        OtherComputationError: it would go on in another way than it began.
+        UserError: it holds another run, or other files; or no whole checkpoint to resume from.
+        OtherComputationError: it would be computed in another way than it began.
     """
     check_directory(run, resume=resume, overwrite=overwrite)
     if overwrite:
@@ -120,7 +120,7 @@ def record_start(run: RunDirectory, config: TrainConfig, described: Mapping[str,
 
 
 def record_resume(run: RunDirectory, session: Mapping[str, Any]) -> None:
-    """Adds where and on what the run goes on to the record of its start, which stays as it is."""
+    """Adds where and on what the run is resumed to the record of its start, which stays as it is."""
     environment = run.read_environment()
     sessions = [*environment.get("resumed", []), session]
     files.write_json(run.environment, {**environment, "resumed": sessions})
@@ -129,7 +129,7 @@ def record_resume(run: RunDirectory, session: Mapping[str, Any]) -> None:
 def chiefs_checkpoint(
     run: RunDirectory, run_on: "Runtime", own: checkpoints.Checkpoint | None
 ) -> checkpoints.Checkpoint | None:
-    """The checkpoint that the chief goes on from, read by every worker.
+    """The checkpoint that the chief resumes from, read by every worker.
 
     Raises:
         UserError: this worker cannot read it.
@@ -172,7 +172,7 @@ def _shape_and_type(array: Any) -> str:
 def freed_if_never_begun(run: RunDirectory) -> Iterator[None]:
     """Around a run: one that wrong input ends before it has left anything leaves the directory free.
 
-    So the same command, corrected, is not told that there is a run already.
+    So the same command, corrected, does not find a run there already.
     """
     try:
         yield
@@ -237,7 +237,7 @@ def _read_config(run: RunDirectory) -> TrainConfig:
 
 
 def _check_extension(run: RunDirectory, stored: TrainConfig, config: TrainConfig) -> None:
-    """Raises `UserError` unless the run can go on to `config.epochs`, which alone differs.
+    """Raises `UserError` unless the run can continue to `config.epochs`, which alone differs.
 
     Under a constant schedule nothing that was computed depends on the number of epochs.
     """

@@ -1,4 +1,4 @@
-"""The arguments of `engine.train`, and what can be told of them before TensorFlow is imported.
+"""The arguments of `engine.train`, and what can be checked before TensorFlow is imported.
 
 `engine.launch` hands the same arguments to each of its workers, and checks them once before it starts any.
 """
