@@ -63,7 +63,7 @@ def train(
     shards: Path | str,
     workdir: Path | str,
     *,
-    model: Model | None = None,
+    model: "Model | None" = None,
     loss: Loss | str | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     resume: bool = False,
