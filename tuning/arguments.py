@@ -76,9 +76,7 @@ def read(namespace: argparse.Namespace) -> Arguments:
         asked = (asked - single.keys()) | {parameter.name for parameter in searched}
     source = layers[0][0] if layers else "the flags"
     config = SearchConfig.from_json(registry.sorted_settings(network, fixed), source=source)
-    given = {
-        name for name in registry.SETTINGS if name in fixed and network.parameter(name) is None
-    }
+    kept = {name for name in registry.SETTINGS if name in fixed and not network.parameter(name)}
     config = registry.checked(network, config, given=kept)
     space = space.without(_not_there(network, space, asked))
     return Arguments(config, space, frozenset(asked))
