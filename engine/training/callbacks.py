@@ -57,7 +57,7 @@ class Callbacks:
 
     @property
     def stop_training(self) -> bool:
-        """Whether a callback has asked for the end of training."""
+        """Whether a callback has requested the end of training."""
         return bool(self._callbacks) and bool(self._model.stop_training)
 
     def on_train_begin(self) -> None:

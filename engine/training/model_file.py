@@ -1,4 +1,4 @@
-"""The model file of a run, written whole or not at all."""
+"""The model file of a run, written completely or not at all."""
 
 from pathlib import Path
 
@@ -8,6 +8,6 @@ from engine.base import files
 
 
 def save_model(model: keras.Model, path: Path) -> None:
-    """Writes a `.keras` file, whole or not at all."""
+    """Writes a `.keras` file, completely or not at all."""
     with files.written_aside(path) as aside:
         model.save(aside)

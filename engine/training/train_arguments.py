@@ -1,4 +1,4 @@
-"""The arguments of `engine.train`, and what can be told of them before TensorFlow is imported.
+"""The arguments of `engine.train`, and what can be checked of them before TensorFlow is imported.
 
 `engine.launch` hands the same arguments to each of its workers, and checks them once before it starts any.
 """
@@ -14,6 +14,7 @@ from engine.base.config import UserError
 from engine.base.flag_parser import FlagParser
 from engine.base.settings import TrainConfig
 from engine.base.user_code import Reference
+from engine.networks import model_flags
 from engine.runs.run_directory import RunDirectory
 from engine.shards import data_identity, dataset_checks, tfrecords
 from engine.training import resuming
@@ -44,6 +45,7 @@ def build_parser(program: str, description: str) -> argparse.ArgumentParser:
         help="when done, measure whether input or step limited the speed, and say what to do",
     )
     config.add_flags(parser, TrainConfig)
+    model_flags.add_flags(parser)
     return parser
 
 
@@ -57,7 +59,7 @@ def checked_settings(arguments: argparse.Namespace, *, directory_is_ours: bool) 
     Raises:
         UserError: settings, shards or --workdir are wrong.
     """
-    settings = config.from_flags(TrainConfig, arguments)
+    settings = model_flags.from_flags(TrainConfig, arguments)
     if arguments.preview_augmentation is not None:
         output_paths.require_file(arguments.preview_augmentation, "--preview-augmentation")
         dataset_checks.split_info(tfrecords.read_manifest(arguments.shards), "train")
@@ -103,7 +105,7 @@ def check_start(
     overwrite: bool,
     directory_is_ours: bool,
 ) -> None:
-    """Checks what can be known of a training without TensorFlow.
+    """Checks whatever of a training can be checked without TensorFlow.
 
     Args:
         directory_is_ours: as for `checked_settings`.
