@@ -5,6 +5,7 @@ the padding's outputs dropped, so a remainder never costs a second trace (half a
 """
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 
 from engine.base import command_line, progress
 from engine.base.config import UserError
+from engine.inference import precision
 from engine.metrics import predictions
 from engine.runs import contract as contracts
 from engine.runs.contract import InferenceContract
@@ -82,7 +84,7 @@ class Predictor:
                 f"warning: {run.path} has no threshold for this model yet, as its training has not "
                 "ended; using 0.5, which was not chosen on validation"
             )
-        return cls(load_model(run.model), contract, batch_size=batch_size)
+        return cls(load_model(run.model, run), contract, batch_size=batch_size)
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Probabilities of uint8[N, H, W, C] images.
@@ -150,7 +152,7 @@ class Predictor:
         network = self.model
         if has_logits:
             layer = self.model.get_layer(LOGITS)
-            network = keras.Model(self.model.inputs, [self.model.output, layer.output])
+            network = keras.Model(self.model.input, [self.model.output, layer.output])
 
         @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8)], autograph=False)
         def forward(images: Any) -> Any:
@@ -191,21 +193,31 @@ def _logits_of(probabilities: Any) -> Any:
     return logs - tf.math.log1p(-probabilities) if probabilities.shape[-1] == 1 else logs
 
 
-def load_model(path: Path) -> Any:
-    """A saved Keras model, custom layers of `engine.networks.models` included, without its optimizer.
+def load_model(path: Path, run: RunDirectory | None = None) -> Any:
+    """A saved Keras model without its optimizer, in the precision that it was trained in or in float32.
+
+    The lower precision of its training is used where the hardware is fast at it.
+
+    Args:
+        run: the run that the file is of; where the file holds layers of the user's own, they are taken
+            from the code that the run was trained with (`--model`).
 
     Raises:
-        UserError: the file is damaged, or was saved by code that this version does not know.
+        UserError: the file is damaged, or holds layers whose code is not found.
     """
     with command_line.quiet_imports(), command_line.without_scikit_learn():
-        import keras
+        import keras  # noqa: F401
 
-        import engine.networks.models  # noqa: F401  registers the layers that a saved model names
+        from engine.networks import saved_models
 
+    load = functools.partial(saved_models.load, path, precisions=precision.fast_here())
     try:
-        return keras.models.load_model(path, compile=False)
+        return load()
     except Exception as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        layers = {} if run is None else _layers_of_the_user(run)
+        if layers:
+            return load(custom_objects=layers)
         raise UserError(
             f"{path}: cannot be loaded ({reason}); expected a model that engine.train saved"
         ) from error
