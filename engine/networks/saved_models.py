@@ -11,6 +11,8 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
+from engine.networks import layer_paths
+
 PRECISION = "training_precision.json"
 _CONFIG = "config.json"
 _POLICIES = ("DTypePolicy", "FloatDTypePolicy")
@@ -27,7 +29,7 @@ def note_precision(path: Path, model: Any, pairs: Iterable[tuple[Any, Any]]) -> 
     lowered = [(policy, saved) for policy, saved in lowered if policy.startswith("mixed_")]
     if not lowered:
         return
-    paths = {id(layer): path for path, layer in _layers(model, "")}
+    paths = {id(layer): path for path, layer in layer_paths.walk(model)}
     names = [paths[id(saved)] for _, saved in lowered if id(saved) in paths]
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(PRECISION, json.dumps({"policy": lowered[0][0], "layers": names}))
@@ -88,17 +90,3 @@ def _lower(layers: list[dict[str, Any]], policy: str, paths: set[str], prefix: s
             _lower(config["layers"], policy, paths, f"{path}/")
         elif path in paths:
             layer["config"] = in_precision(config, policy)
-
-
-def _layers(model: Any, prefix: str) -> list[tuple[str, Any]]:
-    """The layers of a graph, nested graphs entered, by their paths."""
-    import keras
-
-    found = []
-    for layer in model.layers:
-        path = f"{prefix}{layer.name}"
-        if isinstance(layer, keras.Model):
-            found += _layers(layer, f"{path}/")
-        else:
-            found.append((path, layer))
-    return found
