@@ -41,7 +41,7 @@ class _Opened:
 
     def variables(self) -> list[Any]:
         """Weights and optimizer state."""
-        return [*self._built.network.variables, *self._built.optimizer.variables]
+        return [*self._built.form.network.variables, *self._built.optimizer.variables]
 
 
 def _open(shards: Path, config: TrainConfig, *, synthetic: bool = False) -> _Opened:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from engine.base import config as config_module
+from engine.networks import registry
 from tuning import search_space
-from tuning.search_space import DEFAULT_SPACE, OF_THE_CNN, Parameter, SearchSpace
+from tuning.search_space import DEFAULT_SPACE, Parameter, SearchSpace
 from tuning.settings import SearchConfig
 
 
@@ -69,8 +70,8 @@ def read(namespace: argparse.Namespace) -> Arguments:
         fixed = {name: v for name, v in fixed.items() if parameters.get(name) is None} | single
         asked = (asked - single.keys()) | {parameter.name for parameter in searched}
     config = SearchConfig.from_json(fixed, source=layers[0][0] if layers else "the flags")
-    if config.model != "cnn":
-        space = space.without(name for name in OF_THE_CNN if name not in asked)
+    unused = registry.unused_settings(registry.resolve(config.model))
+    space = space.without(name for name in unused if name not in asked)
     return Arguments(config, space, frozenset(asked))
 
 

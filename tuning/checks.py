@@ -7,25 +7,34 @@ from engine.base import machine
 from engine.base.config import UserError
 from engine.base.setting_names import flag_name
 from engine.metrics import thresholds
+from engine.networks import ends, registry
 from engine.shards import dataset_checks
 from engine.shards.tfrecords import Manifest
-from tuning.search_space import OF_THE_CNN, Choices, Range, SearchSpace
+from tuning.search_space import Choices, Range, SearchSpace
 from tuning.settings import SearchConfig
 
 
-def fit_default_depth(space: SearchSpace, config: SearchConfig, manifest: Manifest) -> SearchSpace:
-    """Limits the depth of the default space to what the smallest images allow."""
-    from engine.networks import models
+def fit_to_images(space: SearchSpace, config: SearchConfig, manifest: Manifest) -> SearchSpace:
+    """The default space with no larger values than the network allows for the smallest images."""
+    for name, largest in _largest(space, config, manifest).items():
+        parameter = next((p for p in space.parameters if p.name == name), None)
+        if not isinstance(parameter, Range) or largest >= parameter.high:
+            continue
+        if largest <= parameter.low:
+            space = space.without([name])
+        else:
+            space = space.with_parameters([Range(name, parameter.low, largest)])
+    return space
 
-    depth = next((p for p in space.parameters if p.name == "depth"), None)
-    if not isinstance(depth, Range):
-        return space
-    largest = min(models.largest_depth(size) for size in _image_sizes(space, config, manifest))
-    if largest >= depth.high:
-        return space
-    if largest <= depth.low:
-        return space.without(["depth"])
-    return space.with_parameters([Range("depth", depth.low, largest)])
+
+def _largest(space: SearchSpace, config: SearchConfig, manifest: Manifest) -> dict[str, int]:
+    """The largest values that the network's settings can have, for the smallest images of any trial."""
+    network = registry.resolve(config.model)
+    found: dict[str, int] = {}
+    for size in _image_sizes(space, config, manifest):
+        for name, largest in network.largest(size).items():
+            found[name] = min(largest, found.get(name, largest))
+    return found
 
 
 def check_search(config: SearchConfig, space: SearchSpace, manifest: Manifest) -> None:
@@ -51,31 +60,33 @@ def check_data(config: SearchConfig, space: SearchSpace, manifest: Manifest) -> 
 
 
 def _check_has_effect(config: SearchConfig, space: SearchSpace) -> None:
-    idle = [name for name in OF_THE_CNN if name in space.names] if config.model != "cnn" else []
+    network = registry.resolve(config.model)
+    reasons = dict.fromkeys(registry.unused_settings(network), f"--model {config.model}")
     if config.optimizer == "adam" and "optimizer" not in space.names:
-        idle += [name for name in ("weight_decay",) if name in space.names]
-    if idle:
-        why = f"--model {config.model}" if config.model != "cnn" else "--optimizer adam"
-        names = ", ".join(flag_name(name) for name in idle)
-        raise UserError(f"{names}: searched, but {why} does not use it; fix it to one value")
+        reasons["weight_decay"] = "--optimizer adam"
+    for name in space.names:
+        if name in reasons:
+            raise UserError(
+                f"{flag_name(name)}: searched, but {reasons[name]} does not use it; fix it to one value"
+            )
 
 
 def _check_networks(config: SearchConfig, space: SearchSpace, manifest: Manifest) -> None:
-    from engine.networks import models
-
+    """Raises `UserError` unless every network of the search fits the images and the classes."""
     try:
-        models.choose_head(config.head, len(manifest.class_names))
+        ends.choose_head(config.head, len(manifest.class_names))
         for size in _image_sizes(space, config, manifest):
-            models.check_resizable(manifest.image_size, size)
-            depth = max(_settings(space, config, "depth"))
-            largest = models.largest_depth(size)
-            if config.model == "cnn" and depth > largest:
-                raise ValueError(
-                    f"--depth: {depth} stages are searched, but images of {size[0]}x{size[1]} pixels "
-                    f"allow {largest}; give --depth LOW:{largest}"
-                )
+            ends.working_size(manifest.image_format.image_size, size)
     except ValueError as error:
         raise UserError(str(error)) from error
+    for name, largest in _largest(space, config, manifest).items():
+        value = max(_settings(space, config, name))
+        if value > largest:
+            flag = flag_name(name)
+            raise UserError(
+                f"{flag}: {value} is searched, but the smallest images allow {largest}; give "
+                f"{flag} LOW:{largest}"
+            )
 
 
 def _image_sizes(

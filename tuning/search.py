@@ -67,7 +67,7 @@ def _run(namespace: argparse.Namespace) -> int:
 
     space = asked.space
     if "depth" not in asked.asked:
-        space = checks.fit_default_depth(space, asked.config, manifest)
+        space = checks.fit_to_images(space, asked.config, manifest)
     role = worker.role(os.environ)
     # The trials use the GPUs; this process computes too little to need one.
     _hide_gpus()

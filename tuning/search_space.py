@@ -30,13 +30,6 @@ from engine.base.settings import (
 )
 
 SCALES = ("linear", "log")
-OF_THE_CNN = (
-    "depth",
-    "width",
-    "blocks",
-    "dropout",
-    "normalization",
-)  # no other network takes these
 _LOG_BY_DEFAULT = ("learning_rate", "weight_decay")
 # Choosing these by a validation metric makes no sense or makes trials incomparable.
 _NOT_SEARCHED = {"model", "head", "epochs", "monitor", "early_stopping_patience", "seed"}

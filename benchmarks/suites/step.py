@@ -16,7 +16,7 @@ from benchmarks.context import Context
 from benchmarks.harness import Side
 from benchmarks.reports import Report
 from engine.base.settings import TrainConfig
-from engine.networks import models
+from engine.networks.training_form import training_form
 from engine.training import building
 
 PLAIN, DEFAULT = "plain Keras, float32, Model.fit", "engine, default settings"
@@ -50,7 +50,7 @@ def run(context: Context) -> Report:
 
 def plain_keras(context: Context, config: TrainConfig) -> Callable[[int], int]:
     """The same layers in float32, compiled and fitted as in the Keras documentation."""
-    network = models.training_model(building.build_model(config, context.workload.manifest))
+    network = training_form(building.build_model(config, context.workload.manifest)).network
     loss = (
         keras.losses.BinaryCrossentropy(from_logits=True)
         if network.output_shape[-1] == 1

@@ -38,6 +38,7 @@ def setting(
     parse: Callable[[str], Any] | None = None,
     metavar: str | None = None,
     on_resume: str = FIXED,
+    flag: bool = True,
 ) -> Any:
     """Declares one field: its default, its help line, what values it takes, and what resuming allows.
 
@@ -48,6 +49,7 @@ def setting(
             (`[192, 256]` as `192x256`), so that there is one rule for what is valid.
         on_resume: whether it may differ on resume: `FIXED`, not; `FREE`, it changes
             nothing that is computed; `RESOLVED`, what it came to there is compared instead.
+        flag: whether a flag gives it; otherwise files and Python alone do.
     """
     rules = {
         "help": help,
@@ -58,8 +60,16 @@ def setting(
         "parse": parse,
         "metavar": metavar,
         "on_resume": on_resume,
+        "flag": flag,
     }
     return dataclasses.field(default=default, metadata=rules)
+
+
+class FrozenSettings(dict[str, Any]):
+    """Settings by name, as the value of one field: a dictionary that nobody changes, so it has a hash."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -112,12 +122,21 @@ def changed_settings(
     before: ConfigType, now: ConfigType, *, kinds: Sequence[str] = (FREE,)
 ) -> list[str]:
     """`--seed was 0, now 3` for each setting that differs and must not."""
-    free, stored = free_settings(type(now), kinds=kinds), before.to_json()
+    free = free_settings(type(now), kinds=kinds)
+    stored, present = _flat(before.to_json()), _flat(now.to_json())
     return [
-        f"{flag_name(name)} was {stored[name]}, now {value}"
-        for name, value in now.to_json().items()
-        if value != stored[name] and name not in free
+        f"{flag_name(name)} was {stored.get(name)}, now {present.get(name)}"
+        for name in {**present, **stored}
+        if present.get(name) != stored.get(name) and name not in free
     ]
+
+
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings within a setting, one per key, in its place."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= value if isinstance(value, Mapping) else {name: value}
+    return flat
 
 
 def add_flags(parser: argparse.ArgumentParser, config_class: type[Config]) -> None:
@@ -144,6 +163,7 @@ def flag_groups(config_class: type[Config]) -> list[tuple[str, list[dataclasses.
     for declaring in config_class.__mro__:
         names = inspect.get_annotations(declaring)
         declared = [fields.pop(name) for name in names if name in fields]
+        declared = [field for field in declared if field.metadata["flag"]]
         if declared:
             title = (inspect.getdoc(declaring) or declaring.__name__).splitlines()[0].rstrip(".")
             groups.append((title[0].lower() + title[1:], declared))
@@ -181,7 +201,11 @@ def from_flags(config_class: type[ConfigType], arguments: argparse.Namespace) ->
         values.update(read_settings(arguments.config))
     given = vars(arguments)
     names = {field.name for field in dataclasses.fields(config_class)}
-    values.update({name: given[name] for name in names & given.keys()})
+    for name in names & given.keys():
+        value, of_file = given[name], values.get(name)
+        if isinstance(value, Mapping) and isinstance(of_file, Mapping):
+            value = {**of_file, **value}
+        values[name] = value
     return config_class.from_json(values, source=source)
 
 
@@ -246,6 +270,10 @@ def _coerced(field: dataclasses.Field, hint: Any, value: Any) -> Any:
 
 def _as_type(flag: str, kind: Any, value: Any) -> Any:
     expected = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+    if typing.get_origin(kind) is Mapping:
+        if not isinstance(value, Mapping):
+            raise UserError(f"{flag}: got {value!r}, expected an object of settings by name")
+        return FrozenSettings(value)
     try:
         if kind is bool and not isinstance(value, bool):
             raise ValueError

@@ -5,8 +5,10 @@ group of flags in `--help`, under the first line of its docstring.
 """
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
-from engine.base.config import FREE, RESOLVED, Config, UserError, setting
+from engine.base.config import FREE, RESOLVED, Config, FrozenSettings, UserError, setting
 from engine.base.setting_values import (
     check_interval,
     check_service_address,
@@ -100,7 +102,21 @@ class AugmentationSettings(Config):
 class ModelSettings(Config):
     """The network."""
 
-    model: str = setting("cnn", choices=("cnn", "tutorial"), help="network")
+    model: str = setting(
+        "cnn",
+        metavar="NAME|package.module:function|FILE.py:function",
+        help="network: cnn, tutorial, or a function of your own, whose keyword parameters become flags "
+        "(--model FILE.py:function --help shows them)",
+    )
+    model_outputs: str = setting(
+        "auto",
+        choices=("auto", "logits", "probabilities"),
+        help="what a network of your own gives; auto: probabilities behind a sigmoid or softmax, else "
+        "logits",
+    )
+    model_settings: Mapping[str, Any] = setting(
+        FrozenSettings(), flag=False, help="the settings of a network of your own, by name"
+    )
     depth: int = setting(4, minimum=2, maximum=7, help="stages of the cnn, each at half the size")
     width: int = setting(24, minimum=4, maximum=512, help="channels of the first stage")
     blocks: int = setting(
@@ -120,6 +136,19 @@ class ModelSettings(Config):
         parse=parse_image_size,
         metavar="N|HxW",
         help="pixels that the network averages images down to first; none: the shards' size",
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InitialSettings(Config):
+    """What training starts from."""
+
+    init_from: str | None = setting(
+        None,
+        parse=str,
+        metavar="RUN|FILE.keras",
+        help="start from the weights of an earlier run's best epoch, or of a model file, wherever layer "
+        "and shape agree; none: random weights",
     )
 
 
@@ -254,6 +283,7 @@ class TrainConfig(
     InputSettings,
     AugmentationSettings,
     ModelSettings,
+    InitialSettings,
     OptimizationSettings,
     RuntimeSettings,
     DecisionSettings,

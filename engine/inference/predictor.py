@@ -5,15 +5,15 @@ the padding's outputs dropped, so a remainder never costs a second trace (half a
 """
 
 import dataclasses
-import functools
 import itertools
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from engine.base import command_line, progress
+from engine.base import command_line, files, progress
 from engine.base.config import UserError
 from engine.inference import precision
 from engine.metrics import predictions
@@ -22,9 +22,7 @@ from engine.runs.contract import InferenceContract
 from engine.runs.run_directory import RunDirectory
 
 Batch = Mapping[str, Any]
-LOGITS = (
-    "logits"  # the layer before the sigmoid or softmax, in every network of engine.networks.models
-)
+LOGITS = "logits"  # the layer before the sigmoid or softmax, in every built-in network
 
 UNCHOSEN_THRESHOLD = 0.5
 
@@ -199,25 +197,42 @@ def load_model(path: Path, run: RunDirectory | None = None) -> Any:
     The lower precision of its training is used where the hardware is fast at it.
 
     Args:
-        run: the run that the file is of; where the file holds layers of the user's own, they are taken
-            from the code that the run was trained with (`--model`).
+        run: the run that the file is of. Where the file holds layers that Keras does not know, and the
+            run was trained with `--model` naming a user's function, that builds the network again, and
+            only the weights are read from the file.
 
     Raises:
         UserError: the file is damaged, or holds layers whose code is not found.
     """
     with command_line.quiet_imports(), command_line.without_scikit_learn():
-        import keras  # noqa: F401
-
+        import engine.networks.layers  # noqa: F401  registers the layers that a saved model may name
         from engine.networks import saved_models
 
-    load = functools.partial(saved_models.load, path, precisions=precision.fast_here())
     try:
-        return load()
+        return saved_models.load(path, precisions=precision.fast_here())
     except Exception as error:
+        rebuilt = None if run is None else _built_again(run)
+        if rebuilt is not None:
+            rebuilt.load_weights(path)
+            return rebuilt
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        layers = {} if run is None else _layers_of_the_user(run)
-        if layers:
-            return load(custom_objects=layers)
         raise UserError(
             f"{path}: cannot be loaded ({reason}); expected a model that engine.train saved"
         ) from error
+
+
+def _built_again(run: RunDirectory) -> Any:
+    """The form that a run saves, with fresh weights, from the user's function; None of other runs."""
+    from engine.base.settings import TrainConfig
+    from engine.networks import registry, stock
+
+    if not run.config.is_file() or not zipfile.is_zipfile(run.model):
+        return None
+    config = TrainConfig.from_json(files.read_json(run.config), source=str(run.config))
+    if ":" not in config.model:
+        return None
+    network, contract = registry.resolve(config.model), contracts.read(run)
+    image_format, num_classes = contract.image_format, len(contract.class_names)
+    model = registry.build(network, config, image_format, num_classes)
+    form = registry.build_training_form(network, model, config, image_format, num_classes)
+    return stock.StockModel(model, form, say=lambda line: None).up_to_date()

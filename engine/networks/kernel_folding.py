@@ -32,7 +32,7 @@ def folded(kernel: Array, gain: Array) -> Array:
     Returns:
         float32[h, w, in, out].
     """
-    exact = kernel.astype(np.float64)
+    exact: Array = kernel.astype(np.float64)
     mean, variance = exact.mean(axis=(0, 1, 2)), exact.var(axis=(0, 1, 2))
     scale = gain.astype(np.float64) * RELU_GAIN / np.sqrt(variance * _fan_in(kernel) + EPSILON)
     return ((exact - mean) * scale).astype(np.float32)
@@ -49,7 +49,7 @@ def unfolded(plain: Array, fresh: Array) -> tuple[Array, Array] | None:
         (kernel float32[h, w, in, out], gain float32[out]); None if a channel of `plain` has a mean other
         than 0, which no standardized kernel has.
     """
-    exact = plain.astype(np.float64)
+    exact: Array = plain.astype(np.float64)
     mean, deviation = exact.mean(axis=(0, 1, 2)), exact.std(axis=(0, 1, 2))
     if (np.abs(mean) > _LARGEST_MEAN * deviation).any():
         return None

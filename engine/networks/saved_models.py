@@ -35,26 +35,20 @@ def note_precision(path: Path, model: Any, pairs: Iterable[tuple[Any, Any]]) -> 
         archive.writestr(PRECISION, json.dumps({"policy": lowered[0][0], "layers": names}))
 
 
-def load(
-    path: Path,
-    *,
-    precisions: Collection[str] = (),
-    custom_objects: dict[str, Any] | None = None,
-) -> Any:
+def load(path: Path, *, precisions: Collection[str] = ()) -> Any:
     """A saved model, ready to be called; without its optimizer.
 
     Args:
         precisions: dtype policies that are fast here; of a model that was trained in one of them, the
             layers that had it get it again. Any other model computes in float32, as it is saved.
-        custom_objects: classes that the file names and Keras does not have.
     """
     import keras
 
     wanted, config = _wanted(path)
     if config is None or wanted.get("policy") not in precisions:
-        return keras.models.load_model(path, compile=False, custom_objects=custom_objects)
+        return keras.models.load_model(path, compile=False)
     _lower(config["config"]["layers"], wanted["policy"], set(wanted["layers"]), "")
-    model = keras.models.model_from_json(json.dumps(config), custom_objects=custom_objects)
+    model = keras.models.model_from_json(json.dumps(config))
     model.load_weights(path)
     return model
 

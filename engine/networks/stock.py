@@ -140,7 +140,7 @@ def _copy_of(form: TrainingForm, *, name: str) -> _Copy:
     return _Copy(_with_probabilities(image, twin.outputs[0], form.activation, name), pairs)
 
 
-def _stock_class(layer: Any) -> type:
+def _stock_class(layer: Any) -> Any:
     return keras.layers.Conv2D if isinstance(layer, StandardizedConv2D) else type(layer)
 
 
@@ -194,7 +194,7 @@ def _precision_of(network: keras.Model) -> str:
 def _as_it_is(model: keras.Model, form: TrainingForm) -> keras.Model:
     """The user's own layers between an input of uint8 and probabilities."""
     image = keras.Input(form.network.input_shape[1:], dtype="uint8", name="image")
-    takes = getattr(model, "inputs", None)
+    takes: Any = getattr(model, "inputs", None)
     whole_numbers = bool(takes) and "int" in takes[0].dtype
     outputs = model(image if whole_numbers else ops.cast(image, "float32"))
     if form.outputs == "probabilities":

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from engine.base.config import UserError
 from engine.base.settings import TrainConfig
-from engine.networks import models
+from engine.networks import registry
+from engine.networks.network import Network
+from engine.networks.training_form import TrainingForm
 from engine.pipeline.plan import InputPlan
 from engine.pipeline.training_input import TrainingInput
 from engine.shards import dataset_checks
@@ -25,46 +26,65 @@ class BuiltStep:
     """A training step, and what it changes.
 
     Attributes:
-        model: the plain model, which is saved; takes uint8[B, H, W, C].
-        network: the model around it that is trained, which takes the draws of augmentation as well.
+        model: as the network's builder gave it; takes images [B, H, W, C].
+        form: what is trained of it, from pixels to logits; shares its variables.
     """
 
     model: Any
-    network: Any
+    form: TrainingForm
     optimizer: Any
     step: TrainingStep
 
 
-def prepare_runtime(config: TrainConfig) -> runtime.Runtime:
-    """Chooses devices and modes as a configuration asks; see `runtime.prepare`."""
+def prepare_runtime(config: TrainConfig, network: Network | None = None) -> runtime.Runtime:
+    """Chooses devices and modes as a configuration asks; see `runtime.prepare`.
+
+    Args:
+        network: what is trained; None for the one that the configuration names.
+    """
+    network = network or registry.resolve(config.model)
     return runtime.prepare(
         precision=config.precision,
         jit_compile=config.jit_compile,
         strategy=config.strategy,
         num_logical_devices=config.num_logical_devices,
         global_batch_size=config.global_batch_size,
-        normalization=config.normalization if config.model == "cnn" else "none",
+        precision_advice=network.precision_advice(registry.settings_of(network, config)),
         seed=config.seed,
         deterministic=config.deterministic,
     )
 
 
-def build_step(config: TrainConfig, manifest: Manifest, run_on: runtime.Runtime) -> BuiltStep:
+def build_step(
+    config: TrainConfig,
+    manifest: Manifest,
+    run_on: runtime.Runtime,
+    network: Network | None = None,
+) -> BuiltStep:
     """The network, the optimizer and the step that a configuration asks for, under the policy in force.
+
+    Args:
+        network: what is trained; None for the one that the configuration names.
 
     Raises:
         UserError: the network does not fit the images or the classes.
     """
+    network = network or registry.resolve(config.model)
     steps_per_epoch = dataset_checks.steps_per_epoch(manifest, "train", config.global_batch_size)
     with run_on.strategy.scope():
-        model = build_model(
-            config, manifest, synchronized=config.sync_batch_norm and run_on.num_replicas > 1
+        model = build_model(config, manifest, network)
+        form = registry.build_training_form(
+            network,
+            model,
+            config,
+            manifest.image_format,
+            len(manifest.class_names),
+            synchronized=config.sync_batch_norm and run_on.num_replicas > 1,
         )
-        network = models.training_model(model)
         optimizer = _build_optimizer(config, steps_per_epoch, run_on.precision)
-        optimizer.build(network.trainable_variables)
+        optimizer.build(form.network.trainable_variables)
     step = TrainingStep(
-        network,
+        form.network,
         optimizer,
         strategy=run_on.strategy,
         global_batch_size=config.global_batch_size,
@@ -73,7 +93,7 @@ def build_step(config: TrainConfig, manifest: Manifest, run_on: runtime.Runtime)
         global_clipnorm=config.global_clipnorm,
         jit_compile=run_on.jit_compile,
     )
-    return BuiltStep(model, network, optimizer, step)
+    return BuiltStep(model, form, optimizer, step)
 
 
 def training_input(config: TrainConfig, shards: Path, manifest: Manifest) -> TrainingInput:
@@ -86,32 +106,14 @@ def training_input(config: TrainConfig, shards: Path, manifest: Manifest) -> Tra
     return TrainingInput(plan, shards, manifest)
 
 
-def build_model(config: TrainConfig, manifest: Manifest, *, synchronized: bool = False) -> Any:
-    """The network that a configuration asks for, at the manifest's size.
-
-    Args:
-        synchronized: see `models.build_model`.
+def build_model(config: TrainConfig, manifest: Manifest, network: Network | None = None) -> Any:
+    """The model that a configuration asks for, for the manifest's images and classes.
 
     Raises:
         UserError: the network does not fit the images or the classes.
     """
-    try:
-        return models.build_model(
-            config.model,
-            image_size=manifest.image_size,
-            channels=manifest.channels,
-            num_classes=len(manifest.class_names),
-            depth=config.depth,
-            width=config.width,
-            blocks=config.blocks,
-            dropout=config.dropout,
-            normalization=config.normalization,
-            synchronized=synchronized,
-            head=config.head,
-            resized_to=config.image_size,
-        )
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    network = network or registry.resolve(config.model)
+    return registry.build(network, config, manifest.image_format, len(manifest.class_names))
 
 
 def _build_optimizer(config: TrainConfig, steps_per_epoch: int, precision: str) -> Any:

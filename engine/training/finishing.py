@@ -107,15 +107,19 @@ def finish(
     return result
 
 
-def learned_with(config: TrainConfig) -> list[str]:
-    """What the training loss and accuracy are measured with, and validation without."""
+def learned_with(config: TrainConfig, *, has_dropout: bool) -> list[str]:
+    """What the training loss and accuracy are measured with, and validation without.
+
+    Args:
+        has_dropout: whether layers drop something in training.
+    """
     balanced = config.class_weights == "balanced" and config.sampling != "balanced"
     applies = {
         "augmented images": bool(augmentation.strengths_from(config)),
         f"labels smoothed by {config.label_smoothing:g}": config.label_smoothing > 0,
         "classes weighted alike": balanced,
         "classes drawn alike": config.sampling == "balanced",
-        "dropout": config.model == "tutorial" or config.dropout > 0,
+        "dropout": has_dropout,
         "weights that are not averaged": config.ema_momentum > 0,
     }
     return [name for name, applied in applies.items() if applied]

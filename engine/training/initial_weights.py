@@ -80,24 +80,21 @@ def check_source(path: Path, workdir: Path | None = None) -> None:
         )
 
 
-def read(path: Path, *, custom_objects: Mapping[str, Any] | None = None) -> Source:
+def read(path: Path) -> Source:
     """The weights of a run's best epoch, or of a model file.
-
-    Args:
-        custom_objects: classes that a model file names and Keras does not have.
 
     Raises:
         UserError: there are none, or they cannot be read.
     """
     check_source(path)
     if not path.is_dir():
-        return _of_model_file(path, custom_objects)
+        return _of_model_file(path)
     run = RunDirectory(path)
     checkpoint = checkpoints.load_newest(run.checkpoints)
     names = [] if checkpoint is None else checkpoint.state.get(NAMES, [])
     if checkpoint is None or not names:
         if run.model.is_file():
-            return _of_model_file(run.model, custom_objects)
+            return _of_model_file(run.model)
         raise UserError(f"--init-from {path}: its checkpoints are damaged, or of another version")
     best = [checkpoint.arrays.get(f"best/{i:04d}") for i in range(len(names))]
     arrays = {name: array for name, array in zip(names, best, strict=True) if array is not None}
@@ -107,11 +104,11 @@ def read(path: Path, *, custom_objects: Mapping[str, Any] | None = None) -> Sour
     return Source(f"epoch {epoch} of {path}", arrays)
 
 
-def _of_model_file(path: Path, custom_objects: Mapping[str, Any] | None) -> Source:
+def _of_model_file(path: Path) -> Source:
     from engine.networks import layer_paths, saved_models
 
     try:
-        model = saved_models.load(path, custom_objects=dict(custom_objects or {}))
+        model = saved_models.load(path)
     except Exception as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise UserError(f"--init-from {path}: cannot be loaded ({reason})") from error
@@ -234,20 +231,13 @@ def _converted(
     return {}
 
 
-def start_from(
-    path: Path,
-    model: Any,
-    run: RunDirectory,
-    *,
-    say: Callable[[str], None],
-    custom_objects: Mapping[str, Any] | None = None,
-) -> None:
+def start_from(path: Path, model: Any, run: RunDirectory, *, say: Callable[[str], None]) -> None:
     """Sets a model's variables from a run or a model file, and records what was taken.
 
     Raises:
         UserError: nothing fits, or the run was begun with other weights of that name.
     """
-    source = read(path, custom_objects=custom_objects)
+    source = read(path)
     before = _recorded_digest(run)
     if before not in (None, source.digest):
         raise UserError(

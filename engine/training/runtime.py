@@ -129,11 +129,14 @@ def prepare(
     strategy: str,
     num_logical_devices: int,
     global_batch_size: int,
-    normalization: str,
+    precision_advice: str | None,
     seed: int,
     deterministic: bool,
 ) -> Runtime:
     """Chooses devices and modes, and seeds everything that takes a global seed.
+
+    Args:
+        precision_advice: `Network.precision_advice` of the network that will be trained.
 
     Raises:
         UserError: the devices asked for are not there, or the batch does not divide among them.
@@ -147,7 +150,7 @@ def prepare(
     else:
         chosen, worker, num_workers = _strategy(strategy, devices, on_gpu=on_gpu), 0, 1
     _check_divides(global_batch_size, chosen.num_replicas_in_sync)
-    precision, why = choose_precision(precision, normalization)
+    precision, why = choose_precision(precision, precision_advice)
     jit, why_jit = choose_jit(
         jit_compile,
         on_gpu=on_gpu,
@@ -167,8 +170,11 @@ def prepare(
     return Runtime(chosen, precision, jit, summary, worker, num_workers, on_gpu)
 
 
-def choose_precision(precision: str, normalization: str) -> tuple[str, str]:
+def choose_precision(precision: str, advice: str | None) -> tuple[str, str]:
     """The dtype policy for `precision`, and the reason.
+
+    Args:
+        advice: `Network.precision_advice`.
 
     Returns:
         (policy name, reason), `auto` resolved by the GPU if there is one, else by the processor.
@@ -195,10 +201,10 @@ def choose_precision(precision: str, normalization: str) -> tuple[str, str]:
     flags = processor_flags()
     if "amx_bf16" in flags:
         return "mixed_bfloat16", "the processor has AMX"
-    if "avx512_bf16" in flags and normalization in ("weight", "none"):
-        return "mixed_bfloat16", "the processor has AVX512-BF16"
     if "avx512_bf16" in flags:
-        return "float32", f"{normalization} normalization is slower in bfloat16 without AMX"
+        if advice is not None:
+            return "float32", advice
+        return "mixed_bfloat16", "the processor has AVX512-BF16"
     return "float32", "the processor has no bfloat16 units"
 
 

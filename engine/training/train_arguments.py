@@ -13,7 +13,7 @@ from engine.base.flag_parser import FlagParser
 from engine.base.settings import TrainConfig
 from engine.runs.run_directory import RunDirectory
 from engine.shards import data_identity, dataset_checks, tfrecords
-from engine.training import resuming
+from engine.training import initial_weights, resuming
 
 
 def build_parser(program: str, description: str) -> argparse.ArgumentParser:
@@ -58,6 +58,8 @@ def checked_settings(arguments: argparse.Namespace, *, directory_is_ours: bool) 
     if arguments.workdir is None and arguments.preview_augmentation is None:
         raise UserError("--workdir RUN is missing; say where the run's files go")
     manifest = tfrecords.read_manifest(arguments.shards)
+    if settings.init_from is not None:
+        initial_weights.check_source(Path(settings.init_from), arguments.workdir)
     if arguments.preview_augmentation is not None:
         output_paths.require_file(arguments.preview_augmentation, "--preview-augmentation")
         dataset_checks.split_info(manifest, "train")

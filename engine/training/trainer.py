@@ -19,6 +19,7 @@ from engine.base import progress
 from engine.base.config import UserError
 from engine.base.setting_values import parse_interval, parse_step_range
 from engine.base.settings import TrainConfig
+from engine.networks.stock import StockModel
 from engine.pipeline.reading import StoredSplit
 from engine.pipeline.share import Share
 from engine.pipeline.training_input import TrainingInput
@@ -31,6 +32,7 @@ from engine.training import (
     diagnosis,
     environment,
     finishing,
+    initial_weights,
     loop,
     periodic,
     resuming,
@@ -107,6 +109,8 @@ def train(
             session = _Session(config, batches, run, run_on, say)
             if checkpoint is not None:
                 session.resume(checkpoint)
+            elif config.init_from is not None:
+                session.start_from(Path(config.init_from))
             result = session.train(should_stop, ends_early)
             if diagnose and not result.stopped:
                 result = dataclasses.replace(result, diagnosis=session.diagnose())
@@ -178,7 +182,7 @@ class _Session:
         self._runtime, self._say = run_on, say
         manifest = batches.split.manifest
         built = building.build_step(config, manifest, run_on)
-        self._step = built.step
+        self._step, self._has_dropout = built.step, built.form.has_dropout
         self._state = TrainState(
             built.model, built.optimizer, monitor=config.monitor, stopwatch=stopwatch
         )
@@ -199,7 +203,10 @@ class _Session:
             open_batches=self._open_batches,
             paths=self._input.paths,
             validation=self._validation,
-            final_weights=FinalWeights(built.network, built.optimizer, load_images=load_images),
+            final_weights=FinalWeights(
+                built.form.network, built.optimizer, load_images=load_images
+            ),
+            saved=StockModel(built.model, built.form, say=say),
             run=run,
             run_on=run_on,
             say=say,
@@ -213,6 +220,10 @@ class _Session:
         epochs, steps = len(self._state.rows), self._input.steps_per_epoch
         done = self._state.global_step - epochs * steps
         self._say(f"resuming after {epochs} epochs and {done}/{steps} steps")
+
+    def start_from(self, source: Path) -> None:
+        """Takes the weights of an earlier run or of a model file, wherever they fit."""
+        initial_weights.start_from(source, self._state.model, self._run, say=self._say)
 
     def train(
         self, should_stop: Callable[[], bool], ends_early: Callable[[list[Row]], bool]
@@ -245,7 +256,7 @@ class _Session:
             threshold_rule=(
                 self._config.threshold if len(split.manifest.class_names) == 2 else None
             ),
-            learned_with=finishing.learned_with(self._config),
+            learned_with=finishing.learned_with(self._config, has_dropout=self._has_dropout),
         )
 
     def diagnose(self) -> str:

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from engine.networks import models
+from engine.networks.keyed_dropout import keyed
 from engine.pipeline import augmentation
 
 _EVALUATION_BATCH = 256
@@ -23,7 +23,7 @@ class TrainingStep:
     """Runs training steps of one model under one strategy.
 
     Args:
-        network: pixels to logits (`models.training_model`); float32[B, H, W, C] -> float32[B, units].
+        network: pixels to logits (`training_form`); float32[B, H, W, C] -> float32[B, units].
         optimizer: built for the network's weights, within the strategy's scope.
         class_weights: float32[K]; what an example of each class counts.
         label_smoothing: the share of certainty given to the other classes.
@@ -105,7 +105,7 @@ class TrainingStep:
         return tf.concat([sums, [stop]], axis=0)
 
     def _learn(self, pixels: tf.Tensor, labels: tf.Tensor, keys: tf.Tensor | None) -> tf.Tensor:
-        with tf.GradientTape() as tape, models.keyed(keys):
+        with tf.GradientTape() as tape, keyed(keys):
             logits = self._network(pixels, training=True)
             loss = tf.reduce_sum(
                 tf.gather(self._class_weights, labels)

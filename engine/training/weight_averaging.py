@@ -23,7 +23,7 @@ import tensorflow as tf
 from keras import ops
 
 from engine.base import counter_random
-from engine.networks import models
+from engine.networks.keyed_dropout import keyed
 
 _BATCH = 256  # images that normalization is computed over
 _WINDOW = 9
@@ -109,7 +109,7 @@ class FinalWeights:
         keys = counter_random.row_keys(
             tf.range(tf.shape(images)[0]), seed=0, epoch=0, purpose="statistics"
         )
-        with models.keyed(keys):
+        with keyed(keys):
             self._network(tf.cast(images, tf.float32), training=True)
         return [
             tf.stack([tf.convert_to_tensor(variable) for variable in pair]) / (1 - layer.momentum)

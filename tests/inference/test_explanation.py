@@ -3,11 +3,11 @@
 import keras
 import numpy as np
 import pytest
+from built_in import small_model
 from keras import layers
 
 from engine.base.config import UserError
 from engine.inference import explanation
-from engine.networks import models
 
 
 def spot_model(units=1, with_logits=True, trainable=True):
@@ -63,10 +63,8 @@ def test_each_image_is_explained_for_its_own_class():
 @pytest.mark.parametrize("name", ["cnn", "tutorial"])
 @pytest.mark.parametrize("num_classes", [2, 3])
 def test_the_engines_networks_can_be_explained(name, num_classes):
-    options = {"depth": 3, "width": 4} if name == "cnn" else {}
-    model = models.build_model(
-        name, image_size=(32, 40), channels=1, num_classes=num_classes, **options
-    )
+    options = {"depth": 3} if name == "cnn" else {}
+    model = small_model(name, image_size=(32, 40), num_classes=num_classes, **options)
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 40, 1), np.uint8)
     maps = explanation.GradCam(model)(images, np.array([0, 1]))
     assert maps.ndim == 3 and maps.shape[1] < maps.shape[2]

@@ -6,11 +6,11 @@ import fake_run
 import numpy as np
 import pytest
 import tensorflow as tf
+from built_in import small_model
 from scipy import special
 
 from engine.base.config import UserError
 from engine.inference.predictor import Predictor
-from engine.networks import models
 
 
 @pytest.fixture(scope="module")
@@ -97,15 +97,7 @@ def test_of_more_classes_the_largest_probability_decides(tmp_path):
 
 @pytest.mark.parametrize("head", ["sigmoid", "softmax"])
 def test_the_engines_own_networks_load(tmp_path, head):
-    model = models.build_model(
-        "cnn",
-        image_size=fake_run.IMAGE_SIZE,
-        channels=1,
-        num_classes=2,
-        depth=2,
-        width=4,
-        head=head,
-    )
+    model = small_model(image_size=fake_run.IMAGE_SIZE, head=head)
     images = fake_run.grey_images([20, 120, 220])
     expected = np.asarray(model(images, training=False))[:, -1]
     predictor = Predictor.load(fake_run.make_run(tmp_path, model=model), batch_size=2)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numbered_shards import striped_image, write_shards
 
-from engine.networks import models  # noqa: F401 (registers the layers of a model file)
+from engine.networks import layers  # noqa: F401 (registers the layers of a model file)
 from engine.runs.run_directory import RunDirectory
 from engine.training import checkpoints, history
 

@@ -18,7 +18,7 @@ def prepare(**options):
         "strategy": "auto",
         "num_logical_devices": 1,
         "global_batch_size": 8,
-        "normalization": "weight",
+        "precision_advice": None,
         "seed": 0,
         "deterministic": False,
     }
@@ -27,18 +27,18 @@ def prepare(**options):
 
 @pytest.mark.skipif(not NO_GPU, reason="says what happens without a GPU")
 @pytest.mark.parametrize(
-    ("flags", "normalization", "expected"),
+    ("flags", "advice", "expected"),
     [
-        ({"amx_bf16", "avx512_bf16"}, "batch", "mixed_bfloat16"),
-        ({"avx512_bf16"}, "weight", "mixed_bfloat16"),
-        ({"avx512_bf16"}, "batch", "float32"),
-        ({"avx2"}, "weight", "float32"),
-        (set(), "none", "float32"),
+        ({"amx_bf16", "avx512_bf16"}, "slower", "mixed_bfloat16"),
+        ({"avx512_bf16"}, None, "mixed_bfloat16"),
+        ({"avx512_bf16"}, "slower", "float32"),
+        ({"avx2"}, None, "float32"),
+        (set(), None, "float32"),
     ],
 )
-def test_auto_precision_follows_the_processor(monkeypatch, flags, normalization, expected):
+def test_auto_precision_follows_the_processor(monkeypatch, flags, advice, expected):
     monkeypatch.setattr(runtime, "processor_flags", lambda: frozenset(flags))
-    precision, reason = runtime.choose_precision("auto", normalization)
+    precision, reason = runtime.choose_precision("auto", advice)
     assert precision == expected
     assert reason
 

@@ -14,6 +14,7 @@ from engine.base import locks
 from engine.base.config import UserError
 from engine.base.settings import TrainConfig
 from engine.metrics import curves
+from engine.networks.stock import StockModel
 from engine.pipeline import augmentation, batch_order, datasets, tiers
 from engine.pipeline.reading import StoredSplit
 from engine.runs.run_directory import RunDirectory
@@ -22,7 +23,6 @@ from engine.training import (
     diagnosis,
     finishing,
     history,
-    model_file,
     optimization,
     periodic,
     trainer,
@@ -602,7 +602,7 @@ class FakeTime:
         monkeypatch.setattr(periodic, "Stopwatch", watch)
         self._slow(monkeypatch, TrainingStep, "run", 1)
         self._slow(monkeypatch, TrainingStep, "predict", 10)
-        self._slow(monkeypatch, model_file, "save_model", 100)
+        self._slow(monkeypatch, StockModel, "save", 100)
 
     def _slow(self, monkeypatch, owner, name, seconds):
         original = getattr(owner, name)

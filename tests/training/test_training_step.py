@@ -6,8 +6,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from built_in import small_model
 
-from engine.networks import models
+from engine.networks.training_form import training_form
 from engine.pipeline import augmentation
 from engine.training import optimization, runtime, training_step
 from engine.training.training_step import TrainingStep, cross_entropy_from_logits
@@ -18,10 +19,8 @@ BATCH = 8
 
 def make_step(*, num_classes=2, optimizer=None, class_weights=None, **options):
     keras.utils.set_random_seed(0)
-    model = models.build_model(
-        "cnn", image_size=SIZE, channels=1, num_classes=num_classes, depth=2, width=4, dropout=0.0
-    )
-    network = models.training_model(model)
+    model = small_model(image_size=SIZE, num_classes=num_classes, dropout=0.0)
+    network = training_form(model).network
     optimizer = optimizer or keras.optimizers.SGD(0.1)
     optimizer.build(network.trainable_variables)
     defaults = {"label_smoothing": 0.0, "global_clipnorm": 0.0, "jit_compile": False}
@@ -126,7 +125,7 @@ def test_predict_covers_every_image_in_order():
 
 _COMPILED = """
 import sys
-sys.path.insert(0, "tests")
+sys.path[:0] = ["tests/training", "tests/helpers"]
 import test_training_step as here
 print(*here.losses_with_augmentation(jit_compile=True))
 """
@@ -163,7 +162,7 @@ def test_a_step_compiled_by_xla_learns_the_same_with_augmentation_before_it():
 
 _SCALED = """
 import sys
-sys.path.insert(0, "tests")
+sys.path[:0] = ["tests/training", "tests/helpers"]
 import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -179,10 +178,8 @@ def make_mixed_step(policy, replicas, *, global_clipnorm, class_weights=(1, 1), 
         strategy = tf.distribute.MirroredStrategy(devices, tf.distribute.ReductionToOneDevice())
     keras.utils.set_random_seed(0)
     with runtime.dtype_policy(policy), strategy.scope():
-        model = models.build_model(
-            "cnn", image_size=SIZE, channels=1, num_classes=2, depth=2, width=4, dropout=0.0
-        )
-        network = models.training_model(model)
+        model = small_model(image_size=SIZE, dropout=0.0)
+        network = training_form(model).network
         optimizer = optimization.make_optimizer(
             "adamw",
             learning_rate=1e-3,

@@ -5,9 +5,10 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from built_in import small_model
 from numbered_shards import striped_image, write_shards
 
-from engine.networks import models
+from engine.networks.training_form import training_form
 from engine.training import optimization, weight_averaging
 from engine.training.weight_averaging import FinalWeights, momentum_at
 
@@ -28,11 +29,7 @@ def make_optimizer(*, ema_momentum, **options):
 
 def make_network(normalization="batch"):
     keras.utils.set_random_seed(0)
-    model = models.build_model(
-        "cnn", image_size=SIZE, channels=1, num_classes=2, depth=2, width=4,
-        normalization=normalization,
-    )  # fmt: skip
-    return models.training_model(model)
+    return training_form(small_model(image_size=SIZE, normalization=normalization)).network
 
 
 def make_images(count, seed=0):

@@ -1,0 +1,105 @@
+import keras
+import numpy as np
+import pytest
+
+from engine.base import counter_random
+from engine.networks import keyed_dropout
+
+
+def model_of(*layers, shape=(40,)):
+    model = keras.Sequential([keras.Input(shape), *layers])
+    keyed_dropout.draw_by_keys(model)
+    return model
+
+
+def keys(count=1000):
+    return counter_random.row_keys(np.arange(count), seed=1, epoch=0)
+
+
+def dropped(model, features, some_keys):
+    with keyed_dropout.keyed(some_keys):
+        return np.asarray(model(features, training=True))
+
+
+def test_a_mask_goes_with_the_example_and_not_with_its_batch():
+    features = np.ones((1000, 40), np.float32)
+    outputs = dropped(model_of(keras.layers.Dropout(0.25)), features, keys())
+    assert set(np.unique(outputs)) == {np.float32(0), np.float32(1 / 0.75)}
+    assert abs((outputs == 0).mean() - 0.25) < 0.01
+    assert np.abs(np.corrcoef(outputs[:, :20].T) - np.eye(20)).max() < 0.15
+    part = dropped(model_of(keras.layers.Dropout(0.25)), features[:100], keys()[500:600])
+    np.testing.assert_array_equal(part, outputs[500:600])
+
+
+def test_layers_draw_apart_and_names_do_not_depend_on_earlier_models():
+    def both():
+        model = model_of(keras.layers.Dropout(0.5), keras.layers.Dropout(0.5))
+        return [dropped(keras.Sequential([layer]), features, keys()) for layer in model.layers]
+
+    features = np.ones((1000, 40), np.float32)
+    (first, second), again = both(), both()
+    assert (first != second).mean() > 0.3
+    np.testing.assert_array_equal([first, second], again)
+
+
+@pytest.mark.parametrize(
+    ("layer", "same_along"),
+    [
+        (keras.layers.Dropout(0.5), ()),
+        (keras.layers.SpatialDropout2D(0.5), (1, 2)),
+        (keras.layers.SpatialDropout2D(0.5, data_format="channels_first"), (2, 3)),
+        (keras.layers.Dropout(0.5, noise_shape=(None, 1, 4, 1)), (1, 3)),
+    ],
+)
+def test_masks_of_feature_maps_have_the_layers_shape(layer, same_along):
+    outputs = dropped(
+        model_of(layer, shape=(6, 4, 5)), np.ones((50, 6, 4, 5), np.float32), keys(50)
+    )
+    assert 0.3 < (outputs == 0).mean() < 0.7
+    for axis in (1, 2, 3):
+        constant = (outputs == outputs.take([0], axis)).all()
+        assert constant == (axis in same_along)
+
+
+def test_dropout_in_nested_models_and_own_layers_is_found():
+    class Block(keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.dropout = keras.layers.Dropout(0.5)
+
+        def call(self, inputs, training=False):
+            return self.dropout(inputs, training=training)
+
+    nested = keras.Sequential([keras.layers.Dropout(0.5)])
+    model = keras.Sequential([keras.Input((40,)), nested, Block()])
+    by_keys, others = keyed_dropout.draw_by_keys(model)
+    assert len(by_keys) == 2 and not others
+    features = np.ones((10, 40), np.float32)
+    np.testing.assert_array_equal(
+        dropped(model, features, keys(10)), dropped(model, features, keys(10))
+    )
+
+
+def test_without_keys_and_at_inference_layers_work_as_ever():
+    model = model_of(keras.layers.Dropout(0.25))
+    features = np.ones((1000, 40), np.float32)
+    np.testing.assert_array_equal(model(features), features)
+    one, two = (np.asarray(model(features, training=True)) for _ in range(2))
+    assert abs((one == 0).mean() - 0.25) < 0.02
+    assert (one != two).mean() > 0.3
+    np.testing.assert_array_equal(dropped(model_of(keras.layers.Dropout(1.0)), features, keys()), 0)
+
+
+def test_what_draws_from_a_state_of_its_own_is_named():
+    model = keras.Sequential(
+        [
+            keras.Input((40,)),
+            keras.layers.GaussianNoise(0.1, name="noise"),
+            keras.layers.Dropout(0.5, noise_shape=(1, 40), name="one_mask"),
+            keras.layers.Dropout(0.5),
+            keras.layers.Dropout(0.0),
+        ]
+    )
+    by_keys, others = keyed_dropout.draw_by_keys(model)
+    assert len(by_keys) == 1
+    assert others == ["noise", "one_mask"]
