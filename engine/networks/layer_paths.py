@@ -56,15 +56,10 @@ def named_variables(model: Any) -> dict[str, Any]:
     }
 
 
-def variable_names(model: Any) -> list[str]:
-    """One name for each of `model.variables`, as `named_variables` gives them."""
+def variable_names(model: Any) -> list[str | None]:
+    """The name of each of `model.variables`, as `named_variables` gives it; None of random states."""
     names = {id(variable): name for name, variable in named_variables(model).items()}
-    return [names.get(id(variable), variable.path) for variable in model.variables]
-
-
-def layers_by_path(model: Any) -> dict[str, Any]:
-    """The layers by the part of `named_variables` before the last slash."""
-    return dict(_numbered(model, ""))
+    return [names.get(id(variable)) for variable in model.variables]
 
 
 def _graph(layer: Any) -> Any:

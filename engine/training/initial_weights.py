@@ -96,8 +96,9 @@ def read(path: Path) -> Source:
         if run.model.is_file():
             return _of_model_file(run.model)
         raise UserError(f"--init-from {path}: its checkpoints are damaged, or of another version")
-    best = [checkpoint.arrays.get(f"best/{i:04d}") for i in range(len(names))]
-    arrays = {name: array for name, array in zip(names, best, strict=True) if array is not None}
+    places = {name: f"best/{i:04d}" for i, name in enumerate(names) if name is not None}
+    stored = checkpoint.arrays
+    arrays = {name: stored[place] for name, place in places.items() if place in stored}
     if not arrays:
         raise UserError(f"--init-from {path}: none of its epochs has finished yet")
     epoch = checkpoint.state["progress"]["best_epoch"]
