@@ -1,12 +1,13 @@
 """`python -m benchmarks.loss_compare REVISION`: do two revisions, or two device counts, compute the same?
 
-Each side uses its own code, in its own process, to build shards of the same phantoms and to train on
-them, one step per epoch. The bytes of the shards, the loss of every step and the final weights are
-compared to the last bit. (After `scripts/loss_compare.py` of torchtitan.)
+Each side uses its own code, in its own process, to build shards of the same
+phantoms and to train on them, one step per epoch. The bytes of the shards, the
+loss of every step and the final weights are compared to the last bit.
+(After `scripts/loss_compare.py` of torchtitan.)
 
-    python -m benchmarks.loss_compare HEAD~3                      that revision against this tree
+    python -m benchmarks.loss_compare HEAD~3         a revision and this tree
     python -m benchmarks.loss_compare HEAD~3 --model tutorial
-    python -m benchmarks.loss_compare . --devices 1,2             this tree, on one device and on two
+    python -m benchmarks.loss_compare . --devices 1,2      one device and two
 """
 
 import argparse

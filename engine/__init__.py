@@ -1,7 +1,7 @@
 """A tf.data high-throughput training engine for image classification from image folders.
 
-`import engine` offers `build`, `train`, `evaluate`, `predict`, `load` and `UserError`; each is imported
-when it is first used. `python -m engine` lists the commands.
+`import engine` offers `build`, `train`, `evaluate`, `predict`, `load`, `datasets` and `UserError`; each is
+imported when it is first used. `python -m engine` lists the commands.
 
 Commands are modules of this package; everything else lies in packages that follow the data. A file
 imports from its own package and from the rows below it, and imports make no circles (held by
@@ -30,14 +30,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from engine.api import build, evaluate, load, predict, train
     from engine.base.config import UserError
+    from engine.pipeline import datasets
 
 __version__ = "0.1.0"
-__all__ = ["UserError", "build", "evaluate", "load", "predict", "train"]
+__all__ = ["UserError", "build", "datasets", "evaluate", "load", "predict", "train"]
 
 # The module that each name is, or is in. Three are commands that can also be called as functions.
 _MODULES = {
     "UserError": "engine.base.config",
     "build": "engine.api",
+    "datasets": "engine.pipeline.datasets",
     "evaluate": "engine.evaluate",
     "load": "engine.api",
     "predict": "engine.predict",
@@ -55,4 +57,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

@@ -4,7 +4,7 @@
 
     engine.build("images", "shards", image_size=128)
     engine.train("shards", "run", epochs=12)
-    engine.evaluate("run", "shards").figures["auroc"]
+    engine.evaluate("run", "shards").metrics["auroc"]
     engine.predict("run", "images/test")
 
 Settings are keyword arguments under the names of the flags (`--global-batch-size` is `global_batch_size`).
@@ -16,7 +16,7 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -28,10 +28,13 @@ from engine.base.settings import TrainConfig
 from engine.runs.run_directory import RunDirectory
 
 if TYPE_CHECKING:
+    import keras
+
     from engine.inference.prediction import Prediction
     from engine.inference.predictor import Predictor
     from engine.metrics.evaluation import Evaluation
     from engine.shards.manifest import Manifest
+    from engine.training.losses import Loss
     from engine.training.trainer import TrainResult
 
 PathLike = str | os.PathLike[str]
@@ -66,6 +69,8 @@ def train(
     shards: PathLike,
     workdir: PathLike,
     *,
+    loss: "Loss | str | None" = None,
+    callbacks: "Sequence[keras.callbacks.Callback]" = (),
     config: TrainConfig | Mapping[str, Any] | PathLike | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -74,15 +79,18 @@ def train(
 ) -> "TrainResult":
     """Trains a classifier on shards, as `python -m engine.train` does, and leaves a run directory.
 
-    Ctrl-C and SIGTERM save the run after the step in hand before they take effect; `resume=True`
+    Ctrl-C and SIGTERM save the run after the current step before they take effect; `resume=True`
     continues it.
 
     Args:
         shards: made by `build`.
         workdir: the run directory to write.
+        loss: `cross_entropy`, `focal`, `package.module:function`, `FILE.py:function`, or a function
+            from labels int64[B] and logits float32[B, units] to float32[B].
+        callbacks: Keras callbacks, called as `Model.fit` calls them.
         config: settings to start from: a `TrainConfig`, a mapping, or a JSON file such as the
             `config.json` of another run.
-        resume: continue the run in `workdir`.
+        resume: continue the run in `workdir`; with more `epochs`, under a constant schedule, extend it.
         overwrite: remove the run in `workdir` first.
         diagnose: when done, measure whether input or step limited the speed.
         settings: fields of `engine.base.settings.TrainConfig`, such as `epochs=12`; they override
@@ -96,6 +104,16 @@ def train(
         engine.training.trainer.DivergenceError: the loss became infinite or NaN.
     """
     configured = _configured(TrainConfig, config, settings, "train()")
+    from engine.training import train_arguments
+
+    train_arguments.check_start(
+        configured,
+        Path(shards),
+        Path(workdir),
+        resume=resume,
+        overwrite=overwrite,
+        directory_is_ours=not train_arguments.is_one_of_several(configured.strategy),
+    )
     with command_line.quiet_imports():
         from engine.training import trainer
 
@@ -104,6 +122,8 @@ def train(
             configured,
             Path(shards),
             Path(workdir),
+            loss=loss,
+            callbacks=callbacks,
             resume=resume,
             overwrite=overwrite,
             diagnose=diagnose,

@@ -27,8 +27,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    strategy = getattr(arguments, "strategy", "auto")  # absent where the flag was not given
     settings = train_arguments.checked_settings(
-        arguments, directory_is_ours=not train_arguments.is_one_of_several(arguments)
+        arguments, directory_is_ours=not train_arguments.is_one_of_several(strategy)
     )
     progress.say("loading TensorFlow ...")
     if arguments.preview_augmentation is not None:

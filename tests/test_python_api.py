@@ -38,13 +38,23 @@ def test_names_are_functions_and_commands_whichever_is_imported_first(first):
         "for name in ('build', 'train', 'evaluate', 'predict', 'load'):\n"
         "    assert callable(getattr(engine, name)), name\n"
         "    assert name in dir(engine) and name in engine.__all__\n"
-        "try:\n    engine.train('absent', 'run', lr=1)\n"
-        "except engine.UserError as error:\n    print(error)\n"
+        "assert 'datasets' in dir(engine) and 'datasets' in engine.__all__\n"
+        "for call in (\n"
+        "    lambda: engine.train('absent', 'run', lr=1), lambda: engine.train('absent', 'run'),\n"
+        "    lambda: engine.evaluate('absent', 'absent'), lambda: engine.predict('absent', '.'),\n"
+        "    lambda: engine.load('absent'), lambda: engine.build('absent', 'new')\n):\n"
+        "    try:\n        call()\n"
+        "    except engine.UserError as error:\n        print(str(error).partition(';')[0])\n"
         "assert 'tensorflow' not in sys.modules and 'keras' not in sys.modules\n"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "train(): no setting is called 'lr'; did you mean 'learning_rate'?\n"
+    assert done.stdout.splitlines() == [
+        "train(): no setting is called 'lr'",
+        "absent: no such directory",
+        *["absent: no such run directory"] * 3,
+        "absent: no such folder",
+    ]
 
 
 def test_the_package_itself_imports_nothing():
@@ -114,6 +124,7 @@ def test_images_become_shards_a_run_figures_and_predictions(image_folder, tmp_pa
     shards, run = tmp_path / "shards", tmp_path / "run"
     manifest = engine.build(image_folder, shards, image_size=32, workers=1)
     assert manifest.splits["train"].num_examples > 60
+    assert engine.datasets.steps_per_epoch(shards, global_batch_size=16) >= 3
     result = engine.train(shards, run, config=SMALL, seed=3)
     assert result.best_epoch == 1
     assert json.loads((run / "config.json").read_text())["seed"] == 3

@@ -140,7 +140,8 @@ def _print_result(
     command = [*("python", "-m", "engine.train", shards), *("--config", best)]
     trained = workdir.absolute()  # the name of "." is empty
     command += ["--workdir", trained.with_name(f"{trained.name}-best")]
-    print(f"best: {best} (trial {result.winner.trial_id}); {shlex.join(map(str, command))}")
+    print(f"best: {best} (trial {result.winner.trial_id})")
+    print(f"train it: {shlex.join(map(str, command))}")
     if result.remark is not None:
         print(result.remark)
     return command_line.DONE

@@ -209,7 +209,8 @@ class _Session:
             return result
         top = leaderboard.ranked(result.trials, config.objective)[: config.top]
         seeds = range(config.seed, config.seed + config.num_seeds)
-        progress.say(f"training the top {len(top)} trials with {config.num_seeds} seeds each")
+        trials = "trial" if len(top) == 1 else f"{len(top)} trials"
+        progress.say(f"training the top {trials} with {config.num_seeds} seeds each")
         found = self._trainer().repeat(top, seeds)
         ranked = repeats.ranked(found, config.objective)
         repeats.write(self._directory.repeats, ranked, seeds)

@@ -81,3 +81,15 @@ def check_service_address(text: str) -> str:
     if not text.startswith("grpc://") or not valid:
         raise ValueError("expected grpc://HOST:PORT, such as grpc://localhost:5050")
     return text
+
+
+def check_loss(text: str) -> str:
+    """`text` itself, if it names a loss or a function."""
+    if text in ("cross_entropy", "focal"):
+        return text
+    where, _, function = text.rpartition(":")
+    if not where or not function:
+        raise ValueError(
+            "expected cross_entropy, focal, package.module:function or FILE.py:function"
+        )
+    return text

@@ -11,6 +11,7 @@ from typing import Any
 from engine.base.config import FREE, RESOLVED, Config, FrozenSettings, UserError, setting
 from engine.base.setting_values import (
     check_interval,
+    check_loss,
     check_service_address,
     check_step_range,
     check_steps_per_execution,
@@ -95,6 +96,22 @@ class AugmentationSettings(Config):
     )
     blur: float | None = setting(
         None, minimum=0, maximum=1, help="largest share of a four-times coarser image mixed in"
+    )
+    mixup: float = setting(
+        0.0,
+        minimum=0,
+        maximum=100,
+        metavar="ALPHA",
+        help="average each image and its label with its neighbour's, by shares drawn from Beta(ALPHA, "
+        "ALPHA), such as 0.2 (0: off)",
+    )
+    cutmix: float = setting(
+        0.0,
+        minimum=0,
+        maximum=100,
+        metavar="ALPHA",
+        help="paste a rectangle of its neighbour into each image, the label by its area, drawn from "
+        "Beta(ALPHA, ALPHA), such as 1 (0: off); with --mixup, each image takes one of both",
     )
 
 
@@ -191,7 +208,22 @@ class OptimizationSettings(Config):
     global_clipnorm: float = setting(
         1.0, minimum=0, help="gradients are scaled to this global norm at most (0: off)"
     )
-    label_smoothing: float = setting(0.05, minimum=0, maximum=0.5, help="label smoothing")
+    loss: str = setting(
+        "cross_entropy",
+        parse=check_loss,
+        metavar="cross_entropy|focal|package.module:function|FILE.py:function",
+        help="a function of your own takes labels int64[B] and logits float32[B, units], and gives "
+        "float32[B]",
+    )
+    focal_gamma: float | None = setting(
+        None,
+        minimum=0,
+        maximum=20,
+        help="how little well classified images count with --loss focal; none: 2",
+    )
+    label_smoothing: float = setting(
+        0.05, minimum=0, maximum=0.5, help="label smoothing; not with a loss of your own"
+    )
     class_weights: str = setting(
         "balanced",
         choices=("none", "balanced"),
@@ -200,6 +232,11 @@ class OptimizationSettings(Config):
     seed: int = setting(
         0, minimum=0, maximum=2**31 - 1, help="seed of weights, order and augmentation"
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.focal_gamma is not None and self.loss != "focal":
+            raise UserError(f"--focal-gamma applies to --loss focal only, got --loss {self.loss}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -289,3 +326,11 @@ class TrainConfig(
     DecisionSettings,
 ):
     """Everything that decides what a training run computes."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.mixup or self.cutmix) and self.global_batch_size % 2:
+            raise UserError(
+                f"--global-batch-size {self.global_batch_size}: --mixup and --cutmix mix images in "
+                "pairs, so it must be even"
+            )

@@ -72,22 +72,13 @@ def evaluate_run(
     with evaluation_files.held(directory, subject):
         predictor = _load(run, subject, settings.batch_size)
         predictions = predict_split(predictor, shards, manifest, settings.split)
-        result = evaluation.evaluate(
-            predictions.labels,
-            predictions.probabilities,
-            predictions.patients,
-            class_names=manifest.class_names,
-            threshold=predictor.threshold,
-            resamples=settings.resamples,
-            seed=settings.seed,
-            log_odds=predictions.log_odds,
-        )
-        result = dataclasses.replace(result, subject=subject)
+        result = _measured(predictions, predictor, manifest, settings)
         if settings.shifts:
             from engine.evaluation import shift_evaluation
 
             shifted = shift_evaluation.measure(predictor, shards, manifest, settings.split)
             result = dataclasses.replace(result, shifts=shifted)
+        result = dataclasses.replace(result, subject=subject)
         evaluation_files.write_results(directory, result, predictions)
     report.write_report(run)
     return result
@@ -119,6 +110,24 @@ def _load(run: RunDirectory, subject: Subject, batch_size: int) -> Predictor:
             f"{run.model}: a training replaced the model while it was loaded; evaluate it again"
         )
     return predictor
+
+
+def _measured(
+    predictions: SplitPredictions,
+    predictor: Predictor,
+    manifest: Manifest,
+    settings: EvaluateConfig,
+) -> Evaluation:
+    return evaluation.evaluate(
+        predictions.labels,
+        predictions.probabilities,
+        predictions.patients,
+        class_names=manifest.class_names,
+        threshold=predictor.threshold,
+        resamples=settings.resamples,
+        seed=settings.seed,
+        log_odds=predictions.log_odds,
+    )
 
 
 def check_same_format(run: InferenceContract, manifest: Manifest, shards: Path) -> None:

@@ -9,6 +9,7 @@ from engine.base.setting_values import check_service_address
 from engine.base.settings import InputSettings, TrainConfig
 from engine.pipeline import augmentation
 from engine.pipeline.augmentation import Strengths
+from engine.pipeline.mixing import NO_MIXING, Mixing
 
 _CHOICES = {"cache": ("auto", "memory", "streaming"), "sampling": ("natural", "balanced")}
 
@@ -17,7 +18,7 @@ _CHOICES = {"cache": ("auto", "memory", "streaming"), "sampling": ("natural", "b
 class InputPlan:
     """What batches are made of, validated.
 
-    `split`, `seed`, `global_batch_size`, `sampling` and `strengths` decide every batch, and so does
+    `split`, `seed`, `global_batch_size`, `sampling`, `strengths` and `mixing` decide every batch, and so does
     `shuffle_window` where PNG or JPEG images are streamed. The others decide where images are read from.
 
     Attributes:
@@ -27,6 +28,7 @@ class InputPlan:
         sampling: `natural`, or `balanced`: every class equally often (not for PNG or JPEG images
             that are streamed).
         strengths: the augmentation that is drawn; all zero draws nothing.
+        mixing: how neighbours in the batch are mixed, which needs an even `global_batch_size`.
         shuffle_window: PNG or JPEG examples that are permuted together when they are streamed.
         cache: `memory`, `streaming`, or `auto` (see `tiers.choose_tier`).
         cache_memory_fraction: the share of free memory that `auto` may take.
@@ -42,6 +44,7 @@ class InputPlan:
     global_batch_size: int = 64
     sampling: str = "natural"
     strengths: Strengths = augmentation.PRESETS["none"]
+    mixing: Mixing = NO_MIXING
     shuffle_window: int = 4096
     cache: str = "auto"
     cache_memory_fraction: float = 0.5
@@ -61,6 +64,13 @@ class InputPlan:
                 raise UserError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
         if not isinstance(self.strengths, Strengths):
             raise UserError(f"strengths must be augmentation.Strengths, got {self.strengths!r}")
+        if not isinstance(self.mixing, Mixing):
+            raise UserError(f"mixing must be mixing.Mixing, got {self.mixing!r}")
+        if self.mixing and self.global_batch_size % 2:
+            raise UserError(
+                f"global_batch_size must be even, as images are mixed in pairs, got "
+                f"{self.global_batch_size}"
+            )
         fraction = self.cache_memory_fraction
         if not isinstance(fraction, (int, float)) or not 0 < fraction <= 1:
             raise UserError(f"cache_memory_fraction must be above 0, at most 1, got {fraction!r}")
@@ -89,6 +99,7 @@ class InputPlan:
             **values,
             seed=config.seed,
             strengths=augmentation.strengths_from(config),
+            mixing=Mixing(mixup=config.mixup, cutmix=config.cutmix),
             held_splits=held_splits,
         )
 

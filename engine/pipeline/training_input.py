@@ -5,7 +5,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from engine.base import counter_random
-from engine.pipeline import augmentation, batch_order, tiers
+from engine.pipeline import augmentation, batch_order, mixing, tiers
 from engine.pipeline.dataset_options import unconverted, untuned
 from engine.pipeline.plan import InputPlan
 from engine.pipeline.reading import PREFETCHED_BATCHES, StoredSplit
@@ -54,21 +54,24 @@ class TrainingInput:
 
         Returns:
             Dictionaries of `image` uint8[B, H, W, C], `label` int64[B], `key` uint64[B] (of each place in
-            the epoch, for further random numbers), and what `augmentation.draw` gives for
-            the plan's strengths.
+            the epoch, for further random numbers), and what `augmentation.draw` and `mixing.draw`
+            give for the plan.
 
         Raises:
             UserError: the shards cannot be read.
         """
-        steps, batch_size, seed = self.steps_per_epoch, self.plan.global_batch_size, self.plan.seed
-        image_size, strengths = self.split.manifest.image_size, self.plan.strengths
+        plan, image_size = self.plan, self.split.manifest.image_size
+        steps, batch_size, seed = self.steps_per_epoch, plan.global_batch_size, plan.seed
 
         @unconverted
         def with_draws(number: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             step, places = batch_order.part_of_step(number, batch_size, share)
             positions, epoch = step % steps * batch_size + places, step // steps
             draws = augmentation.draw(
-                positions, seed=seed, epoch=epoch, image_size=image_size, strengths=strengths
+                positions, seed=seed, epoch=epoch, image_size=image_size, strengths=plan.strengths
+            )
+            draws |= mixing.draw(
+                positions, seed=seed, epoch=epoch, image_size=image_size, mixing=plan.mixing
             )
             keys = counter_random.row_keys(positions, seed=seed, epoch=epoch)
             return {**batch, **draws, "key": keys}

@@ -17,7 +17,8 @@ from engine.pipeline.plan import InputPlan
 from engine.pipeline.training_input import TrainingInput
 from engine.shards import dataset_checks
 from engine.shards.tfrecords import Manifest
-from engine.training import optimization, runtime
+from engine.training import losses, optimization, runtime
+from engine.training.losses import Loss, Objective
 from engine.training.training_step import TrainingStep
 
 
@@ -55,16 +56,46 @@ def prepare_runtime(config: TrainConfig, network: Network | None = None) -> runt
     )
 
 
+def check_pairs(config: TrainConfig, run_on: runtime.Runtime) -> None:
+    """Raises `UserError` unless each device gets whole pairs of images, where images are mixed."""
+    size, replicas = config.global_batch_size, run_on.num_replicas
+    if not (config.mixup or config.cutmix) or size // replicas % 2 == 0:
+        return
+    below = size // (2 * replicas) * 2 * replicas
+    nearest = f"{below} or {below + 2 * replicas}" if below else str(2 * replicas)
+    raise UserError(
+        f"--global-batch-size {size} gives each of {replicas} devices {size // replicas} images, but "
+        f"--mixup and --cutmix mix them in pairs; the nearest that give pairs are {nearest}"
+    )
+
+
+def choose_objective(config: TrainConfig, given: Loss | str | None = None) -> Objective:
+    """The loss that a configuration names, or the one that is given in Python instead.
+
+    Raises:
+        UserError: there is no such function.
+    """
+    return losses.choose(
+        config.loss,
+        given,
+        label_smoothing=config.label_smoothing,
+        focal_gamma=config.focal_gamma,
+    )
+
+
 def build_step(
     config: TrainConfig,
     manifest: Manifest,
     run_on: runtime.Runtime,
+    *,
     network: Network | None = None,
+    objective: Objective | None = None,
 ) -> BuiltStep:
     """The network, the optimizer and the step that a configuration asks for, under the policy in force.
 
     Args:
         network: what is trained; None for the one that the configuration names.
+        objective: what is minimized; None for the one that the configuration names.
 
     Raises:
         UserError: the network does not fit the images or the classes.
@@ -83,13 +114,15 @@ def build_step(
         )
         optimizer = _build_optimizer(config, steps_per_epoch, run_on.precision)
         optimizer.build(form.network.trainable_variables)
+    objective = objective or choose_objective(config)
+    objective.check(units=form.network.output_shape[-1])
     step = TrainingStep(
         form.network,
         optimizer,
         strategy=run_on.strategy,
         global_batch_size=config.global_batch_size,
         class_weights=_class_weights(config, manifest),
-        label_smoothing=config.label_smoothing,
+        loss=objective.training,
         global_clipnorm=config.global_clipnorm,
         jit_compile=run_on.jit_compile,
     )

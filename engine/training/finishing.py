@@ -10,6 +10,7 @@ from engine.base.settings import TrainConfig
 from engine.pipeline import augmentation
 from engine.runs import contract, history_plot, report
 from engine.runs.run_directory import RunDirectory
+from engine.training import losses
 from engine.training.history import Row
 from engine.training.state import TrainState
 from engine.training.validation import Validation
@@ -116,7 +117,9 @@ def learned_with(config: TrainConfig, *, has_dropout: bool) -> list[str]:
     balanced = config.class_weights == "balanced" and config.sampling != "balanced"
     applies = {
         "augmented images": bool(augmentation.strengths_from(config)),
-        f"labels smoothed by {config.label_smoothing:g}": config.label_smoothing > 0,
+        "images mixed in pairs": bool(config.mixup or config.cutmix),
+        f"labels smoothed by {config.label_smoothing:g}": config.label_smoothing > 0
+        and config.loss in losses.BUILT_IN,
         "classes weighted alike": balanced,
         "classes drawn alike": config.sampling == "balanced",
         "dropout": has_dropout,

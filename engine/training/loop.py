@@ -23,6 +23,7 @@ from engine.training import (
     runtime,
     step_blocks,
 )
+from engine.training.callbacks import Callbacks, epoch_logs
 from engine.training.divergence import REWIND_FACTOR, DivergenceError
 from engine.training.history import Row
 from engine.training.state import TrainState
@@ -65,6 +66,7 @@ class Loop:
         open_batches: the training batches from a global step on.
         paths: the source files of the images in the batch of a step, counted from 0.
         saved: the form of the network that is written as the run's model file.
+        callbacks: called as `Model.fit` calls them; `on_train_end` is left to the caller.
         run: where checkpoints, logs and the model file go.
         say: takes lines for the user.
 
@@ -83,6 +85,7 @@ class Loop:
         validation: Validation,
         final_weights: FinalWeights,
         saved: StockModel,
+        callbacks: Callbacks,
         run: RunDirectory,
         run_on: runtime.Runtime,
         say: Callable[[str], None],
@@ -90,6 +93,7 @@ class Loop:
         self._plan, self._state, self._step = plan, state, step
         self._open_batches, self._paths = open_batches, paths
         self._validation, self._final_weights, self._saved = validation, final_weights, saved
+        self._callbacks = callbacks
         self._run, self._runtime, self._say = run, run_on, say
         self._batches: Iterator[Any] = iter(())
         self._asked = self._told = False  # to stop: this worker; any worker, as the last step told
@@ -104,11 +108,16 @@ class Loop:
 
     @property
     def is_done(self) -> bool:
-        """Whether all epochs have run."""
-        return len(self._state.rows) >= self._plan.epochs
+        """Whether all epochs have run, or a callback has ended the training."""
+        # A callback's end is final, until the run is extended to more epochs.
+        ended = self._state.ended_of == self._plan.epochs
+        return ended or len(self._state.rows) >= self._plan.epochs
 
     def run(self, should_stop: Callable[[], bool], ends_early: Callable[[list[Row]], bool]) -> None:
         """Runs epochs until they are done, progress has stopped, or a stop is asked for.
+
+        Args:
+            should_stop, ends_early: see `trainer.train`.
 
         Raises:
             DivergenceError: the loss became infinite or NaN, and there is no going back.
@@ -118,6 +127,7 @@ class Loop:
         if not self.is_done:
             self._reopen_batches()
             self._say("compiling the training step ...")
+        self._callbacks.on_train_begin()
         while not self.is_done and not self._out_of_patience():
             if self._state.rows and ends_early(list(self._state.rows)):
                 break
@@ -151,6 +161,7 @@ class Loop:
         epoch = len(state.rows)
         done = state.global_step - epoch * plan.steps_per_epoch
         size = plan.global_batch_size
+        self._callbacks.on_epoch_begin(epoch)
         label = f"epoch {epoch + 1}/{plan.epochs}"
         best = state.progress.best_value
         reached = "" if best is None else f"best {state.progress.monitor} {best:.4f}"
@@ -158,27 +169,37 @@ class Loop:
             label, total=plan.steps_per_epoch * size, done=done * size, lines=False
         ) as bar:
             while done < plan.steps_per_epoch:
-                steps = self._run_steps(plan.steps_per_epoch - done)
+                steps = self._run_steps(done, plan.steps_per_epoch - done)
                 done += steps
                 mean = state.loss_sum / (done * size)
                 bar.advance(steps * size, detail=f"loss {mean:.3f} {reached}")
                 self._asked = self._asked or should_stop()
                 # Several workers stop together, after the step that told them of one's signal.
                 self.stopped = self._told if self._runtime.num_workers > 1 else self._asked
-                if self.stopped:
+                if self.stopped or self._callbacks_end_epoch():
                     return
                 if self._interval.due(state.global_step) and done < plan.steps_per_epoch:
                     self._save_checkpoint()
 
-    def _run_steps(self, left: int) -> int:
-        """Runs the next steps together, at most `left`; returns how many."""
-        state = self._state
+    def _callbacks_end_epoch(self) -> bool:
+        """Whether a callback ended training at a batch: on several workers it is heard at the epoch's end."""
+        return self._runtime.num_workers == 1 and self._callbacks.stop_training
+
+    def _run_steps(self, done: int, left: int) -> int:
+        """Runs the next steps of the epoch together, at most `left`; returns how many.
+
+        Args:
+            done: steps of the epoch so far.
+        """
+        state, by_batch = self._state, self._callbacks.need_batches
         self._trace.before(state.global_step + 1)
         steps = self._blocks.length(
-            left,
+            1 if by_batch else left,
             self._interval.steps_until_due(state.global_step),
             self._trace.steps_until_edge(state.global_step),
         )
+        if by_batch:
+            self._callbacks.on_train_batch_begin(done)
         started = time.perf_counter()
         losses, correct, self._told = self._step.run(self._batches, steps, stop=self._asked)
         seconds = time.perf_counter() - started
@@ -191,11 +212,16 @@ class Loop:
         for loss in losses.tolist():
             state.loss_sum += loss
         state.correct_sum += correct
+        if by_batch:
+            images = (done + 1) * self._plan.global_batch_size
+            logs = {"accuracy": state.correct_sum / images, "loss": state.loss_sum / images}
+            self._callbacks.on_train_batch_end(done, logs)
         return steps
 
     def _end_epoch(self) -> None:
         """Validates, logs, keeps the best weights, adapts the learning rate, checkpoints."""
         state = self._state
+        epoch = len(state.rows)
         with self._final_weights.in_place():
             row = self._epoch_row()
             row = dict(zip(row, self._runtime.agreed(row.values()), strict=True))
@@ -205,6 +231,11 @@ class Loop:
                 self._saved.save(self._run.model)
                 if self._run.report.is_file():
                     report.write_report(self._run)  # its figures are of the model before
+            self._callbacks.on_epoch_end(epoch, epoch_logs(row))
+        if any(self._runtime.agreed([self._callbacks.stop_training])):
+            state.ended_of = self._plan.epochs
+        # A callback may have ended the epoch before its last batch.
+        state.global_step = (epoch + 1) * self._plan.steps_per_epoch
         state.end_epoch(row)
         self._reduce_on_plateau()
         self._logs.write(state.rows)
@@ -213,16 +244,25 @@ class Loop:
 
     def _epoch_row(self) -> Row:
         state = self._state
-        images = self._plan.steps_per_epoch * self._plan.global_batch_size
+        steps = state.global_step - len(state.rows) * self._plan.steps_per_epoch
+        images = steps * self._plan.global_batch_size
         return {
             "epoch": len(state.rows) + 1,
             "loss": state.loss_sum / images,
             "accuracy": state.correct_sum / images,
-            **self._validation.measure(),
+            **self._validate(),
             "learning_rate": optimization.learning_rate_before(state.optimizer, 1),
             "images_per_second": images / state.train_seconds,
             "train_seconds": state.train_seconds,
         }
+
+    def _validate(self) -> Row:
+        self._callbacks.on_test_begin()
+        found = self._validation.measure()
+        self._callbacks.on_test_end(
+            {name.removeprefix("val_"): value for name, value in sorted(found.items())}
+        )
+        return found
 
     def _reduce_on_plateau(self) -> None:
         patience = self._plan.plateau_patience

@@ -5,6 +5,7 @@ settings on the same data are resumed, computed in the same way. Nothing here ne
 """
 
 import contextlib
+import dataclasses
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -103,14 +104,19 @@ def check_directory(run: RunDirectory, *, resume: bool, overwrite: bool) -> None
 def record_start(run: RunDirectory, config: TrainConfig, described: Mapping[str, Any]) -> None:
     """Writes what the run is started with and on; of a resumed one the first record stays.
 
-    `config.json` comes last: from then on there is a run.
+    Of its settings only the number of epochs may grow. `config.json` comes last: from then on there is
+    a run.
     """
     begun = run.config.is_file()
     # Without it, what is there was left by a start that was killed, perhaps on other data.
     if not begun or not run.environment.is_file():
         files.write_json(run.environment, described)
-    if not begun:
-        files.write_json(run.config, config.to_json())
+    if begun:
+        stored = _read_config(run)
+        config = dataclasses.replace(stored, epochs=config.epochs)
+        if config == stored:
+            return
+    files.write_json(run.config, config.to_json())
 
 
 def record_resume(run: RunDirectory, session: Mapping[str, Any]) -> None:
@@ -207,9 +213,11 @@ def check_same_run(run: RunDirectory, config: TrainConfig, data: Mapping[str, An
     Args:
         data: what `data_identity.describe` gives of the shards.
     """
-    stored = TrainConfig.from_json(files.read_json(run.config), source=str(run.config))
+    stored = _read_config(run)
     differing = changed_settings(stored, config, kinds=(FREE, RESOLVED))
-    if differing:
+    if stored.epochs != config.epochs and len(differing) == 1:
+        _check_extension(run, stored, config)
+    elif differing:
         raise UserError(
             f"--resume: {run.path} was started with other settings: {'; '.join(differing)}"
         )
@@ -222,6 +230,26 @@ def check_same_run(run: RunDirectory, config: TrainConfig, data: Mapping[str, An
             f"--resume: {run.path} was started on other data than these shards hold: "
             f"{'; '.join(differing)}; give the shards it was started on"
         )
+
+
+def _read_config(run: RunDirectory) -> TrainConfig:
+    return TrainConfig.from_json(files.read_json(run.config), source=str(run.config))
+
+
+def _check_extension(run: RunDirectory, stored: TrainConfig, config: TrainConfig) -> None:
+    """Raises `UserError` unless the run can go on to `config.epochs`, which alone differs.
+
+    Under a constant schedule nothing that was computed depends on the number of epochs.
+    """
+    asked = f"--resume: {run.path} was started with --epochs {stored.epochs}, now {config.epochs}"
+    if config.schedule != "constant":
+        raise UserError(
+            f"{asked}; with --schedule {config.schedule} the learning rate of every step follows from "
+            "the number of epochs, so the run cannot be extended: train a new run from its weights "
+            f"with --init-from {run.path}, or give --epochs {stored.epochs}"
+        )
+    if config.epochs < stored.epochs:
+        raise UserError(f"{asked}; a run can be extended, not shortened")
 
 
 def _read_start(run: RunDirectory) -> dict[str, dict[str, Any]] | None:

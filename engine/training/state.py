@@ -35,6 +35,7 @@ class TrainState:
         train_seconds: of the epoch's steps alone, so far.
         stopwatch: wall time of the epoch so far, everything included; of the first, loading too.
         rewinds: how often training went back to an earlier checkpoint after a divergence.
+        ended_of: of how many planned epochs the training was, if a callback ended it; else None.
         best: the arrays of the model's variables in the best epoch; None before the first.
     """
 
@@ -54,6 +55,7 @@ class TrainState:
         self.train_seconds = 0.0
         self.stopwatch = stopwatch
         self.rewinds = 0
+        self.ended_of: int | None = None
         self.best: list[np.ndarray] | None = None
 
     def variables(self) -> dict[str, Any]:
@@ -75,6 +77,7 @@ class TrainState:
             "rewinds": self.rewinds,
             "rate_scale": optimization.rate_scale(self.optimizer),
             initial_weights.NAMES: layer_paths.variable_names(self.model),
+            "ended_of": self.ended_of,
         }
         return checkpoints.Checkpoint(self.global_step, arrays, state)
 
@@ -128,4 +131,5 @@ class TrainState:
         self.loss_sum, self.correct_sum = state["epoch_sums"]
         self.train_seconds = state["train_seconds"]
         self.rewinds = state["rewinds"]
+        self.ended_of = state["ended_of"]
         optimization.set_rate_scale(self.optimizer, state["rate_scale"])

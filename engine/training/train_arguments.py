@@ -11,6 +11,7 @@ from engine.base import config, output_paths
 from engine.base.config import UserError
 from engine.base.flag_parser import FlagParser
 from engine.base.settings import TrainConfig
+from engine.base.user_code import Reference
 from engine.runs.run_directory import RunDirectory
 from engine.shards import data_identity, dataset_checks, tfrecords
 from engine.training import initial_weights, resuming
@@ -55,26 +56,56 @@ def checked_settings(arguments: argparse.Namespace, *, directory_is_ours: bool) 
         UserError: settings, shards or --workdir are wrong.
     """
     settings = config.from_flags(TrainConfig, arguments)
-    if arguments.workdir is None and arguments.preview_augmentation is None:
-        raise UserError("--workdir RUN is missing; say where the run's files go")
-    manifest = tfrecords.read_manifest(arguments.shards)
-    if settings.init_from is not None:
-        initial_weights.check_source(Path(settings.init_from), arguments.workdir)
     if arguments.preview_augmentation is not None:
         output_paths.require_file(arguments.preview_augmentation, "--preview-augmentation")
-        dataset_checks.split_info(manifest, "train")
+        dataset_checks.split_info(tfrecords.read_manifest(arguments.shards), "train")
         return settings
-    dataset_checks.check_trainable(manifest, settings)
-    if directory_is_ours:
-        run = RunDirectory(arguments.workdir)
-        resuming.check_directory(run, resume=arguments.resume, overwrite=arguments.overwrite)
-        if arguments.resume and run.config.is_file():
-            resuming.check_same_run(run, settings, data_identity.describe(manifest))
+    if arguments.workdir is None:
+        raise UserError("--workdir RUN is missing; say where the run's files go")
+    check_start(
+        settings,
+        arguments.shards,
+        arguments.workdir,
+        resume=arguments.resume,
+        overwrite=arguments.overwrite,
+        directory_is_ours=directory_is_ours,
+    )
     return settings
 
 
-def is_one_of_several(arguments: argparse.Namespace) -> bool:
-    """Whether this process may be one worker of a cluster, as far as flags and environment say."""
-    asked = getattr(arguments, "strategy", "auto")  # absent where the flag was not given
+def check_start(
+    settings: TrainConfig,
+    shards: Path,
+    workdir: Path,
+    *,
+    resume: bool,
+    overwrite: bool,
+    directory_is_ours: bool,
+) -> None:
+    """Checks what can be known of a training without TensorFlow.
+
+    Args:
+        directory_is_ours: as for `checked_settings`.
+
+    Raises:
+        UserError: the shards are missing or do not fit the settings, or a training may not start in
+            `workdir`.
+    """
+    manifest = tfrecords.read_manifest(shards)
+    dataset_checks.check_trainable(manifest, settings)
+    if ":" in settings.loss:
+        Reference.parse(settings.loss, flag="--loss").source()
+    if settings.init_from is not None:
+        initial_weights.check_source(Path(settings.init_from), Path(workdir))
+    if not directory_is_ours:
+        return
+    run = RunDirectory(workdir)
+    resuming.check_directory(run, resume=resume, overwrite=overwrite)
+    if resume and run.config.is_file():
+        resuming.check_same_run(run, settings, data_identity.describe(manifest))
+
+
+def is_one_of_several(strategy: str) -> bool:
+    """Whether this process may be one worker of a cluster, as far as --strategy and environment say."""
     named = "TF_CONFIG" in os.environ or "SLURM_STEP_NUM_TASKS" in os.environ
-    return asked == "multi_worker" or (asked == "auto" and named)
+    return strategy == "multi_worker" or (strategy == "auto" and named)

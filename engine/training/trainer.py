@@ -8,10 +8,11 @@ import contextlib
 import dataclasses
 import functools
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -38,12 +39,13 @@ from engine.training import (
     resuming,
     runtime,
 )
+from engine.training import callbacks as user_callbacks
 from engine.training.checkpoints import Checkpoint
 from engine.training.divergence import DivergenceError
 from engine.training.finishing import TrainResult
 from engine.training.history import Row
+from engine.training.losses import Loss, Objective
 from engine.training.state import TrainState
-from engine.training.training_step import cross_entropy_from_logits
 from engine.training.validation import Validation
 from engine.training.weight_averaging import FinalWeights
 
@@ -59,6 +61,8 @@ def train(
     shards: Path | str,
     workdir: Path | str,
     *,
+    loss: Loss | str | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
     resume: bool = False,
     overwrite: bool = False,
     diagnose: bool = False,
@@ -69,7 +73,12 @@ def train(
     """Trains a classifier on shards and leaves a run directory.
 
     Args:
-        resume: goes on from the newest checkpoint of `workdir` (from the start, if it has none).
+        loss: what `config.loss` may name, or a function from labels int64[B] and logits float32[B,
+            units] to float32[B], or a Keras loss with `reduction="none"`; None for `config.loss`. It
+            is recorded by its name, `module:function`, and a resume needs one of that name.
+        callbacks: Keras callbacks, called as `Model.fit` calls them (see `callbacks`).
+        resume: resumes from the newest checkpoint of `workdir` (starts, if it has none); with more
+            epochs than the run had, and a constant schedule, extends it.
         overwrite: removes an earlier run in `workdir` first.
         diagnose: when done, measures what limits the training, for `TrainResult.diagnosis`.
         should_stop: asked after every step; when true, the state is saved and training ends, to be
@@ -87,7 +96,11 @@ def train(
     shards = Path(shards)
     manifest = tfrecords.read_manifest(shards)
     dataset_checks.check_trainable(manifest, config)
+    user_callbacks.check(callbacks)
+    objective = building.choose_objective(config, loss)
+    config = dataclasses.replace(config, loss=objective.name)
     run_on = building.prepare_runtime(config)
+    building.check_pairs(config, run_on)
     batches = building.training_input(config, shards, manifest)
     described = environment.describe(manifest, shards, run_on, order=batches.tier.order)
     opening = _opened_run(
@@ -100,13 +113,11 @@ def train(
         if (warning := dataset_checks.validation_warning(manifest)) is not None:
             say(warning)
         to_infer = InferenceContract(
-            image_format=manifest.image_format,
-            class_names=manifest.class_names,
-            precision=run_on.precision,
+            image_format=manifest.image_format, class_names=manifest.class_names
         )
         resumed = checkpoint is not None
         with _recorded(run, config, to_infer, described, run_on, resumed=resumed):
-            session = _Session(config, batches, run, run_on, say)
+            session = _Session(config, batches, run, run_on, say, objective, callbacks)
             if checkpoint is not None:
                 session.resume(checkpoint)
             elif config.init_from is not None:
@@ -176,12 +187,14 @@ class _Session:
         run: RunDirectory,
         run_on: runtime.Runtime,
         say: Say,
+        objective: Objective,
+        callbacks: Sequence[keras.callbacks.Callback],
     ) -> None:
         stopwatch = periodic.Stopwatch()
         self._config, self._input, self._run = config, batches, run
         self._runtime, self._say = run_on, say
         manifest = batches.split.manifest
-        built = building.build_step(config, manifest, run_on)
+        built = building.build_step(config, manifest, run_on, objective=objective)
         self._step, self._has_dropout = built.step, built.form.has_dropout
         self._state = TrainState(
             built.model, built.optimizer, monitor=config.monitor, stopwatch=stopwatch
@@ -193,9 +206,16 @@ class _Session:
             held_out["image"],
             held_out["label"],
             predict=built.step.predict,
-            loss=cross_entropy_from_logits,
+            loss=objective.validation,
         )
         load_images = functools.cache(lambda: batches.split.first_images(_STATISTICS_IMAGES))
+        self._callbacks = user_callbacks.Callbacks(
+            callbacks if run_on.is_chief else (),
+            built.model,
+            built.optimizer,
+            epochs=config.epochs,
+            steps_per_epoch=self._input.steps_per_epoch,
+        )
         self._loop = loop.Loop(
             _loop_plan(config, self._input.steps_per_epoch),
             self._state,
@@ -203,6 +223,7 @@ class _Session:
             open_batches=self._open_batches,
             paths=self._input.paths,
             validation=self._validation,
+            callbacks=self._callbacks,
             final_weights=FinalWeights(
                 built.form.network, built.optimizer, load_images=load_images
             ),
@@ -242,6 +263,11 @@ class _Session:
             raise UserError(damage) from error
         finally:
             self._loop.close()
+        result = self._finish()
+        self._callbacks.on_train_end(user_callbacks.last_logs(self._state.rows))
+        return result
+
+    def _finish(self) -> TrainResult:
         result = finishing.result_of(
             self._state, stopped=self._loop.stopped, is_chief=self._runtime.is_chief
         )
@@ -254,7 +280,7 @@ class _Session:
             self._run,
             validation=self._validation,
             threshold_rule=(
-                self._config.threshold if len(split.manifest.class_names) == 2 else None
+                self._config.threshold if len(self._input.split.manifest.class_names) == 2 else None
             ),
             learned_with=finishing.learned_with(self._config, has_dropout=self._has_dropout),
         )

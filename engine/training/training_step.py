@@ -14,7 +14,8 @@ import numpy as np
 import tensorflow as tf
 
 from engine.networks.keyed_dropout import keyed
-from engine.pipeline import augmentation
+from engine.pipeline import augmentation, mixing
+from engine.training.losses import Loss
 
 _EVALUATION_BATCH = 256
 
@@ -26,7 +27,7 @@ class TrainingStep:
         network: pixels to logits (`training_form`); float32[B, H, W, C] -> float32[B, units].
         optimizer: built for the network's weights, within the strategy's scope.
         class_weights: float32[K]; what an example of each class counts.
-        label_smoothing: the share of certainty given to the other classes.
+        loss: of each example; see `losses`.
         global_clipnorm: the largest global norm of the gradients; 0 leaves them.
     """
 
@@ -38,7 +39,7 @@ class TrainingStep:
         strategy: tf.distribute.Strategy,
         global_batch_size: int,
         class_weights: np.ndarray,
-        label_smoothing: float,
+        loss: Loss,
         global_clipnorm: float,
         jit_compile: bool,
     ) -> None:
@@ -47,7 +48,7 @@ class TrainingStep:
         self._strategy = strategy
         self._global_batch_size = global_batch_size
         self._class_weights = tf.constant(class_weights, tf.float32)
-        self._label_smoothing = label_smoothing
+        self._loss = loss
         self._global_clipnorm = global_clipnorm
         # The warp is compiled by itself, so what is compiled here begins behind it.
         self._learn_from = (
@@ -101,23 +102,44 @@ class TrainingStep:
 
     def _replica_step(self, batch: dict[str, tf.Tensor], stop: tf.Tensor) -> tf.Tensor:
         """One replica's share of a step; returns float32[3]: its loss, its right answers, `stop`."""
-        sums = self._learn_from(augmentation.apply(batch), batch["label"], batch.get("key"))
+        pixels, shares = augmentation.apply(batch), None
+        if "mix" in batch:
+            pixels = mixing.apply(pixels, batch["mix"])
+            shares = mixing.label_share(batch["mix"])
+        sums = self._learn_from(pixels, batch["label"], batch.get("key"), shares)
         return tf.concat([sums, [stop]], axis=0)
 
-    def _learn(self, pixels: tf.Tensor, labels: tf.Tensor, keys: tf.Tensor | None) -> tf.Tensor:
+    def _learn(
+        self,
+        pixels: tf.Tensor,
+        labels: tf.Tensor,
+        keys: tf.Tensor | None,
+        shares: tf.Tensor | None,
+    ) -> tf.Tensor:
         with tf.GradientTape() as tape, keyed(keys):
             logits = self._network(pixels, training=True)
-            loss = tf.reduce_sum(
-                tf.gather(self._class_weights, labels)
-                * cross_entropy_from_logits(labels, logits, label_smoothing=self._label_smoothing)
-            )
+            loss = tf.reduce_sum(self._mixed_losses(labels, logits, shares))
             objective = loss / self._global_batch_size
             scaled = self._optimizer.scale_loss(objective)
         weights = self._network.trainable_variables
         gradients = tape.gradient(scaled, weights)
         self._optimizer.apply_gradients(zip(self._clipped(gradients), weights, strict=True))
+        if shares is not None:
+            labels = tf.where(shares >= 0.5, labels, mixing.neighbours(labels))
         correct = tf.reduce_sum(tf.cast(predicted_labels(logits) == labels, tf.float32))
         return tf.stack([loss, correct])
+
+    def _mixed_losses(
+        self, labels: tf.Tensor, logits: tf.Tensor, shares: tf.Tensor | None
+    ) -> tf.Tensor:
+        """float32[B]; where images are mixed, of their own and of their neighbours' labels by shares."""
+        if shares is None:
+            return self._weighted_losses(labels, logits)
+        others = self._weighted_losses(mixing.neighbours(labels), logits)
+        return shares * self._weighted_losses(labels, logits) + (1 - shares) * others
+
+    def _weighted_losses(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        return tf.gather(self._class_weights, labels) * self._loss(labels, logits)
 
     def _clipped(self, gradients: list[tf.Tensor]) -> list[tf.Tensor]:
         """The replica's gradients, scaled such that their sum over replicas obeys `global_clipnorm`.
@@ -143,27 +165,6 @@ class TrainingStep:
         if loss_scale is not None:
             factor = tf.where(tf.math.is_finite(norm), factor, math.nan)
         return [gradient * tf.cast(factor, gradient.dtype) for gradient in gradients]
-
-
-def cross_entropy_from_logits(
-    labels: tf.Tensor, logits: tf.Tensor, *, label_smoothing: float = 0.0
-) -> tf.Tensor:
-    """Cross-entropy of each example.
-
-    Args:
-        labels: int64[B].
-        logits: float32[B, 1] for a sigmoid, float32[B, K] for a softmax.
-
-    Returns:
-        float32[B].
-    """
-    num_classes = max(2, logits.shape[-1])
-    off = label_smoothing / num_classes
-    if logits.shape[-1] == 1:
-        targets = tf.cast(labels, tf.float32) * (1 - label_smoothing) + off
-        return tf.nn.sigmoid_cross_entropy_with_logits(targets, logits[:, 0])
-    targets = tf.one_hot(labels, num_classes, on_value=1 - label_smoothing + off, off_value=off)
-    return tf.nn.softmax_cross_entropy_with_logits(targets, logits)
 
 
 def predicted_labels(logits: tf.Tensor) -> tf.Tensor:

@@ -10,6 +10,7 @@ from numbered_shards import SIZE, write_shards
 
 from engine.base.config import UserError
 from engine.pipeline import augmentation
+from engine.pipeline.mixing import Mixing
 from engine.pipeline.plan import InputPlan
 from engine.pipeline.reading import StoredSplit
 from engine.pipeline.share import WHOLE, Share
@@ -155,6 +156,7 @@ def test_shares_put_together_are_the_whole_batches(tmp_path, encoding, cache, st
 
     def batches_of(share):
         options = {"cache": cache, "seed": 3, "strengths": augmentation.PRESETS["strong"]}
+        options["mixing"] = Mixing(mixup=0.3, cutmix=1.0)
         dataset = training_input(tmp_path, **options).dataset(start, share)
         return [
             {name: value.numpy() for name, value in batch.items()}

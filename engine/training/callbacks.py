@@ -1,0 +1,164 @@
+"""Keras callbacks in this engine's loop: called as `Model.fit` calls them, with its logs.
+
+What a callback of the user's own, or W&B's, MLflow's or TensorBoard's, finds here:
+
+model     the model that is trained, its `optimizer` while a hook runs, and `stop_training`
+params    `epochs`, `steps` per epoch, `verbose` 0
+logs      of an epoch: `accuracy`, `loss`, `val_accuracy`, `val_auroc`, `val_loss`, `learning_rate`; of a
+          batch: `accuracy` and `loss` of the epoch so far; of a validation: `accuracy`, `auroc`, `loss`
+
+From the beginning of a validation to the end of its epoch the model has the weights that were validated
+(averaged ones, if weights are averaged); what a hook changes of them then is undone. Hooks of single
+batches are called only if a callback has any of its own; steps then run one at a time. On several
+workers only the chief's callbacks are called. A callback's own state is not saved with a checkpoint.
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+
+from engine.base.config import UserError
+
+_BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
+_MISSING = object()
+
+
+class Callbacks:
+    """Calls Keras callbacks, in the order in which they were given.
+
+    Args:
+        callbacks: may be none.
+        model: what they see; `optimizer` belongs to it while they run.
+        epochs: how many in all.
+        steps_per_epoch: batches of an epoch.
+
+    Attributes:
+        need_batches: whether any of them has hooks of single batches.
+
+    Raises:
+        UserError: one is no Keras callback, or does what this engine does itself.
+    """
+
+    def __init__(
+        self,
+        callbacks: Sequence[keras.callbacks.Callback],
+        model: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        *,
+        epochs: int,
+        steps_per_epoch: int,
+    ) -> None:
+        check(callbacks)
+        self._callbacks, self._model, self._optimizer = list(callbacks), model, optimizer
+        self._params = {"epochs": epochs, "steps": steps_per_epoch, "verbose": 0}
+        self.need_batches = any(_needs_batches(callback) for callback in callbacks)
+
+    @property
+    def stop_training(self) -> bool:
+        """Whether a callback has asked for the end of training."""
+        return bool(self._callbacks) and bool(self._model.stop_training)
+
+    def on_train_begin(self) -> None:
+        """Introduces the model, then calls `on_train_begin`."""
+        if not self._callbacks:
+            return
+        self._model.stop_training = False
+        with self._compiled():
+            for callback in self._callbacks:
+                callback.set_params(dict(self._params))
+                callback.set_model(self._model)
+        self._call("on_train_begin", {})
+
+    def on_train_end(self, logs: dict[str, float]) -> None:
+        """Calls `on_train_end` with the logs of the last epoch."""
+        self._call("on_train_end", logs)
+
+    def on_epoch_begin(self, epoch: int) -> None:
+        """Calls `on_epoch_begin`; epochs are counted from 0, as everywhere in Keras."""
+        self._call("on_epoch_begin", epoch, {})
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        """Calls `on_epoch_end`."""
+        self._call("on_epoch_end", epoch, logs)
+
+    def on_train_batch_begin(self, batch: int) -> None:
+        """Calls `on_train_batch_begin`; batches are counted from 0 in each epoch."""
+        self._call("on_train_batch_begin", batch, {})
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float]) -> None:
+        """Calls `on_train_batch_end`."""
+        self._call("on_train_batch_end", batch, logs)
+
+    def on_test_begin(self) -> None:
+        """Calls `on_test_begin`, before validation."""
+        self._call("on_test_begin", {})
+
+    def on_test_end(self, logs: dict[str, float]) -> None:
+        """Calls `on_test_end`, after validation."""
+        self._call("on_test_end", logs)
+
+    def _call(self, hook: str, *arguments: Any) -> None:
+        if not self._callbacks:
+            return
+        *place, logs = arguments
+        with self._compiled():
+            for callback in self._callbacks:
+                getattr(callback, hook)(*place, dict(logs))
+
+    @contextlib.contextmanager
+    def _compiled(self) -> Iterator[None]:
+        """Within the block the model has its optimizer; the engine's own model files hold none."""
+        earlier = getattr(self._model, "optimizer", _MISSING)
+        self._model.optimizer = self._optimizer
+        try:
+            yield
+        finally:
+            if earlier is _MISSING:
+                del self._model.optimizer
+            else:
+                self._model.optimizer = earlier
+
+
+def check(callbacks: Sequence[Any]) -> None:
+    """Raises `UserError` unless these are Keras callbacks that work here."""
+    for callback in callbacks:
+        if not isinstance(callback, keras.callbacks.Callback):
+            raise UserError(
+                f"callbacks: got {callback!r}, expected instances of keras.callbacks.Callback"
+            )
+        if isinstance(callback, (keras.callbacks.BackupAndRestore, keras.callbacks.SwapEMAWeights)):
+            setting = (
+                "resume=True continues a run at its exact batch"
+                if isinstance(callback, keras.callbacks.BackupAndRestore)
+                else "ema_momentum=... averages weights"
+            )
+            raise UserError(
+                f"callbacks: {type(callback).__name__} does not work here and is not needed: {setting}"
+            )
+
+
+def epoch_logs(row: dict[str, float]) -> dict[str, float]:
+    """What `Model.fit` would log of an epoch, out of its row."""
+    names = ("accuracy", "loss", "val_accuracy", "val_auroc", "val_loss", "learning_rate")
+    return {name: float(row[name]) for name in names}
+
+
+def last_logs(rows: list[dict[str, float]]) -> dict[str, float]:
+    """The logs of the last epoch; none before the first has ended."""
+    return epoch_logs(rows[-1]) if rows else {}
+
+
+def _needs_batches(callback: keras.callbacks.Callback) -> bool:
+    """Whether a callback does anything at single batches; Keras' own have hooks that often do nothing."""
+    if isinstance(callback, keras.callbacks.ModelCheckpoint):
+        return callback.save_freq != "epoch"
+    if isinstance(callback, keras.callbacks.TensorBoard):
+        traces = getattr(callback, "_should_trace", True)
+        return callback.update_freq != "epoch" or callback.write_steps_per_second or traces
+    for hook in _BATCH_HOOKS:
+        found = getattr(callback, hook)
+        if getattr(found, "__func__", found) is not getattr(keras.callbacks.Callback, hook):
+            return True
+    return False

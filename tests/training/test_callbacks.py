@@ -1,0 +1,175 @@
+import csv
+
+import keras
+import numpy as np
+import pytest
+from numbered_shards import striped_image, write_shards
+
+from engine.base.config import UserError
+from engine.base.settings import TrainConfig
+from engine.runs.run_directory import RunDirectory
+from engine.training import finishing, trainer
+
+CONFIG = TrainConfig(
+    epochs=3,
+    global_batch_size=16,
+    depth=2,
+    width=4,
+    augment="none",
+    precision="float32",
+    schedule="constant",
+    learning_rate=3e-3,
+    deterministic=True,
+    steps_per_execution="4",
+)
+STEPS = 6  # per epoch: 100 // 16
+LOGS = ["accuracy", "learning_rate", "loss", "val_accuracy", "val_auroc", "val_loss"]
+
+
+@pytest.fixture(scope="module")
+def striped(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("striped")
+    write_shards(directory, {"train": 100, "validation": 40}, draw=striped_image)
+    return directory
+
+
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch):
+    monkeypatch.setattr(
+        finishing.history_plot, "draw", lambda rows, path, **options: path.write_bytes(b"")
+    )
+
+
+def with_(**changes):
+    return TrainConfig.from_json({**CONFIG.to_json(), **changes})
+
+
+def train(shards, run, *callbacks, config=CONFIG, **options):
+    return trainer.train(config, shards, run, callbacks=callbacks, say=lambda line: None, **options)
+
+
+class Recorder(keras.callbacks.Callback):
+    """Every hook that is called, with what it is given."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+
+    def named(self, hook):
+        return [rest for name, *rest in self.calls if name == hook]
+
+    def on_train_begin(self, logs=None):
+        self.calls.append(("train_begin", logs))
+
+    def on_train_end(self, logs=None):
+        self.calls.append(("train_end", logs))
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.calls.append(("epoch_begin", epoch, logs))
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.weights = self.model.get_weights()
+        self.rate = float(self.model.optimizer.learning_rate)
+        self.calls.append(("epoch_end", epoch, logs))
+
+    def on_test_begin(self, logs=None):
+        self.calls.append(("test_begin", logs))
+
+    def on_test_end(self, logs=None):
+        self.calls.append(("test_end", logs))
+
+
+class BatchRecorder(Recorder):
+    def on_train_batch_end(self, batch, logs=None):
+        self.calls.append(("batch_end", batch, logs))
+
+
+def test_epochs_are_seen_as_model_fit_shows_them(striped, tmp_path):
+    """Keras' own callbacks work, weights are those that were validated, and nothing is changed."""
+    recorder, log = Recorder(), tmp_path / "log.csv"
+    kept = tmp_path / "{epoch:02d}.weights.h5"
+    result = train(
+        striped,
+        tmp_path / "run",
+        recorder,
+        keras.callbacks.CSVLogger(log),
+        keras.callbacks.TensorBoard(tmp_path / "board"),
+        keras.callbacks.ModelCheckpoint(kept, save_weights_only=True),
+    )
+    hooks = ["epoch_begin", "test_begin", "test_end", "epoch_end"]
+    assert [name for name, *_ in recorder.calls] == ["train_begin", *hooks * 3, "train_end"]
+    assert recorder.params == {"epochs": 3, "steps": STEPS, "verbose": 0}
+    for epoch, ((number, logs), row) in enumerate(
+        zip(recorder.named("epoch_end"), result.history, strict=True)
+    ):
+        assert number == epoch
+        assert sorted(logs) == LOGS
+        assert logs == {name: row[name] for name in LOGS}
+    assert recorder.rate == pytest.approx(3e-3)
+    assert recorder.named("train_end")[0] == [recorder.named("epoch_end")[-1][1]]
+    assert [row["epoch"] for row in csv.DictReader(log.open())] == ["0", "1", "2"]
+    assert len(list(tmp_path.glob("0*.weights.h5"))) == 3
+    assert list((tmp_path / "board").rglob("events.*"))
+    best = keras.saving.load_model(RunDirectory(tmp_path / "run").model)
+    if result.best_epoch == 3:
+        for ours, theirs in zip(recorder.weights, best.get_weights(), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    plain = train(striped, tmp_path / "plain")
+    assert [row["loss"] for row in plain.history] == [row["loss"] for row in result.history]
+
+
+def test_batches_are_seen_one_by_one_where_a_callback_asks_for_them(striped, tmp_path):
+    recorder = BatchRecorder()
+    result = train(striped, tmp_path / "run", recorder, config=with_(epochs=1))
+    calls = recorder.named("batch_end")
+    assert [batch for batch, _ in calls] == list(range(STEPS))
+    assert calls[-1][1]["loss"] == result.history[0]["loss"]
+    assert calls[-1][1]["accuracy"] == result.history[0]["accuracy"]
+
+
+def test_early_stopping_ends_a_run_which_stays_ended_until_it_is_extended(striped, tmp_path):
+    """On a resume, epochs go on; a callback's end is part of the run's state."""
+    stop = keras.callbacks.EarlyStopping("val_loss", min_delta=100, patience=1)
+    stopped = train(striped, tmp_path / "run", stop)
+    assert len(stopped.history) == 2 and not stopped.stopped
+    assert stopped.threshold is not None
+    assert len(train(striped, tmp_path / "run", resume=True).history) == 2
+    recorder = Recorder()
+    more = train(striped, tmp_path / "run", recorder, config=with_(epochs=4), resume=True)
+    assert len(more.history) == 4
+    assert [epoch for epoch, _ in recorder.named("epoch_begin")] == [2, 3]
+
+
+def test_training_ended_at_a_batch_validates_what_it_has_and_ends(striped, tmp_path):
+    def stop(batch, logs):
+        callback.model.stop_training = batch == 2
+
+    callback = keras.callbacks.LambdaCallback(on_train_batch_end=stop)
+    result = train(striped, tmp_path / "run", callback)
+    assert len(result.history) == 1
+    assert result.history[0]["images_per_second"] == pytest.approx(
+        3 * 16 / result.history[0]["train_seconds"]
+    )
+
+
+def test_a_callback_may_set_the_learning_rate_of_a_constant_schedule(striped, tmp_path):
+    rates = keras.callbacks.LearningRateScheduler(lambda epoch, rate: 1e-3 / (epoch + 1))
+    result = train(striped, tmp_path / "run", rates, config=with_(epochs=2))
+    np.testing.assert_allclose([row["learning_rate"] for row in result.history], [1e-3, 5e-4])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (print, "instances of keras.callbacks.Callback"),
+        (keras.callbacks.History, "instances of keras.callbacks.Callback"),
+        (keras.callbacks.BackupAndRestore("backup"), "resume=True"),
+        (keras.callbacks.SwapEMAWeights(), "ema_momentum"),
+    ],
+)
+def test_what_does_not_work_as_a_callback_is_refused_before_training(
+    striped, tmp_path, wrong, message
+):
+    with pytest.raises(UserError, match=message):
+        train(striped, tmp_path / "run", wrong)
+    assert not (tmp_path / "run").exists()
