@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.base.config import UserError
 from engine.base.settings import TrainConfig
 from engine.networks import registry
 from engine.networks.network import Network
