@@ -11,6 +11,7 @@ The last two layers are called `logits` and `probabilities`.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -66,11 +67,15 @@ class StockModel:
         copy = _copied(self._form, name=self._model.name)
         if copy is None:
             copy = _Copy(_as_it_is(self._model, self._form), [])
-        custom = _custom_layers(copy.model)
-        if custom:
+        if custom := _custom_layers(copy.model):
             self._say(
                 f"the model file holds layers that are not of Keras ({', '.join(custom)}); "
                 "loading it needs their code"
+            )
+        if unstorable := _without_configuration(copy.model):
+            self._say(
+                f"{', '.join(unstorable)}: Keras cannot store how they are made, for want of a "
+                "get_config method; the model file can be used through its run alone"
             )
         return copy
 
@@ -200,6 +205,21 @@ def _as_it_is(model: keras.Model, form: TrainingForm) -> keras.Model:
     if form.outputs == "probabilities":
         return keras.Model(image, outputs, name=f"{model.name}_on_images")
     return _with_probabilities(image, outputs, form.activation, f"{model.name}_on_images")
+
+
+def _without_configuration(model: keras.Model) -> list[str]:
+    """The names of the classes whose `get_config` fails; gives these layers one that does not.
+
+    So the file can be written; `engine.inference.predictor` builds such layers by the user's function.
+    """
+    failing = set()
+    for layer in model._flatten_layers(include_self=False):
+        try:
+            layer.get_config()
+        except Exception:  # whatever the user's code raises, NotImplementedError most of all
+            failing.add(type(layer).__name__)
+            layer.get_config = functools.partial(dict, name=layer.name)
+    return sorted(failing)
 
 
 def _custom_layers(model: keras.Model) -> list[str]:
