@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from engine.metrics.evaluation import Evaluation
     from engine.shards.manifest import Manifest
     from engine.training.losses import Loss
-    from engine.training.trainer import TrainResult
+    from engine.training.trainer import Model, TrainResult
 
 PathLike = str | os.PathLike[str]
 ConfigType = TypeVar("ConfigType", bound=Config)
@@ -69,6 +69,7 @@ def train(
     shards: PathLike,
     workdir: PathLike,
     *,
+    model: "Model | None" = None,
     loss: "Loss | str | None" = None,
     callbacks: "Sequence[keras.callbacks.Callback]" = (),
     config: TrainConfig | Mapping[str, Any] | PathLike | None = None,
@@ -85,6 +86,9 @@ def train(
     Args:
         shards: made by `build`.
         workdir: the run directory to write.
+        model: `cnn`, `tutorial`, `package.module:function`, `FILE.py:function`, a function from an
+            `ImageFormat`, the number of classes and settings to a Keras model, or a Keras model; None
+            for that of `config`.
         loss: `cross_entropy`, `focal`, `package.module:function`, `FILE.py:function`, or a function
             from labels int64[B] and logits float32[B, units] to float32[B].
         callbacks: Keras callbacks, called as `Model.fit` calls them.
@@ -93,8 +97,8 @@ def train(
         resume: continue the run in `workdir`; with more `epochs`, under a constant schedule, extend it.
         overwrite: remove the run in `workdir` first.
         diagnose: when done, measure whether input or step limited the speed.
-        settings: fields of `engine.base.settings.TrainConfig`, such as `epochs=12`; they override
-            those of `config`.
+        settings: fields of `engine.base.settings.TrainConfig`, such as `epochs=12`, and the keyword
+            parameters of a function given as `model`; they override those of `config`.
 
     Returns:
         The best epoch and its metric, the history, the threshold, and the speed.
@@ -103,9 +107,14 @@ def train(
         UserError: shards, settings or `workdir` are wrong, or do not fit each other.
         engine.training.trainer.DivergenceError: the loss became infinite or NaN.
     """
-    configured = _configured(TrainConfig, config, settings, "train()")
+    from engine.networks import registry
     from engine.training import train_arguments
 
+    network = registry.resolve(_model_of(config) if model is None else model)
+    values = registry.sorted_settings(network, settings)
+    configured = _configured(TrainConfig, config, values, "train()")
+    configured = registry.checked(network, configured, given=values.keys() - {"model_settings"})
+    configured = train_arguments.with_loss(configured, loss)
     train_arguments.check_start(
         configured,
         Path(shards),
@@ -122,6 +131,7 @@ def train(
             configured,
             Path(shards),
             Path(workdir),
+            model=network,
             loss=loss,
             callbacks=callbacks,
             resume=resume,
@@ -201,6 +211,11 @@ def load(run: PathLike, *, batch_size: int = 64) -> "Predictor":
     return Predictor.load(Path(run), batch_size=batch_size)
 
 
+def _model_of(config: TrainConfig | Mapping[str, Any] | PathLike | None) -> str:
+    """The network that a configuration names."""
+    return _configured(TrainConfig, config, {}, "train()").model
+
+
 def _configured(
     config_class: type[ConfigType],
     config: ConfigType | Mapping[str, Any] | PathLike | None,
@@ -225,7 +240,10 @@ def _configured(
             f"{source}: config: got {type(config).__name__}, expected a {config_class.__name__}, a "
             "mapping or the path of a JSON file"
         )
-    return config_class.from_json({**values, **settings}, source=source)
+    merged = {**values, **settings}
+    if "model_settings" in values and "model_settings" in settings:
+        merged["model_settings"] = {**values["model_settings"], **settings["model_settings"]}
+    return config_class.from_json(merged, source=source)
 
 
 @contextlib.contextmanager

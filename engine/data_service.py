@@ -4,7 +4,8 @@ One dispatcher hands out the work and any number of workers read shards for the 
 
     python -m engine.data_service dispatcher --port 5050 --work-dir DIR
     python -m engine.data_service worker --dispatcher localhost:5050
-    python -m engine.train SHARDS --workdir RUN --data-service grpc://localhost:5050
+    python -m engine.train SHARDS --workdir RUN \\
+        --data-service grpc://localhost:5050
 
 The dispatcher keeps its state in DIR: however it ends, it resumes when started again on the same port and
 directory. Workers need the shards at the path that training names. Only this host may connect, unless
@@ -43,7 +44,11 @@ def build_parser() -> argparse.ArgumentParser:
     _add_host(dispatcher)
     worker = roles.add_parser("worker", help="reads shards")
     worker.add_argument(
-        "--dispatcher", type=_address, required=True, metavar="HOST:PORT", help="whom to work for"
+        "--dispatcher",
+        type=_address,
+        required=True,
+        metavar="HOST:PORT",
+        help="the dispatcher to work for",
     )
     worker.add_argument(
         "--port", type=_port, default=0, metavar="P", help="port to listen on (default: any)"
@@ -66,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
     arguments = build_parser().parse_args(argv)
     serve = _dispatcher if arguments.role == "dispatcher" else _worker
-    return command_line.run(PROGRAM, lambda: _until_told(serve(arguments)))
+    return command_line.run(PROGRAM, lambda: _until_signalled(serve(arguments)))
 
 
 def _port(text: str) -> int:
@@ -147,7 +152,7 @@ def _require_free(port: int) -> None:
         ) from error
 
 
-def _until_told(server: Any) -> int:
+def _until_signalled(server: Any) -> int:
     """Serves until a signal ends it."""
     try:
         while True:

@@ -23,7 +23,7 @@ from engine.base.flag_parser import FlagParser
 from engine.base.settings import TrainConfig
 
 PROGRAM = "python -m engine.launch"
-GRACE_SECONDS = 60.0  # TensorFlow may wait for a dead peer for ever, and swallows SIGTERM meanwhile
+GRACE_SECONDS = 60.0  # TensorFlow may wait forever for a dead peer, and ignores SIGTERM meanwhile
 _POLL_SECONDS = 0.1
 
 
@@ -32,7 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = FlagParser(
         prog=PROGRAM,
         description=__doc__,
-        usage=f"{PROGRAM} [flags] -- SHARDS --workdir RUN [flags of engine.train]",
+        usage=f"{PROGRAM} [flags] -- TRAIN_ARGUMENTS",
     )
     parser.add_argument(
         "--num-workers", type=int, default=2, metavar="N", help="processes (default: 2)"
@@ -42,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=float,
         default=GRACE_SECONDS,
         metavar="X",
-        help="what workers get to end by themselves before they are killed (default: 60)",
+        help="how long workers have to end by themselves before they are killed (default: 60)",
     )
     parser.add_argument(
         "train_arguments", nargs=argparse.REMAINDER, metavar="-- ...", help="as for engine.train"
@@ -128,9 +128,9 @@ def launch(
 def worker_environments(num_workers: int) -> list[dict[str, str]]:
     """What each worker's environment adds: `TF_CONFIG` on free ports, and its part of the cores."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(num_workers)]
-    hosts = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
-    for one in sockets:
-        one.close()
+    hosts = [f"127.0.0.1:{bound.getsockname()[1]}" for bound in sockets]
+    for bound in sockets:
+        bound.close()
     threads = str(max(1, machine.usable_cores() // num_workers))
     return [
         {

@@ -132,6 +132,16 @@ def test_python_blocks_run_from_top_to_bottom(page, data, tmp_path, monkeypatch)
         exec(compile("\n" * (block.line - 1) + smaller(block.text), str(page), "exec"), namespace)
 
 
+def test_the_network_of_contributing_can_be_built():
+    from engine.images.format import ImageFormat
+
+    namespace: dict = {}
+    (block,) = RUNNABLE[ROOT / "CONTRIBUTING.md"]
+    exec(block.text, namespace)
+    image_format = ImageFormat(image_size=(32, 32), channels=1)
+    assert namespace["NETWORK"].build(image_format, 2).output_shape == (None, 1)
+
+
 def smaller(text: str) -> str:
     """The text with numbers that let it end in seconds; nothing else is changed."""
     text = re.sub(r"\bepochs=\d+", "epochs=1", text)

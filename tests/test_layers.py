@@ -5,6 +5,7 @@ In engine a row is a package (the first one: the modules at the top); in tuning 
 
 import ast
 import graphlib
+import os
 import re
 import subprocess
 import sys
@@ -229,8 +230,14 @@ def test_help_answers_without_heavy_imports(module: str) -> None:
         f"runpy.run_module({module!r}, run_name='__main__', alter_sys=True)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "80"},
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("usage:")
+    assert max(map(len, done.stdout.splitlines())) <= 80
     assert not done.stderr

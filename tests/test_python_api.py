@@ -142,6 +142,27 @@ def test_images_become_shards_a_run_figures_and_predictions(image_folder, tmp_pa
         assert (prediction.predicted == "PNEUMONIA") == (prediction.probability >= threshold)
 
 
+def test_what_a_training_is_given_comes_to_the_trainer(shards, tmp_path, monkeypatch):
+    from engine.training import trainer
+
+    given = {}
+
+    def train(config, *places, **options):
+        given.update(options, config=config, places=places)
+
+    def loss(labels, logits):
+        return logits[:, 0]
+
+    monkeypatch.setattr(trainer, "train", train)
+    callback = object()
+    engine.train(str(shards), str(tmp_path / "run"), loss=loss, callbacks=[callback], **SMALL)
+    assert given["places"] == (shards, tmp_path / "run")
+    assert (given["loss"], given["callbacks"]) == (loss, [callback])
+    assert given["config"].loss.endswith(".loss")
+    engine.train(shards, tmp_path / "run", loss="focal", **SMALL)
+    assert given["config"] == TrainConfig(**SMALL, loss="focal")
+
+
 def test_a_loaded_run_gives_probabilities_of_arrays(tmp_path):
     predictor = engine.load(fake_run.make_run(tmp_path / "run"), batch_size=4)
     images = np.stack([np.full((12, 16, 1), level, np.uint8) for level in (0, 255)])

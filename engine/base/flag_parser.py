@@ -6,10 +6,12 @@ breaks, or means another flag, on the day that such a flag is added.
 
 import argparse
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from engine.base.command_line import WRONG_INPUT
+from engine.base.config import UserError
 from engine.base.setting_names import closest
 
 
@@ -36,11 +38,22 @@ class FlagParser(argparse.ArgumentParser):
         super().__init__(
             allow_abbrev=False, description=_without_command(description or ""), **options
         )
+        self._extensions: list[Callable[[Sequence[str]], None]] = []
+
+    def extend_by(self, extend: Callable[[Sequence[str]], None]) -> None:
+        """Calls `extend` with the words of the command line before they are parsed; it may add flags."""
+        self._extensions.append(extend)
 
     def parse_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> argparse.Namespace:
         """Parses flags; anything unknown ends the process with one line and status 2."""
+        words = sys.argv[1:] if args is None else list(args)
+        for extend in self._extensions:
+            try:
+                extend(words)
+            except UserError as error:
+                self.error(str(error))
         parsed, unknown = self.parse_known_args(args, namespace)
         if unknown:
             self.error(self._about(unknown))

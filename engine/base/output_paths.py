@@ -1,4 +1,4 @@
-"""Whether something can be written where a user wants it, told before any work begins."""
+"""Whether something can be written where a user wants it, checked before any work begins."""
 
 import os
 from pathlib import Path

@@ -4,7 +4,7 @@ from pathlib import Path
 
 
 def processor_flags() -> frozenset[str]:
-    """The processor's feature flags as Linux names them; empty where it cannot be told."""
+    """The processor's feature flags as Linux names them; empty where they are unknown."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

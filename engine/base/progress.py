@@ -3,7 +3,9 @@
 Results go to standard output and are none of this module's concern.
 """
 
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Callable
 from typing import Any, TextIO
@@ -22,8 +24,17 @@ LINE_INTERVAL = 10.0  # seconds between lines where standard error is no termina
 
 
 def say(text: str) -> None:
-    """Writes one line to standard error at once."""
+    """Writes one line to standard error at once; on a terminal, folded between words to its width."""
+    if sys.stderr.isatty():
+        text = folded(text, shutil.get_terminal_size().columns)
     print(text, file=sys.stderr, flush=True)
+
+
+def folded(text: str, width: int) -> str:
+    """A line as several of at most `width` columns, of which words that are longer, such as paths, take more."""
+    return textwrap.fill(
+        text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
 
 
 def format_duration(seconds: float) -> str:

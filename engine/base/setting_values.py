@@ -5,6 +5,8 @@ Every function raises `ValueError` with what was expected.
 
 import re
 
+from engine.base.setting_names import closest
+
 
 def parse_image_size(text: str) -> tuple[int, int]:
     """`224` or `HxW`, such as `192x256`, to (height, width) in pixels."""
@@ -85,11 +87,12 @@ def check_service_address(text: str) -> str:
 
 def check_loss(text: str) -> str:
     """`text` itself, if it names a loss or a function."""
-    if text in ("cross_entropy", "focal"):
-        return text
+    names = ("cross_entropy", "focal")
     where, _, function = text.rpartition(":")
-    if not where or not function:
+    if text not in names and not (where and function):
+        meant = closest(text, names)
+        hint = f"; did you mean {meant}?" if meant else ""
         raise ValueError(
-            "expected cross_entropy, focal, package.module:function or FILE.py:function"
+            f"expected {', '.join(names)}, package.module:function or FILE.py:function{hint}"
         )
     return text

@@ -5,6 +5,7 @@ Everything that goes wrong in a user's code becomes one line with its file and l
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import importlib
 import importlib.machinery
@@ -128,6 +129,13 @@ class Reference:
             path = found.submodule_search_locations
         origin = None if found is None or not found.has_location else found.origin
         return Path(origin) if origin is not None and origin.endswith(".py") else None
+
+
+def name_of(function: Any) -> str:
+    """How a function, or another object that can be called, is recorded: `module:name`."""
+    inner = function.func if isinstance(function, functools.partial) else function
+    named = inner if hasattr(inner, "__qualname__") else type(inner)
+    return f"{named.__module__}:{named.__qualname__}"
 
 
 def place_of(error: BaseException, source: Path | None) -> str | None:

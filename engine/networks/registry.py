@@ -7,8 +7,8 @@ import dataclasses
 import functools
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from engine.base.config import UserError
 from engine.base.setting_names import did_you_mean, flag_name
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from engine.networks.training_form import TrainingForm
 
+ConfigType = TypeVar("ConfigType", bound=ModelSettings)
 _OF_OTHERS = ("model", "model_outputs", "model_settings")  # not handed to a built-in network
 SETTINGS = tuple(
     field.name for field in dataclasses.fields(ModelSettings) if field.name not in _OF_OTHERS
@@ -57,10 +58,19 @@ def resolve(model: "str | Network | Callable[..., keras.Model] | keras.Model") -
     networks = built_in()
     if model not in networks:
         raise UserError(
-            f"--model: no network is called {model!r}{did_you_mean(model, list(networks))}, "
-            "package.module:function or FILE.py:function"
+            f"--model: no network is called {model!r}{did_you_mean(model, list(networks))} (or give a "
+            "function of your own, as package.module:function or FILE.py:function)"
         )
     return networks[model]
+
+
+def sorted_settings(network: Network, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by name, with those that only this network has moved into `model_settings`."""
+    own = {name: value for name, value in values.items() if network.parameter(name) is not None}
+    if not own:
+        return dict(values)
+    others = {name: value for name, value in values.items() if name not in own}
+    return {**others, "model_settings": {**(values.get("model_settings") or {}), **own}}
 
 
 def settings_of(network: Network, config: ModelSettings) -> dict[str, Any]:
@@ -75,20 +85,25 @@ def unused_settings(network: Network) -> tuple[str, ...]:
     return (*idle, "model_outputs") if network.is_built_in else tuple(idle)
 
 
-def check_settings(network: Network, config: ModelSettings, *, given: frozenset[str]) -> None:
-    """Raises `UserError` if a setting was given that the network makes no use of.
+def checked(
+    network: Network, config: ConfigType, *, given: Collection[str] = frozenset()
+) -> ConfigType:
+    """The configuration of this network, with all of its own settings and its name.
 
     Args:
-        given: the settings that flags or a file gave; any other value than the default counts too.
+        given: the settings that flags gave; any other value than the default counts as given too.
+
+    Raises:
+        UserError: a setting was given that the network does not use, or has a wrong value.
     """
     defaults = type(config)()
     for name in unused_settings(network):
         if name in given or getattr(config, name) != getattr(defaults, name):
             raise UserError(
-                f"{flag_name(name)}: --model {network.name} makes no use of it; it takes "
-                f"{network.described}"
+                f"{flag_name(name)}: --model {network.name} does not use it; it takes {network.described}"
             )
-    network.completed(config.model_settings)
+    own = network.completed(config.model_settings)
+    return dataclasses.replace(config, model=network.name, model_settings=own)
 
 
 def build(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.base.config import UserError
-from engine.base.setting_names import closest
+from engine.base.user_code import Reference
 from engine.networks.network import Parameter
 
 _KINDS = {"int": int, "float": float, "bool": bool, "str": str}
@@ -20,7 +20,7 @@ class _NotLiteralError(Exception):
     """The source alone does not say what a default or an annotation is."""
 
 
-def from_source(path: Path, function: str, reference: str) -> tuple[Parameter, ...] | None:
+def from_source(path: Path, reference: Reference) -> tuple[Parameter, ...] | None:
     """The parameters of a function as its file spells them; nothing is executed.
 
     Returns:
@@ -30,20 +30,16 @@ def from_source(path: Path, function: str, reference: str) -> tuple[Parameter, .
     Raises:
         UserError: the file cannot be parsed, or a parameter cannot be a setting.
     """
-    try:
+    with reference.errors_located(path):
         tree = ast.parse(path.read_bytes(), str(path))
-    except SyntaxError as error:
-        raise UserError(f"--model {reference}: {path}:{error.lineno}: {error.msg}") from error
-    except ValueError as error:
-        raise UserError(f"--model {reference}: {path}: {error}") from error
-    found = next((node for node in tree.body if _defines(node, function)), None)
+    found = next((node for node in tree.body if _defines(node, reference.function)), None)
     if found is None:
-        _check_could_be_there(tree, function, path, reference)
+        _check_could_be_there(tree, reference)
         return None
     if not isinstance(found, ast.FunctionDef) or found.decorator_list:
         return None
     try:
-        return tuple(_of_source(found, path, reference))
+        return tuple(_of_source(found, path, str(reference)))
     except _NotLiteralError:
         return None
 
@@ -93,20 +89,19 @@ def _defines(node: ast.stmt, name: str) -> bool:
     )
 
 
-def _check_could_be_there(tree: ast.Module, function: str, path: Path, reference: str) -> None:
+def _check_could_be_there(tree: ast.Module, reference: Reference) -> None:
     """Raises `UserError` if nothing in the file can make the name, such as an import or an `if`."""
     simple = (ast.FunctionDef, ast.ClassDef, ast.Expr, ast.Assign, ast.AnnAssign)
     for node in tree.body:
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             imported = {alias.asname or alias.name.partition(".")[0] for alias in node.names}
-            if imported & {function, "*"}:
+            if imported & {reference.function, "*"}:
                 return
         elif not isinstance(node, simple):
             return
-    names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
-    meant = closest(function, names)
-    hint = f"; did you mean {meant}?" if meant else ""
-    raise UserError(f"--model {reference}: {path} has no function {function!r}{hint}")
+    raise reference.no_function(
+        [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    )
 
 
 def _of_source(found: ast.FunctionDef, path: Path, reference: str) -> list[Parameter]:
@@ -159,7 +154,7 @@ def _annotation(node: ast.expr) -> Any:
 def _check_given(positional: int, takes_any: bool, reference: str) -> None:
     if positional < _GIVEN and not takes_any:
         raise UserError(
-            f"--model {reference}: the function takes {positional} parameters by position; expected "
+            f"{reference}: the function takes {positional} parameters by position; expected "
             "image_format and num_classes, then settings with defaults"
         )
 
@@ -169,7 +164,7 @@ def _parameter(
 ) -> Parameter:
     if required:
         raise UserError(
-            f"--model {reference}: the parameter {name!r} has no default; give it one, as "
+            f"{reference}: the parameter {name!r} has no default; give it one, as "
             "its value comes from a flag"
         )
     kind, choices, optional = _unwrapped(annotation)
@@ -181,7 +176,7 @@ def _parameter(
     if kind not in _KINDS.values() or not fits:
         shown = "None without an annotation" if kind is None else f"{default!r}"
         raise UserError(
-            f"--model {reference}: the parameter {name!r} has the default {shown}; expected int, float, "
+            f"{reference}: the parameter {name!r} has the default {shown}; expected int, float, "
             "bool or str (or None, annotated such as int | None)"
         )
     return Parameter(name, kind, default, choices, optional)

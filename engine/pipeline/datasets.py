@@ -14,19 +14,31 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from engine.base.config import UserError
 from engine.pipeline import augmentation
 from engine.pipeline.augmentation import Strengths
+from engine.pipeline.augmented_model import AugmentedModel
 from engine.pipeline.dataset_options import unconverted
 from engine.pipeline.plan import InputPlan
 from engine.pipeline.reading import StoredSplit
+from engine.pipeline.resume_training import ResumeTraining
 from engine.pipeline.training_input import TrainingInput
 from engine.shards import dataset_checks, tfrecords
 from engine.shards.dataset_checks import steps_per_epoch
 
-__all__ = ["class_names", "class_weights", "evaluation", "steps_per_epoch", "training"]
+__all__ = [
+    "ResumeTraining",
+    "Strengths",
+    "augmented",
+    "class_names",
+    "class_weights",
+    "evaluation",
+    "steps_per_epoch",
+    "training",
+]
 
 LABEL_MODES = ("int", "categorical")
 
@@ -130,6 +142,23 @@ def evaluation(
     return stored.dataset(batch_size).map(
         unconverted(lambda batch: (batch["image"], label(batch["label"])))
     )
+
+
+def augmented(model: keras.Model) -> AugmentedModel:
+    """A model to `fit` on augmented batches of `training`; it shares every variable with `model`.
+
+    The images are moved on the device, in the compiled step, by the draws that come with each
+    batch: the same images on any number of devices and after a resume. Under a distribution
+    strategy, call it within the strategy's scope.
+
+    Args:
+        model: takes images [B, H, W, C] with values from 0 to 255, preferably float32: with integer
+            inputs, augmented pixels are rounded.
+
+    Raises:
+        UserError: `model` is no Keras model.
+    """
+    return AugmentedModel(model)
 
 
 def class_names(shards: Path | str) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """The look that all figures share: size, colours, axes, legends, and how they are written.
 
-Colours are those of Okabe and Ito (Color universal design, 2008), told apart by colour-blind readers.
+Colours are those of Okabe and Ito (Color universal design, 2008), which colour-blind readers can tell apart.
 """
 
 from pathlib import Path

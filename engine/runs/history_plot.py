@@ -26,7 +26,7 @@ def draw(
             from 1; without it, by place), `loss`, `accuracy`, `auroc`, and each as `val_...`.
             A panel is drawn for each metric that is there.
         best_epoch: the epoch whose weights were kept, marked by a line.
-        learned_with: what made training unlike validation (`augmented images`, `dropout`, ...); told
+        learned_with: what made training unlike validation (`augmented images`, `dropout`, ...); named
             below the panels, because the two curves of a panel are then not of the same thing.
     """
     columns = _columns(rows)

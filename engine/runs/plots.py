@@ -46,7 +46,7 @@ def roc(
 
     Args:
         curves: (class name, false positive rate float[G], true positive rate float[G]).
-        area, interval: the AUROC and its 95 % interval, told in the legend.
+        area, interval: the AUROC and its 95 % interval, shown in the legend.
         operating_point: (false positive rate, true positive rate) at the stored threshold.
     """
     figure = new_figure(5.4, 5.2)
@@ -143,8 +143,8 @@ def calibration(
     Args:
         edges: float[bins + 1]; `predicted`, `observed`: float[bins]; `counts`: int[bins].
         limits: of the 95 % interval of `observed`, low and high, float[bins] each.
-        error: the expected calibration error, told in the legend.
-        subject: what the probability is of, told under the axis.
+        error: the expected calibration error, shown in the legend.
+        subject: what the probability is of, named under the axis.
     """
     figure = new_figure(5.4, 6.2)
     rows = figure.add_gridspec(2, 1, height_ratios=[3.4, 1])

@@ -70,7 +70,7 @@ def check_pairs(config: TrainConfig, run_on: runtime.Runtime) -> None:
     )
 
 
-def choose_objective(config: TrainConfig, given: Loss | str | None = None) -> Objective:
+def choose_objective(config: TrainConfig, given: Loss | None = None) -> Objective:
     """The loss that a configuration names, or the one that is given in Python instead.
 
     Raises:

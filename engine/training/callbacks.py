@@ -57,7 +57,7 @@ class Callbacks:
 
     @property
     def stop_training(self) -> bool:
-        """Whether a callback has asked for the end of training."""
+        """Whether a callback has requested the end of training."""
         return bool(self._callbacks) and bool(self._model.stop_training)
 
     def on_train_begin(self) -> None:
@@ -123,6 +123,8 @@ class Callbacks:
 
 def check(callbacks: Sequence[Any]) -> None:
     """Raises `UserError` unless these are Keras callbacks that work here."""
+    if not isinstance(callbacks, Sequence):
+        raise UserError(f"callbacks: got {callbacks!r}, expected a list of Keras callbacks")
     for callback in callbacks:
         if not isinstance(callback, keras.callbacks.Callback):
             raise UserError(

@@ -2,33 +2,24 @@
 
     checkpoints/step-00001234.npz
 
-An uncompressed NumPy archive holds the arrays and, as JSON, the loop's state. Behind it stands a line with
-the format's version and a CRC-32C over everything before it: the archive's own checksums leave its
-headers out. (numpy.load passes over that line.) Files are written aside and renamed.
+Files are as `array_files` describes them; the archive holds the arrays, its header the step and the loop's
+state.
 """
 
 import dataclasses
-import io
-import json
 import re
-import zipfile
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import google_crc32c
 import numpy as np
 
-from engine.base import files
+from engine.base import array_files, files
 
 KEPT = 3
-VERSION = 2  # of the file, and of what is computed from it: files of another are not gone on from
-_STATE = "state"
+# Of the file, and of what is computed from it: a run is not resumed from files of another version.
+VERSION = 2
 _NAME = re.compile(r"step-(\d{8,})\.npz")
-_LAST_LINE = re.compile(rb"checkpoint version (\d{3}) crc32c ([0-9a-f]{8})\n")
-_LAST_LINE_BYTES = len("checkpoint version 000 crc32c ") + 8 + 1
-_ARCHIVE_END = b"PK\x05\x06"  # 22 bytes before the end of a ZIP file
-_BLOCK_BYTES = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,11 +48,8 @@ def save(
 ) -> Path:
     """Writes a checkpoint, then removes all but the newest `kept`."""
     path = _path(directory, step)
-    encoded = json.dumps({"step": step, "state": state}).encode()
-    members: dict[str, Any] = {_STATE: np.frombuffer(encoded, np.uint8), **arrays}
-    with files.written_aside(path) as aside, open(aside, "wb+") as file:
-        np.savez(file, **members)
-        _write_last_line(file)
+    header = {"step": step, "state": state}
+    array_files.write(path, arrays=arrays, header=header, version=VERSION)
     for old in paths(directory)[:-kept]:
         old.unlink(missing_ok=True)
     return path
@@ -124,12 +112,8 @@ def load(directory: Path, step: int) -> Checkpoint | None:
 
 
 def is_of_another_version(path: Path) -> bool:
-    """Whether a file that is no checkpoint to go on from is whole, but written by another version."""
-    try:
-        content = path.read_bytes()
-    except OSError:
-        return False
-    return _version(content) not in (None, VERSION) or content[-22:-18] == _ARCHIVE_END
+    """Whether a file that cannot be resumed from is whole, but written by another version."""
+    return array_files.is_of_another_version(path, VERSION)
 
 
 def remove_unfinished(directory: Path) -> None:
@@ -142,35 +126,11 @@ def _path(directory: Path, step: int) -> Path:
     return directory / f"step-{step:08d}.npz"
 
 
-def _write_last_line(file: IO[bytes]) -> None:
-    file.seek(0)
-    checksum = 0
-    while block := file.read(_BLOCK_BYTES):
-        checksum = google_crc32c.extend(checksum, block)
-    beginning = f"checkpoint version {VERSION:03d} crc32c ".encode()
-    checksum = google_crc32c.extend(checksum, beginning)
-    file.write(beginning + f"{checksum:08x}\n".encode())
-
-
-def _version(content: bytes) -> int | None:
-    """The version of a whole file; None of a damaged one."""
-    line = _LAST_LINE.fullmatch(content[-_LAST_LINE_BYTES:])
-    if line is None:
-        return None
-    checksum = google_crc32c.value(content[: line.start(2) - _LAST_LINE_BYTES])
-    return int(line[1]) if int(line[2], 16) == checksum else None
-
-
 def _read(path: Path) -> Checkpoint | None:
-    try:
-        content = path.read_bytes()
-        if _version(content) != VERSION:
-            return None
-        with np.load(io.BytesIO(content)) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        stored = json.loads(arrays.pop(_STATE).tobytes())
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    found = array_files.read(path, version=VERSION)
+    if found is None:
         return None
-    if path != _path(path.parent, stored["step"]):
+    arrays, header = found
+    if path != _path(path.parent, header["step"]):
         return None
-    return Checkpoint(stored["step"], arrays, stored["state"])
+    return Checkpoint(header["step"], arrays, header["state"])

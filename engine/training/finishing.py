@@ -28,8 +28,8 @@ class TrainResult:
         train_seconds: of the training steps alone, compilation included.
         seconds: from loading to the end, everything included, of all the processes that took part
             (what one did after its last checkpoint, if it was killed, is not known).
-        stopped: whether it was asked to stop before the end; `resume` goes on.
-        diagnosis: what limited the speed, if that was asked for.
+        stopped: whether it was asked to stop before the end; `resume` continues it.
+        diagnosis: what limited the speed, if that was requested.
         is_chief: whether this process wrote the run's files; of several workers one does.
     """
 

@@ -18,7 +18,7 @@ CLOCK_FIELDS = ("images_per_second", "train_seconds", "seconds")  # differ betwe
 
 
 class Logs:
-    """`history.csv`, rewritten whole each epoch, and TensorBoard scalars."""
+    """`history.csv`, rewritten each epoch, and TensorBoard scalars."""
 
     def __init__(self, history: Path, tensorboard: Path) -> None:
         self._history = history

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 from engine.base.config import UserError
@@ -56,7 +55,7 @@ class Objective:
 
 def choose(
     name: str,
-    given: "Loss | str | None" = None,
+    given: Loss | None = None,
     *,
     label_smoothing: float = 0.0,
     focal_gamma: float | None = None,
@@ -64,25 +63,23 @@ def choose(
     """The loss that a configuration names, or the one that is given in Python instead.
 
     Args:
-        name: `cross_entropy`, `focal`, `package.module:function` or `FILE.py:function`.
-        given: such a name, a function, or a Keras loss with `reduction="none"`.
+        name: `cross_entropy`, `focal`, `package.module:function` or `FILE.py:function`; of what is
+            given, how it is recorded.
+        given: a function, or a Keras loss with `reduction="none"`.
         label_smoothing: the share of certainty given to the other classes; built-in losses only.
         focal_gamma: of the focal loss; None for 2.
 
     Raises:
         UserError: there is no such function.
     """
-    if isinstance(given, str):
-        name, given = given, None
-    if given is not None:
-        name, function = _name_of(given), given
-    elif name in BUILT_IN:
+    if given is None and name in BUILT_IN:
         gamma = DEFAULT_FOCAL_GAMMA if focal_gamma is None else focal_gamma
         smooth = _built_in(name, gamma=gamma, label_smoothing=label_smoothing)
         return Objective(name, smooth, _built_in(name, gamma=gamma, label_smoothing=0.0))
-    else:
+    function = given
+    if function is None:
         function = Reference.parse(name, flag="--loss").load()
-    loss = _of_function(function, name)
+    loss = _of_function(function)
     return Objective(name, loss, loss, function)
 
 
@@ -144,14 +141,8 @@ def _targets(labels: tf.Tensor, logits: tf.Tensor, label_smoothing: float) -> tf
     return tf.one_hot(labels, num_classes, on_value=1 - label_smoothing + off, off_value=off)
 
 
-def _of_function(function: Any, name: str) -> Loss:
-    """A user's function, or Keras loss with `reduction="none"`, as a loss.
-
-    Raises:
-        UserError: it cannot be called.
-    """
-    if not callable(function):
-        raise UserError(f"--loss {name}: expected a function, got {function!r}")
+def _of_function(function: Any) -> Loss:
+    """A user's function, or Keras loss with `reduction="none"`, as a loss."""
 
     def loss(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
         found = function(labels, logits)
@@ -184,12 +175,3 @@ def _source_of(function: Any) -> Path | None:
 
 def _reduction_hint(found: tf.Tensor) -> str:
     return '; a Keras loss needs reduction="none"' if found.shape.rank == 0 else ""
-
-
-def _name_of(function: Any) -> str:
-    """How a loss given in Python is recorded: `module:name`."""
-    if isinstance(function, keras.losses.Loss):
-        return f"{type(function).__module__}:{type(function).__name__}"
-    inner = function.func if isinstance(function, functools.partial) else function
-    name = getattr(inner, "__qualname__", type(inner).__name__)
-    return f"{getattr(inner, '__module__', '?')}:{name}"

@@ -1,6 +1,6 @@
-"""Whether a directory may take a run, new or resumed, and what a resumed one continues from.
+"""Whether a directory may take a run, new or resumed, and what a resumed one starts from.
 
-A run is never mixed with another: what is there already is kept unless told otherwise, and only the same
+A run is never mixed with another: existing files are kept unless `--overwrite` is given, and only the same
 settings on the same data are resumed, computed in the same way. Nothing here needs TensorFlow.
 """
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class OtherComputationError(UserError):
-    """The run was started where `auto` came to something else than it does here.
+    """The run was started where `auto` chose something else than it does here.
 
     Attributes:
         differing: what does, such as `precision is float32 here, was mixed_bfloat16`.
@@ -54,14 +54,14 @@ def prepare_directory(
     resume: bool,
     overwrite: bool,
 ) -> checkpoints.Checkpoint | None:
-    """Makes the directory ready and returns the checkpoint to go on from, if any.
+    """Makes the directory ready and returns the checkpoint to resume from, if any.
 
     Args:
         described: what `environment.describe` gives here.
 
     Raises:
-        UserError: it holds another run, or other files; or nothing that is whole to go on from.
-        OtherComputationError: it would go on in another way than it began.
+        UserError: it holds another run, or other files; or no checkpoint that is undamaged.
+        OtherComputationError: it would compute differently from its start.
     """
     check_directory(run, resume=resume, overwrite=overwrite)
     if overwrite:
@@ -120,7 +120,7 @@ def record_start(run: RunDirectory, config: TrainConfig, described: Mapping[str,
 
 
 def record_resume(run: RunDirectory, session: Mapping[str, Any]) -> None:
-    """Adds where and on what the run goes on to the record of its start, which stays as it is."""
+    """Adds where and on what the run is resumed to the record of its start, which stays as it is."""
     environment = run.read_environment()
     sessions = [*environment.get("resumed", []), session]
     files.write_json(run.environment, {**environment, "resumed": sessions})
@@ -129,7 +129,7 @@ def record_resume(run: RunDirectory, session: Mapping[str, Any]) -> None:
 def chiefs_checkpoint(
     run: RunDirectory, run_on: "Runtime", own: checkpoints.Checkpoint | None
 ) -> checkpoints.Checkpoint | None:
-    """The checkpoint that the chief goes on from, read by every worker.
+    """The checkpoint that the chief resumes from, read by every worker.
 
     Raises:
         UserError: this worker cannot read it.
@@ -170,9 +170,9 @@ def _shape_and_type(array: Any) -> str:
 
 @contextlib.contextmanager
 def freed_if_never_begun(run: RunDirectory) -> Iterator[None]:
-    """Around a run: one that wrong input ends before it has left anything leaves the directory free.
+    """Around a run: wrong input that ends it before its first checkpoint leaves the directory free.
 
-    So the same command, corrected, is not told that there is a run already.
+    The corrected command is then not refused because of a run that never began.
     """
     try:
         yield
@@ -237,7 +237,7 @@ def _read_config(run: RunDirectory) -> TrainConfig:
 
 
 def _check_extension(run: RunDirectory, stored: TrainConfig, config: TrainConfig) -> None:
-    """Raises `UserError` unless the run can go on to `config.epochs`, which alone differs.
+    """Raises `UserError` unless the run can be extended to `config.epochs`, which alone differs.
 
     Under a constant schedule nothing that was computed depends on the number of epochs.
     """
@@ -269,7 +269,7 @@ def _read_start(run: RunDirectory) -> dict[str, dict[str, Any]] | None:
 def _check_same_computation(
     run: RunDirectory, before: Mapping[str, Any], now: Mapping[str, Any]
 ) -> None:
-    """Raises `OtherComputationError` if what `auto` came to at the run's start is not what it comes to here.
+    """Raises `OtherComputationError` if `auto` chose something else at the run's start than here.
 
     XLA follows the number of devices, which may differ, so it is compared between equal numbers.
     """
@@ -286,8 +286,10 @@ def _check_same_computation(
         if name in before and before[name] != now[name]
     }
     if differing:
-        cures = [f"{said} (give {flags[name](before[name])})" for name, said in differing.items()]
+        remedies = [
+            f"{said} (give {flags[name](before[name])})" for name, said in differing.items()
+        ]
         raise OtherComputationError(
-            f"--resume: {run.path} would not compute as it did before: {'; '.join(cures)}",
+            f"--resume: {run.path} would not compute as it did before: {'; '.join(remedies)}",
             "; ".join(differing.values()),
         )

@@ -7,6 +7,7 @@ batch normalization eats the gain; float16 on the CPU takes tens of seconds per 
 
 import contextlib
 import dataclasses
+import functools
 import platform
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -65,7 +66,7 @@ class Runtime:
         memory there is nowhere to copy them to.
 
         Args:
-            make_dataset: the batches of one share; whole ones for `WHOLE`.
+            make_dataset: the batches of one share; whole batches for `WHOLE`.
         """
         options = tf.distribute.InputOptions(
             experimental_fetch_to_device=True,
@@ -90,17 +91,22 @@ class Runtime:
         """The chief's `values`, on every worker: decisions must be the same everywhere."""
         if self.num_workers == 1:
             return list(values)
+        return [float(v) for v in self._chiefs(tf.constant(list(values), tf.float64)).numpy()]
+
+    @functools.cached_property
+    def _chiefs(self) -> Callable[[tf.Tensor], tf.Tensor]:
+        """float64[N] of each worker -> the chief's; traced once for all calls."""
 
         def of_chief(one: tf.Tensor) -> tf.Tensor:
             context = tf.distribute.get_replica_context()
             return tf.where(context.replica_id_in_sync_group == 0, one, tf.zeros_like(one))
 
-        @tf.function(autograph=False)
+        @tf.function(autograph=False, reduce_retracing=True)
         def summed(own: tf.Tensor) -> tf.Tensor:
             parts = self.strategy.run(of_chief, args=(own,))
             return self.strategy.reduce(tf.distribute.ReduceOp.SUM, parts, axis=None)
 
-        return [float(v) for v in summed(tf.constant(list(values), tf.float64)).numpy()]
+        return summed
 
 
 @contextlib.contextmanager
@@ -133,7 +139,7 @@ def prepare(
     seed: int,
     deterministic: bool,
 ) -> Runtime:
-    """Chooses devices and modes, and seeds everything that takes a global seed.
+    """Chooses devices and modes, and sets the global seeds.
 
     Args:
         precision_advice: `Network.precision_advice` of the network that will be trained.
@@ -189,7 +195,7 @@ def choose_precision(precision: str, advice: str | None) -> tuple[str, str]:
             "use auto, float32 or mixed_bfloat16"
         )
     if precision != "auto":
-        return precision, "as asked"
+        return precision, "as requested"
     if gpus:
         major, minor = tf.config.experimental.get_device_details(gpus[0]).get(
             "compute_capability", (0, 0)
@@ -219,13 +225,13 @@ def choose_jit(
     XLA on one device, and without it on several.
     """
     if jit_compile == "off":
-        return False, "as asked"
+        return False, "as requested"
     if replicas > 1:
         return False, "it cannot compile a step that several devices share"
     if deterministic:
         return False, "it has no deterministic gradient of a pooling"
     if jit_compile == "on":
-        return True, "as asked"
+        return True, "as requested"
     return (True, "one GPU") if on_gpu else (False, "it halves the speed on CPUs")
 
 

@@ -18,15 +18,15 @@ class StepBlocks:
     """Says how many steps to run next.
 
     Args:
-        asked: `auto`, or the most steps to run together, as text.
+        setting: `auto`, or the most steps to run together, as text.
         agreed: the chief's values on every worker: all must run as many steps as any.
     """
 
     def __init__(
-        self, asked: str, *, on_gpu: bool, agreed: Callable[[Iterable[float]], list[float]]
+        self, setting: str, *, on_gpu: bool, agreed: Callable[[Iterable[float]], list[float]]
     ) -> None:
         self._on_gpu, self._agreed = on_gpu, agreed
-        self._steps = None if asked == "auto" else int(asked)
+        self._steps = None if setting == "auto" else int(setting)
         self._seconds: list[float] = []
 
     def length(self, *limits: float) -> int:
@@ -34,7 +34,7 @@ class StepBlocks:
         return int(min(self._steps or 1, *limits))
 
     def ran(self, steps: int, seconds: float) -> None:
-        """Takes in how long they took; after the first few it is decided what `auto` is."""
+        """Takes in how long they took; after the first few `auto` is decided."""
         if self._steps is not None:
             return
         self._seconds.append(seconds / steps)

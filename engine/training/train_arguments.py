@@ -1,17 +1,20 @@
-"""The arguments of `engine.train`, and what can be told of them before TensorFlow is imported.
+"""The arguments of `engine.train`, and what can be checked of them before TensorFlow is imported.
 
 `engine.launch` hands the same arguments to each of its workers, and checks them once before it starts any.
 """
 
 import argparse
+import dataclasses
 import os
 from pathlib import Path
+from typing import Any
 
-from engine.base import config, output_paths
+from engine.base import config, output_paths, user_code
 from engine.base.config import UserError
 from engine.base.flag_parser import FlagParser
 from engine.base.settings import TrainConfig
 from engine.base.user_code import Reference
+from engine.networks import model_flags
 from engine.runs.run_directory import RunDirectory
 from engine.shards import data_identity, dataset_checks, tfrecords
 from engine.training import initial_weights, resuming
@@ -42,6 +45,7 @@ def build_parser(program: str, description: str) -> argparse.ArgumentParser:
         help="when done, measure whether input or step limited the speed, and say what to do",
     )
     config.add_flags(parser, TrainConfig)
+    model_flags.add_flags(parser)
     return parser
 
 
@@ -55,7 +59,7 @@ def checked_settings(arguments: argparse.Namespace, *, directory_is_ours: bool) 
     Raises:
         UserError: settings, shards or --workdir are wrong.
     """
-    settings = config.from_flags(TrainConfig, arguments)
+    settings = model_flags.from_flags(TrainConfig, arguments)
     if arguments.preview_augmentation is not None:
         output_paths.require_file(arguments.preview_augmentation, "--preview-augmentation")
         dataset_checks.split_info(tfrecords.read_manifest(arguments.shards), "train")
@@ -70,7 +74,26 @@ def checked_settings(arguments: argparse.Namespace, *, directory_is_ours: bool) 
         overwrite=arguments.overwrite,
         directory_is_ours=directory_is_ours,
     )
+    if ":" in settings.loss:
+        Reference.parse(settings.loss, flag="--loss").source()
     return settings
+
+
+def with_loss(settings: TrainConfig, loss: Any) -> TrainConfig:
+    """The settings that record a loss given in Python: what `--loss` may name, a function, or None.
+
+    Raises:
+        UserError: it is neither, or does not go with the settings.
+    """
+    if loss is None:
+        return settings
+    if not isinstance(loss, str) and not callable(loss):
+        raise UserError(
+            f"loss={loss!r}: expected cross_entropy, focal, package.module:function, FILE.py:function, "
+            "or a function from labels and logits to one number per example"
+        )
+    name = loss if isinstance(loss, str) else user_code.name_of(loss)
+    return dataclasses.replace(settings, loss=name)
 
 
 def check_start(
@@ -82,7 +105,7 @@ def check_start(
     overwrite: bool,
     directory_is_ours: bool,
 ) -> None:
-    """Checks what can be known of a training without TensorFlow.
+    """Checks whatever of a training can be checked without TensorFlow.
 
     Args:
         directory_is_ours: as for `checked_settings`.
@@ -93,8 +116,6 @@ def check_start(
     """
     manifest = tfrecords.read_manifest(shards)
     dataset_checks.check_trainable(manifest, settings)
-    if ":" in settings.loss:
-        Reference.parse(settings.loss, flag="--loss").source()
     if settings.init_from is not None:
         initial_weights.check_source(Path(settings.init_from), Path(workdir))
     if not directory_is_ours:

@@ -10,7 +10,7 @@ import functools
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
@@ -20,6 +20,8 @@ from engine.base import progress
 from engine.base.config import UserError
 from engine.base.setting_values import parse_interval, parse_step_range
 from engine.base.settings import TrainConfig
+from engine.networks import registry
+from engine.networks.network import Network
 from engine.networks.stock import StockModel
 from engine.pipeline.reading import StoredSplit
 from engine.pipeline.share import Share
@@ -38,6 +40,7 @@ from engine.training import (
     periodic,
     resuming,
     runtime,
+    train_arguments,
 )
 from engine.training import callbacks as user_callbacks
 from engine.training.checkpoints import Checkpoint
@@ -52,6 +55,7 @@ from engine.training.weight_averaging import FinalWeights
 __all__ = ["DivergenceError", "TrainResult", "train"]
 
 Say = Callable[[str], None]
+Model: TypeAlias = "str | Network | keras.Model | Callable[..., keras.Model]"
 
 _STATISTICS_IMAGES = 1024  # that batch normalization's statistics are estimated on
 
@@ -61,6 +65,7 @@ def train(
     shards: Path | str,
     workdir: Path | str,
     *,
+    model: "Model | None" = None,
     loss: Loss | str | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     resume: bool = False,
@@ -73,6 +78,8 @@ def train(
     """Trains a classifier on shards and leaves a run directory.
 
     Args:
+        model: what `config.model` may name, a function that builds a Keras model, or a Keras model (see
+            `networks.user_models`); None for `config.model`. Recorded by its name, as `loss` is.
         loss: what `config.loss` may name, or a function from labels int64[B] and logits float32[B,
             units] to float32[B], or a Keras loss with `reduction="none"`; None for `config.loss`. It
             is recorded by its name, `module:function`, and a resume needs one of that name.
@@ -97,9 +104,10 @@ def train(
     manifest = tfrecords.read_manifest(shards)
     dataset_checks.check_trainable(manifest, config)
     user_callbacks.check(callbacks)
-    objective = building.choose_objective(config, loss)
-    config = dataclasses.replace(config, loss=objective.name)
-    run_on = building.prepare_runtime(config)
+    network = registry.resolve(config.model if model is None else model)
+    config = train_arguments.with_loss(registry.checked(network, config), loss)
+    objective = building.choose_objective(config, loss if callable(loss) else None)
+    run_on = building.prepare_runtime(config, network)
     building.check_pairs(config, run_on)
     batches = building.training_input(config, shards, manifest)
     described = environment.describe(manifest, shards, run_on, order=batches.tier.order)
@@ -117,7 +125,7 @@ def train(
         )
         resumed = checkpoint is not None
         with _recorded(run, config, to_infer, described, run_on, resumed=resumed):
-            session = _Session(config, batches, run, run_on, say, objective, callbacks)
+            session = _Session(config, batches, run, run_on, say, network, objective, callbacks)
             if checkpoint is not None:
                 session.resume(checkpoint)
             elif config.init_from is not None:
@@ -187,6 +195,7 @@ class _Session:
         run: RunDirectory,
         run_on: runtime.Runtime,
         say: Say,
+        network: Network,
         objective: Objective,
         callbacks: Sequence[keras.callbacks.Callback],
     ) -> None:
@@ -194,7 +203,7 @@ class _Session:
         self._config, self._input, self._run = config, batches, run
         self._runtime, self._say = run_on, say
         manifest = batches.split.manifest
-        built = building.build_step(config, manifest, run_on, objective=objective)
+        built = building.build_step(config, manifest, run_on, network=network, objective=objective)
         self._step, self._has_dropout = built.step, built.form.has_dropout
         self._state = TrainState(
             built.model, built.optimizer, monitor=config.monitor, stopwatch=stopwatch

@@ -68,11 +68,11 @@ class TrainingStep:
         The function is the same for any number of steps, and so are the weights that come out.
 
         Args:
-            stop: whether this worker was asked to stop; all of them hear of it.
+            stop: whether this worker was asked to stop; every worker learns of it.
 
         Returns:
             The sum over examples of the (weighted) loss in each step, float32[steps], how many were
-            classified right in all, and whether any worker was asked to stop; the same on every worker.
+            classified correctly, and whether any worker was asked to stop; the same on every worker.
         """
         sums = self._execute(batches, tf.constant(steps), tf.constant(float(stop))).numpy()
         return sums[:, 0], int(sums[:, 1].sum()), bool(sums[:, 2].any())
@@ -101,7 +101,7 @@ class TrainingStep:
         return self._network(tf.cast(images, tf.float32), training=False)
 
     def _replica_step(self, batch: dict[str, tf.Tensor], stop: tf.Tensor) -> tf.Tensor:
-        """One replica's share of a step; returns float32[3]: its loss, its right answers, `stop`."""
+        """One replica's share of a step; returns float32[3]: its loss, its correct answers, `stop`."""
         pixels, shares = augmentation.apply(batch), None
         if "mix" in batch:
             pixels = mixing.apply(pixels, batch["mix"])

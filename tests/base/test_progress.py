@@ -1,4 +1,5 @@
 import io
+import sys
 
 import pytest
 
@@ -101,3 +102,15 @@ def test_results_printed_beside_a_live_bar_stay_on_standard_output(capsys) -> No
         print("a.jpeg 0.97")
     assert capsys.readouterr().out == "a.jpeg 0.97\n"
     assert "a.jpeg" not in stream.getvalue()
+
+
+def test_a_message_is_folded_on_a_terminal_and_one_line_elsewhere(monkeypatch) -> None:
+    text = "warning: " + "word " * 20 + "a/path/that/is/longer/than/the-terminal-is-wide.png"
+    monkeypatch.setenv("COLUMNS", "40")
+    for stream in (io.StringIO(), Terminal()):
+        monkeypatch.setattr(sys, "stderr", stream)
+        say(text)
+        lines = stream.getvalue().splitlines()
+        assert " ".join(" ".join(lines).split()) == text
+        assert (len(lines) > 1) == stream.isatty()
+        assert not stream.isatty() or max(map(len, lines[:-1])) <= 40

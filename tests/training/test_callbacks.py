@@ -161,6 +161,7 @@ def test_a_callback_may_set_the_learning_rate_of_a_constant_schedule(striped, tm
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
+        (None, "expected a list"),
         (print, "instances of keras.callbacks.Callback"),
         (keras.callbacks.History, "instances of keras.callbacks.Callback"),
         (keras.callbacks.BackupAndRestore("backup"), "resume=True"),
@@ -171,5 +172,5 @@ def test_what_does_not_work_as_a_callback_is_refused_before_training(
     striped, tmp_path, wrong, message
 ):
     with pytest.raises(UserError, match=message):
-        train(striped, tmp_path / "run", wrong)
+        trainer.train(CONFIG, striped, tmp_path / "run", callbacks=wrong and [wrong])
     assert not (tmp_path / "run").exists()

@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 
 from engine.base.config import UserError
-from engine.training import losses
+from engine.base.settings import TrainConfig
+from engine.training import losses, train_arguments
 from engine.training.losses import cross_entropy_from_logits, focal_from_logits
 
 LABELS = tf.constant([0, 1, 1, 0], tf.int64)
@@ -59,11 +60,17 @@ def squared(labels, logits):
 
 
 def test_a_function_given_in_python_is_named_for_the_record_and_used_as_it_is():
-    objective = losses.choose("cross_entropy", squared, label_smoothing=0.3)
+    config = train_arguments.with_loss(TrainConfig(label_smoothing=0.3), squared)
+    assert config.loss == f"{__name__}:squared"
+    objective = losses.choose(config.loss, squared, label_smoothing=0.3)
     objective.check(units=1)
-    assert objective.name == f"{__name__}:squared"
     np.testing.assert_array_equal(objective.training(LABELS, ONE), squared(LABELS, ONE))
-    assert losses.choose("focal", "cross_entropy").name == "cross_entropy"
+    assert train_arguments.with_loss(config, "focal").loss == "focal"
+    assert train_arguments.with_loss(config, None) == config
+    with pytest.raises(UserError, match="loss=3: expected"):
+        train_arguments.with_loss(config, 3)
+    with pytest.raises(UserError, match="--focal-gamma"):
+        train_arguments.with_loss(TrainConfig(loss="focal", focal_gamma=1.0), squared)
 
 
 def test_a_keras_loss_without_reduction_is_a_loss():
@@ -82,7 +89,6 @@ def test_a_keras_loss_without_reduction_is_a_loss():
         (keras.losses.SparseCategoricalCrossentropy(from_logits=True), 'reduction="none"'),
         (lambda labels, logits: logits, r"shape \(2, 3\)"),
         (lambda labels: labels, "TypeError"),
-        (3, "expected a function"),
     ],
 )
 def test_what_is_no_loss_is_refused_in_one_line(wrong, message):

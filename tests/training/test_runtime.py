@@ -89,13 +89,13 @@ def test_the_dtype_policy_is_put_back_even_after_an_error():
         ("auto", True, 1, False, (True, "one GPU")),
         ("auto", True, 1, True, (False, "deterministic")),
         ("auto", True, 2, False, (False, "several devices")),
-        ("on", False, 1, False, (True, "as asked")),
-        ("on", True, 1, False, (True, "as asked")),
+        ("on", False, 1, False, (True, "as requested")),
+        ("on", True, 1, False, (True, "as requested")),
         ("on", True, 1, True, (False, "deterministic")),
         ("on", False, 2, False, (False, "several devices")),
         ("on", True, 8, False, (False, "several devices")),
-        ("off", True, 1, False, (False, "as asked")),
-        ("off", True, 2, True, (False, "as asked")),
+        ("off", True, 1, False, (False, "as requested")),
+        ("off", True, 2, True, (False, "as requested")),
     ],
 )
 def test_xla_is_used_where_the_stack_can(asked, on_gpu, replicas, deterministic, expected):

@@ -42,6 +42,9 @@ TINY = TrainConfig(
     ema_momentum=0.5,
     steps_per_execution="1",
 )
+TUTORIAL = TrainConfig(
+    model="tutorial", augment="tutorial", epochs=1, global_batch_size=16, precision="float32"
+)
 STEPS = 6  # an epoch: 100 // 16
 
 
@@ -711,5 +714,5 @@ def test_images_for_statistics_are_read_once_for_all_epochs(striped, tmp_path, m
 
 
 def test_the_tutorial_network_trains(striped, tmp_path):
-    result = train(striped, tmp_path / "run", with_(model="tutorial", augment="tutorial", epochs=1))
+    result = train(striped, tmp_path / "run", TUTORIAL)
     assert len(result.history) == 1

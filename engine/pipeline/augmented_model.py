@@ -1,0 +1,69 @@
+"""A plain Keras model, trained on images that are augmented on the device within its own step."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from engine.base.config import UserError
+from engine.pipeline import augmentation
+
+
+class AugmentedModel(keras.Model):
+    """A model around another that moves the pixels of training batches first.
+
+    It shares every variable with `model`, which stays as it is: train this one, use and keep that one.
+    Only training is augmented: `evaluate` and `predict` take images or batches with draws alike
+    and leave the pixels as they are. `save`, `export` and weights files are those of
+    `model`, so that callbacks such as `ModelCheckpoint` write a file that plain Keras loads.
+
+    Args:
+        model: takes images [B, H, W, C] with values from 0 to 255, preferably float32: with integer inputs,
+            augmented pixels are rounded.
+
+    Raises:
+        UserError: `model` is no Keras model.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        if not isinstance(model, keras.Model):
+            raise UserError(f"augmented takes a Keras model, got {type(model).__name__}")
+        # Without autocast: mixed precision would round the coordinates that pixels are taken from.
+        super().__init__(name=f"augmented_{model.name}", dtype=model.dtype_policy, autocast=False)
+        self.model = model
+        self.built = model.built
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        """`inputs`: images, or a dictionary of `image` and what `augmentation.draw` gives."""
+        if not isinstance(inputs, dict):
+            return self.model(self._as_input(inputs), training=training)
+        images = augmentation.apply(inputs) if training else inputs["image"]
+        return self.model(self._as_input(images), training=training)
+
+    def _as_input(self, images: Any) -> tf.Tensor:
+        wanted = _input_dtype(self.model)
+        if tf.as_dtype(wanted).is_integer and images.dtype.is_floating:
+            images = tf.clip_by_value(tf.round(images), 0, 255)
+        return tf.cast(images, wanted)
+
+    def save(self, filepath: Any, *arguments: Any, **options: Any) -> None:
+        """Saves the model within, without augmentation, optimizer and losses."""
+        self.model.save(filepath, *arguments, **options)
+
+    def export(self, filepath: Any, *arguments: Any, **options: Any) -> None:
+        """Exports the model within."""
+        self.model.export(filepath, *arguments, **options)
+
+    def save_weights(self, filepath: Any, *arguments: Any, **options: Any) -> None:
+        """Saves the weights of the model within."""
+        self.model.save_weights(filepath, *arguments, **options)
+
+    def load_weights(self, filepath: Any, *arguments: Any, **options: Any) -> None:
+        """Loads weights of the model within."""
+        self.model.load_weights(filepath, *arguments, **options)
+
+
+def _input_dtype(model: keras.Model) -> str:
+    """The dtype of images that a model declares; float32 where it declares none."""
+    inputs = getattr(model, "inputs", None)
+    return inputs[0].dtype if inputs else "float32"
