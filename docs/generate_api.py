@@ -20,7 +20,15 @@ WIDTH = 100
 # What users may rely on, by topic; everything else is internal and may change.
 TOPICS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Every command as a function", ("engine.api", "engine.inference.prediction")),
-    ("Data for plain Keras", ("engine.pipeline.datasets", "engine.pipeline.augmentation")),
+    (
+        "Data for plain Keras",
+        (
+            "engine.pipeline.datasets",
+            "engine.pipeline.augmented_model",
+            "engine.pipeline.resume_training",
+            "engine.pipeline.augmentation",
+        ),
+    ),
     (
         "Input of a training",
         ("engine.pipeline.plan", "engine.pipeline.training_input", "engine.pipeline.reading"),

@@ -73,8 +73,16 @@ def quick_start() -> str:
 
 
 @pytest.mark.parametrize("words", COMMANDS)
-def test_every_command_parses_and_its_values_are_accepted(words):
+def test_every_command_parses_and_its_values_are_accepted(words, monkeypatch):
+    monkeypatch.chdir(ROOT)  # where `--model examples/...` leads to a file
     module, *rest = words
+    if "--config" in rest:  # a file that another command makes
+        place = rest.index("--config")
+        del rest[place : place + 2]
+    if "--help" in rest:
+        with pytest.raises(SystemExit, match="0"):
+            command_module(module).build_parser().parse_args(rest)
+        return
     parsed = command_module(module).build_parser().parse_args(rest)
     if module == "engine.launch":
         module, rest = "engine.train", parsed.train_arguments[1:]
@@ -82,7 +90,6 @@ def test_every_command_parses_and_its_values_are_accepted(words):
     if module == "tuning.search":
         tuning_arguments.read(parsed)
     elif module in SETTINGS:
-        parsed.config = None  # a file that another command makes
         config.from_flags(SETTINGS[module], parsed)
 
 
@@ -146,7 +153,7 @@ def smaller(text: str) -> str:
     """The text with numbers that let it end in seconds; nothing else is changed."""
     text = re.sub(r"\bepochs=\d+", "epochs=1", text)
     text = re.sub(r"global_batch_size=\d+", "global_batch_size=16", text)
-    return text.replace("image_size=128", "image_size=32")
+    return text.replace("image_size=128", "image_size=32").replace("(128, 128", "(32, 32")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

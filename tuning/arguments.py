@@ -6,12 +6,14 @@ flags. One value fixes a setting; a range or choices make it a parameter (see `t
 
 import argparse
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from engine.base import config as config_module
-from engine.networks import registry
+from engine.base.flag_parser import FlagParser
+from engine.networks import model_flags, registry
+from engine.networks.network import Network
 from tuning import search_space
 from tuning.search_space import DEFAULT_SPACE, Parameter, SearchSpace
 from tuning.settings import SearchConfig
@@ -30,7 +32,7 @@ class Arguments:
     asked: frozenset[str]
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
+def add_flags(parser: FlagParser) -> None:
     """Adds the flags of `engine.train` and of the search to `parser`."""
     parser.add_argument(
         "--space",
@@ -40,6 +42,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         + ", ".join(DEFAULT_SPACE.names).replace("_", "-"),
     )
     config_module.add_flags(parser, SearchConfig)
+    model_flags.add_flags(parser, searched=True)
 
 
 def read(namespace: argparse.Namespace) -> Arguments:
@@ -55,27 +58,37 @@ def read(namespace: argparse.Namespace) -> Arguments:
     if namespace.config is not None:
         layers.append((str(namespace.config), config_module.read_settings(namespace.config)))
     given = vars(namespace)
+    network = model_flags.network_of(namespace, SearchConfig().model)
     names = {field.name for field in dataclasses.fields(SearchConfig)}
+    names |= {parameter.name for parameter in network.parameters}
     flags = {name: given[name] for name in names & given.keys()}
     for source, values in [*layers, ("the flags", flags)]:
         if source == "the flags" and namespace.space is not None:
             read_space = config_module.read_settings(namespace.space)
-            space = SearchSpace.from_json(read_space, source=str(namespace.space))
+            space = SearchSpace.from_json(read_space, source=str(namespace.space), network=network)
             asked = set(space.names)
             fixed = {name: value for name, value in fixed.items() if name not in asked}
-        parameters = {name: _parameter(name, value) for name, value in values.items()}
+        parameters = {name: _parameter(name, value, network) for name, value in values.items()}
         searched = [parameter for parameter in parameters.values() if parameter is not None]
         single = {name: value for name, value in values.items() if parameters[name] is None}
         space = space.without(single).with_parameters(searched)
         fixed = {name: v for name, v in fixed.items() if parameters.get(name) is None} | single
         asked = (asked - single.keys()) | {parameter.name for parameter in searched}
-    config = SearchConfig.from_json(fixed, source=layers[0][0] if layers else "the flags")
-    unused = registry.unused_settings(registry.resolve(config.model))
-    space = space.without(name for name in unused if name not in asked)
+    source = layers[0][0] if layers else "the flags"
+    config = SearchConfig.from_json(registry.sorted_settings(network, fixed), source=source)
+    kept = {name for name in registry.SETTINGS if name in fixed and not network.parameter(name)}
+    config = registry.checked(network, config, given=kept)
+    space = space.without(_not_there(network, space, asked))
     return Arguments(config, space, frozenset(asked))
 
 
-def _parameter(name: str, value: Any) -> Parameter | None:
-    if not isinstance(value, str) or name not in search_space.searchable_settings():
+def _not_there(network: Network, space: SearchSpace, asked: Collection[str]) -> list[str]:
+    """Settings of the default space that the network does not have, or means something else by."""
+    unused = {*registry.unused_settings(network), *(one.name for one in network.parameters)}
+    return [name for name in space.names if name in unused and name not in asked]
+
+
+def _parameter(name: str, value: Any, network: Network) -> Parameter | None:
+    if not isinstance(value, str) or name not in search_space.searchable_settings(network):
         return None
-    return search_space.parse_parameter(name, value)
+    return search_space.parse_parameter(name, value, network)

@@ -61,7 +61,8 @@ def check_data(config: SearchConfig, space: SearchSpace, manifest: Manifest) -> 
 
 def _check_has_effect(config: SearchConfig, space: SearchSpace) -> None:
     network = registry.resolve(config.model)
-    reasons = dict.fromkeys(registry.unused_settings(network), f"--model {config.model}")
+    unused = [n for n in registry.unused_settings(network) if network.parameter(n) is None]
+    reasons = dict.fromkeys(unused, f"--model {config.model}")
     if config.optimizer == "adam" and "optimizer" not in space.names:
         reasons["weight_decay"] = "--optimizer adam"
     for name in space.names:

@@ -4,6 +4,7 @@ import dataclasses
 
 from engine.base.config import FREE, UserError, setting
 from engine.base.settings import TrainConfig
+from engine.networks import registry
 
 OBJECTIVES = ("val_auroc", "val_accuracy", "val_loss", "accuracy", "loss")
 DEFAULT_MAX_TRIALS = (
@@ -112,4 +113,8 @@ class SearchConfig(TrainConfig):
         values = {name: value for name, value in self.to_json().items() if name in names}
         if self.objective in _MONITORED:
             values["monitor"] = self.objective
-        return TrainConfig.from_json({**values, **changes})
+        network = registry.resolve(self.model)
+        own = registry.sorted_settings(network, changes)
+        fixed = values.pop("model_settings")
+        values |= {**own, "model_settings": {**fixed, **own.get("model_settings", {})}}
+        return registry.checked(network, TrainConfig.from_json(values))

@@ -1,8 +1,9 @@
 """Files of named arrays and a JSON header, which are whole or not read at all.
 
-An uncompressed NumPy archive holds the arrays and, as JSON, the header. Behind it stands a line with the
-format's version and a CRC-32C over everything before it: the archive's own checksums leave its headers
-out. (numpy.load passes over that line.) Files are written aside and renamed; nothing in them is executed.
+An uncompressed NumPy archive holds the arrays and, as JSON, the header. Behind it stands a line
+with the format's version and a CRC-32C over everything before it: the archive's own checksums leave
+its headers out. (numpy.load passes over that line.) Files are written aside and renamed; nothing in
+them is executed.
 """
 
 import io

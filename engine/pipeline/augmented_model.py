@@ -12,14 +12,15 @@ from engine.pipeline import augmentation
 class AugmentedModel(keras.Model):
     """A model around another that moves the pixels of training batches first.
 
-    It shares every variable with `model`, which stays as it is: train this one, use and keep that one.
-    Only training is augmented: `evaluate` and `predict` take images or batches with draws alike
-    and leave the pixels as they are. `save`, `export` and weights files are those of
-    `model`, so that callbacks such as `ModelCheckpoint` write a file that plain Keras loads.
+    It shares every variable with `model`, which is unchanged: train this model, then use and keep
+    `model`. Only training is augmented: `evaluate` and `predict` take images, or batches with
+    draws, and leave the pixels as they are. `save`, `export`, `save_weights` and `load_weights` are
+    those of `model`, so that callbacks such as `ModelCheckpoint` write files that plain Keras
+    loads.
 
     Args:
-        model: takes images [B, H, W, C] with values from 0 to 255, preferably float32: with integer inputs,
-            augmented pixels are rounded.
+        model: takes images [B, H, W, C] with values from 0 to 255, preferably float32: with integer
+            inputs, augmented pixels are rounded.
 
     Raises:
         UserError: `model` is no Keras model.

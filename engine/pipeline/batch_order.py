@@ -1,7 +1,7 @@
-"""Which example stands where in which batch: pure functions of (seed, epoch, place), without state.
+"""Which example is at which place of which batch: stateless functions of (seed, epoch, place).
 
-An epoch's order is a stateless permutation, so a training can be opened at any step, and each of many
-replicas can work out its own share of a batch.
+The order of an epoch is a stateless permutation, so training can start at any step, and each of
+many replicas can compute its own share of a batch.
 """
 
 from collections.abc import Callable
@@ -15,8 +15,8 @@ from engine.pipeline.share import Share
 Order = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # see `make_order`
 
 _CIPHER_ROUNDS = 16
-# TensorFlow 2.21 gives these last positions a block that is a bit too short: two positions of 65,537
-# are sent to the same place, and to one place none.
+# For these last positions, TensorFlow 2.21 uses a block that is one bit too short: of 65,537
+# positions, two are sent to the same place.
 _BROKEN_LAST = frozenset(4**half_bits for half_bits in range(8, 32))
 
 
@@ -59,15 +59,16 @@ def make_order(
 def shuffled(
     positions: tf.Tensor, seed: int, epoch: tf.Tensor, size: int, *, purpose: str = "examples"
 ) -> tf.Tensor:
-    """Where a stateless permutation of `size` things sends `positions`, int64[B] -> int64[B].
+    """Where a stateless permutation of `size` items sends `positions`, int64[B] -> int64[B].
 
-    TensorFlow's block cipher uses of each of its three seed words as many bits as half a position has,
-    at least 8: 2**24 keys for up to 65,536 things. A rotation of what it gives, by a random distance,
-    makes that `size` times as many. Its default of 4 rounds, and still 8 at a million things, leave
-    neighbours at preferred distances; from 12 on nothing was measurable.
+    Of each of its three seed words, TensorFlow's block cipher uses as many bits as half a position
+    has, and at least 8: 2**24 keys for up to 65,536 items. Rotating the result by a random distance
+    makes that `size` times as many. With the default of 4 rounds, and with 8 for a million items,
+    neighbours keep preferred distances; from 12 rounds on, no such effect was measurable.
 
     Args:
-        purpose: what is permuted; with the seed (any integer) and the epoch it decides the order.
+        purpose: what is permuted; together with the seed (any integer) and the epoch it decides the
+            order.
     """
     if size == 1:
         return tf.zeros_like(positions)
@@ -93,10 +94,10 @@ def _random_index_shuffle(positions: tf.Tensor, key: tf.Tensor, last: int) -> tf
 def _balanced(
     order: tf.Tensor, seed: int, epoch: tf.Tensor, members: list[np.ndarray]
 ) -> tf.Tensor:
-    """Permuted positions to example indices such that every class comes equally often.
+    """Maps permuted positions to examples such that every class is drawn equally often.
 
-    Position p belongs to class p mod K and is that class's draw number p div K; a class's draws run
-    through its own permutation, again and again where it has fewer members than draws.
+    Position p belongs to class p mod K and is draw number p div K of that class. The draws of a
+    class run through a permutation of its members, repeatedly if it has fewer members than draws.
     """
     present = [indices for indices in members if len(indices)]
     chosen = tf.zeros_like(order)

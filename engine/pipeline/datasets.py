@@ -1,15 +1,23 @@
 """Datasets for plain Keras: `(image, label)` pairs for `Model.fit` and `Model.evaluate`.
 
-train = datasets.training("shards", global_batch_size=64, seed=0)
-model.fit(
-    train,
-    steps_per_epoch=datasets.steps_per_epoch("shards", global_batch_size=64),
-    epochs=10,
-    validation_data=datasets.evaluation("shards", split="validation"),
-    class_weight=datasets.class_weights("shards"),
-)
+    model = keras.Sequential([keras.Input((224, 224, 1)), keras.layers.Rescaling(1 / 255), ...])
+    trained = datasets.augmented(model)
+    trained.compile(optimizer="adam", loss="binary_crossentropy", metrics=["accuracy"])
+    trained.fit(
+        datasets.training("shards", global_batch_size=64, seed=0, augment="standard"),
+        steps_per_epoch=datasets.steps_per_epoch("shards", global_batch_size=64),
+        epochs=10,
+        validation_data=datasets.evaluation("shards", split="validation"),
+        class_weight=datasets.class_weights("shards"),
+    )
+    model.save("model.keras")  # the plain model; augmentation is no part of it
+
+Without `augment`, `model.fit` takes the dataset as it is. `ResumeTraining` is a callback that
+resumes an interrupted `fit` at the exact batch. Images are uint8 with values from 0 to 255: begin a
+model with `Rescaling`.
 """
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,11 +26,12 @@ import keras
 import tensorflow as tf
 
 from engine.base.config import UserError
+from engine.base.settings import AugmentationSettings
 from engine.pipeline import augmentation
 from engine.pipeline.augmentation import Strengths
 from engine.pipeline.augmented_model import AugmentedModel
 from engine.pipeline.dataset_options import unconverted
-from engine.pipeline.plan import InputPlan
+from engine.pipeline.plan import InputPlan, check_count
 from engine.pipeline.reading import StoredSplit
 from engine.pipeline.resume_training import ResumeTraining
 from engine.pipeline.training_input import TrainingInput
@@ -60,8 +69,8 @@ def training(
 ) -> tf.data.Dataset:
     """An endless dataset of shuffled training batches, for `Model.fit` with `steps_per_epoch`.
 
-    Batches are a pure function of the arguments and the step: the same again in every process, on any
-    number of devices, and opened at any step.
+    Batches are a pure function of the arguments and the step: the same again in every process, on
+    any number of devices, and opened at any step.
 
     Args:
         shards: a directory of shards.
@@ -69,8 +78,8 @@ def training(
         global_batch_size: images per step, over all devices.
         seed: of the order and the augmentation; any integer.
         augment: a preset (`none`, `light`, `standard`, `strong`, `tutorial`) or
-            `augmentation.Strengths`. What is drawn travels in the batch; the model must be wrapped in
-            `augmented`, which moves the pixels on the device.
+            `augmentation.Strengths`. What is drawn travels in the batch; the model must be wrapped
+            in `augmented`, which moves the pixels on the device.
         label_mode: `int` for class indices, as `sparse_categorical_crossentropy` and
             `binary_crossentropy` take them, or `categorical` for one-hot vectors.
         sampling: `natural`, or `balanced` (every class equally often; not from PNG or JPEG shards
@@ -100,8 +109,7 @@ def training(
         cache_memory_fraction=cache_memory_fraction,
         data_service=data_service,
     )
-    if start_step < 0:
-        raise UserError(f"start_step must not be negative, got {start_step}")
+    check_count("start_step", start_step, minimum=0)
     batches = TrainingInput(plan, shards)
     label = _labeller(label_mode, len(batches.split.manifest.class_names))
 
@@ -135,8 +143,7 @@ def evaluation(
     Raises:
         UserError: there is no such split, or an argument is wrong.
     """
-    if batch_size < 1:
-        raise UserError(f"batch_size must be a positive integer, got {batch_size}")
+    check_count("batch_size", batch_size)
     stored = StoredSplit(shards, split)
     label = _labeller(label_mode, len(stored.manifest.class_names))
     return stored.dataset(batch_size).map(
@@ -167,7 +174,7 @@ def class_names(shards: Path | str) -> tuple[str, ...]:
 
 
 def class_weights(shards: Path | str, split: str = "train") -> dict[int, float]:
-    """`class_weight` for `Model.fit`: N / (K * count), so that every class weighs the same in the loss.
+    """`class_weight` for `Model.fit`, N / (K * count): every class weighs the same in the loss.
 
     Raises:
         UserError: there is no such split.
@@ -179,8 +186,9 @@ def class_weights(shards: Path | str, split: str = "train") -> dict[int, float]:
 
 def _strengths(augment: str | Strengths) -> Strengths:
     if isinstance(augment, Strengths):
+        AugmentationSettings(**dataclasses.asdict(augment))  # holds each to its bounds
         return augment
-    if augment not in augmentation.PRESETS:
+    if not isinstance(augment, str) or augment not in augmentation.PRESETS:
         known = ", ".join(augmentation.PRESETS)
         raise UserError(f"augment must be one of {known}, or Strengths, got {augment!r}")
     return augmentation.PRESETS[augment]

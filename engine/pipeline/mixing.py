@@ -1,14 +1,17 @@
 """mixup and CutMix: an image and its neighbour in the batch become one, their labels by shares.
 
-Position p of an epoch's permuted order is mixed with position p xor 1, its neighbour. As a batch begins at
-an even position, and each device takes an even number of images, both are always on one device: the
-same run sees the same images on any number of replicas, after a resume, and in any thread order.
+Position p of an epoch's permuted order is mixed with position p xor 1, its neighbour. As a batch
+begins at an even position, and each device takes an even number of images, both are always on one
+device: the same run sees the same images on any number of replicas, after a resume, and in any
+thread order.
 
 mixup   the weighted mean of both images (Zhang et al., 2018, https://arxiv.org/abs/1710.09412)
-cutmix  a rectangle of the neighbour is pasted in (Yun et al., 2019, https://arxiv.org/abs/1905.04899)
+cutmix  a rectangle of the neighbour is pasted in (Yun et al., 2019,
+        https://arxiv.org/abs/1905.04899)
 
-The host draws, by stateless numbers, how an image is mixed, and the batch carries that as six floats;
-pixels are mixed on the device, after augmentation. With both, each image takes one of them by chance.
+The host draws, by stateless numbers, how an image is mixed, and the batch carries that as six
+floats; pixels are mixed on the device, after augmentation. With both, each image takes one of them
+by chance.
 """
 
 import dataclasses
@@ -30,8 +33,8 @@ class Mixing:
     """How strongly images are mixed; zero turns a method off.
 
     Attributes:
-        mixup, cutmix: alpha of the distribution Beta(alpha, alpha) that shares are drawn from: 1 draws
-            them evenly, smaller values leave most images nearly as they are.
+        mixup, cutmix: alpha of the distribution Beta(alpha, alpha) that shares are drawn from: 1
+            draws them evenly, smaller values leave most images nearly as they are.
     """
 
     mixup: float = 0.0
@@ -82,7 +85,7 @@ def _blended(share: tf.Tensor) -> tf.Tensor:
 
 
 def _pasted(share: tf.Tensor, centre: list[tf.Tensor], image_size: tuple[int, int]) -> tf.Tensor:
-    """A rectangle of 1 - share of the image, as far as it lies inside; the label follows its area."""
+    """A rectangle of 1 - share of the image, cut at its edges; the label follows its area."""
     side = tf.sqrt(1 - share)
     edges = []
     for middle, size in zip(centre, image_size, strict=True):

@@ -1,4 +1,4 @@
-"""The plan of a training's input: what decides its batches, and where the images are kept meanwhile."""
+"""The plan of a training's input: what decides its batches, and where images are read from."""
 
 import dataclasses
 import numbers
@@ -18,8 +18,9 @@ _CHOICES = {"cache": ("auto", "memory", "streaming"), "sampling": ("natural", "b
 class InputPlan:
     """What batches are made of, validated.
 
-    `split`, `seed`, `global_batch_size`, `sampling`, `strengths` and `mixing` decide every batch, and so does
-    `shuffle_window` where PNG or JPEG images are streamed. The others decide where images are read from.
+    `split`, `seed`, `global_batch_size`, `sampling`, `strengths` and `mixing` decide every batch,
+    and so does `shuffle_window` where PNG or JPEG images are streamed. The others decide where
+    images are read from.
 
     Attributes:
         split: the split that is read.
@@ -53,9 +54,7 @@ class InputPlan:
 
     def __post_init__(self) -> None:
         for name in ("global_batch_size", "shuffle_window"):
-            value = getattr(self, name)
-            if not _is_integer(value) or value < 1:
-                raise UserError(f"{name} must be a positive integer, got {value!r}")
+            check_count(name, getattr(self, name))
         if not _is_integer(self.seed):
             raise UserError(f"seed must be an integer, got {self.seed!r}")
         for name, choices in _CHOICES.items():
@@ -80,8 +79,8 @@ class InputPlan:
         if self.data_service is None:
             return
         try:
-            check_service_address(self.data_service)
-        except (ValueError, AttributeError) as error:
+            check_service_address(str(self.data_service))
+        except ValueError as error:
             raise UserError(f"data_service: got {self.data_service!r}, {error}") from error
         if self.cache == "memory":
             raise UserError(
@@ -102,6 +101,13 @@ class InputPlan:
             mixing=Mixing(mixup=config.mixup, cutmix=config.cutmix),
             held_splits=held_splits,
         )
+
+
+def check_count(name: str, value: Any, *, minimum: int = 1) -> None:
+    """Raises `UserError` unless `value`, which users know as `name`, is an integer, large enough."""
+    if not _is_integer(value) or value < minimum:
+        expected = "a positive integer" if minimum == 1 else f"an integer of at least {minimum}"
+        raise UserError(f"{name} must be {expected}, got {value!r}")
 
 
 def _is_integer(value: Any) -> bool:

@@ -1,7 +1,7 @@
 """A split as it is stored: its labels, paths and images, in the order of the records.
 
-`StoredSplit` keeps what it has read, so that whoever shares one object reads the shards once: the scan of
-the records (3 us per image), and the decoded images if they are asked for.
+`StoredSplit` keeps what it has read, so that whoever shares one object reads the shards once: the
+scan of the records (3 us per image), and the decoded images if they are asked for.
 """
 
 import contextlib
@@ -177,7 +177,7 @@ class StoredSplit:
 
     @contextlib.contextmanager
     def damage_named(self) -> Iterator[None]:
-        """Raises `DamagedShardError`, which names the shard, for a damaged record read in the block."""
+        """Raises `DamagedShardError`, naming the shard, if the block reads a damaged record."""
         try:
             yield
         except tf.errors.DataLossError as error:

@@ -1,9 +1,9 @@
 """A callback for plain `Model.fit` that resumes an interrupted training at the exact batch.
 
-Keras' own `BackupAndRestore` restores the weights of any batch but restarts at the epoch's beginning, so that
-what came before is seen twice and, with an endless dataset, what comes later is never seen. Here the
-dataset is opened at the batch that is due, and `fit` counts through those that are done without reading or
-training them.
+Keras' own `BackupAndRestore` restores the weights of any batch but restarts at the epoch's
+beginning, so that what came before is seen twice and, with an endless dataset, what comes later is
+never seen. Here the dataset is opened at the batch that is due, and `fit` counts through those that
+are done without reading or training them.
 """
 
 import math
@@ -18,6 +18,7 @@ from keras.src.random.seed_generator import global_seed_generator
 
 from engine.base import array_files
 from engine.base.config import UserError
+from engine.pipeline.plan import check_count
 
 _VERSION = 1
 # Of Keras' callbacks: what `fit` sets anew, or turns round by itself (the sign of `min_delta`).
@@ -37,34 +38,37 @@ class ResumeTraining(keras.callbacks.Callback):
             callbacks=[early_stopping, resume],
         )
 
-    The same script starts a training and, after it was killed, resumes it: with weights, optimizer,
-    metrics of the epoch so far, the state of random layers, and `History`. Every batch is trained once.
-    Saved are all variables, in the foreground; a kill loses at most `save_every` batches, which
-    are trained again as they were. Models and metrics must be built from the same code.
+    The same script starts a training and, after a kill, resumes it with its weights, optimizer,
+    random layers, `History` and the metrics of the epoch so far. The result is that of an
+    undisturbed training, to the bit. All variables are saved in the foreground; a kill loses at
+    most `save_every` batches, which are trained again as before.
 
-    Weights, optimizer and random state come back to the bit, on several devices too; there, the mean of a metric
-    over the epoch that is resumed may differ in its last bit.
+    Weights, optimizer and random state come back to the bit, on several devices too; there, the
+    mean of a metric over the epoch that is resumed may differ in its last bit.
 
-    Not saved are the random state of Python and NumPy, of TensorFlow's stateful operations, and the state of
-    callbacks that are not given as `stateful`.
+    Not saved are the random state of Python and NumPy, of TensorFlow's stateful operations, and the
+    state of callbacks that are not given as `stateful`.
 
     Args:
         path: the file of the state; it is replaced in one step, so a kill leaves a whole one.
         steps_per_epoch: what `fit` is given.
-        save_every: batches between two saves within an epoch; None saves at the ends of epochs only.
+        save_every: batches between two saves within an epoch; None saves at the ends of epochs
+            only.
         stateful: other callbacks of the same `fit` whose state is to be resumed, such as
-            `EarlyStopping` and `ReduceLROnPlateau`: numbers, strings and arrays that they changed.
+            `EarlyStopping` and `ReduceLROnPlateau`: the numbers, strings and arrays that they
+            changed. Give them to `fit` as well.
 
     Attributes:
         initial_epoch: for `fit`: the epoch to begin in, counted from 0. Where a callback ended the
             training early, the number of epochs it was to have: nothing is left to train then.
         start_step: for the dataset: the number of batches seen so far.
 
-    Give it to `fit` behind all callbacks that change the model, the learning rate or their own state.
+    Give it to `fit` behind all callbacks that change the model, the learning rate or their own
+    state.
 
     Raises:
-        UserError: the file is damaged or of another number of steps; or, from `fit`: of another model,
-            optimizer or metrics, or `fit` begins elsewhere.
+        UserError: the file is damaged or of another number of steps; or, from `fit`: of another
+            model, optimizer or metrics, or `fit` begins elsewhere.
     """
 
     def __init__(
@@ -76,9 +80,10 @@ class ResumeTraining(keras.callbacks.Callback):
         stateful: Sequence[keras.callbacks.Callback] = (),
     ) -> None:
         super().__init__()
-        for name, value in (("steps_per_epoch", steps_per_epoch), ("save_every", save_every)):
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise UserError(f"{name} must be a positive integer, got {value!r}")
+        check_count("steps_per_epoch", steps_per_epoch)
+        if save_every is not None:
+            check_count("save_every", save_every)
+        _check_callbacks(stateful)
         self._path, self._steps_per_epoch = Path(path), steps_per_epoch
         self._save_every = save_every
         self._stateful = [(callback, dict(vars(callback))) for callback in stateful]
@@ -95,11 +100,15 @@ class ResumeTraining(keras.callbacks.Callback):
         if not self._path.exists():
             counts = dict.fromkeys(("epoch", "executions", "batches_seen"), 0)
             return {}, {**counts, "ended_epochs": None, "epochs": [], "history": {}}
+        if self._path.is_dir():
+            raise UserError(
+                f"{self._path} is a directory, expected a file, such as {self._path / 'resume.npz'}"
+            )
         found = array_files.read(self._path, version=_VERSION)
         if found is None:
             raise UserError(
-                f"{self._path} is damaged, or not the state of a training; remove it to start from "
-                "the beginning"
+                f"{self._path} is damaged, or not the state of a training; give another path, or "
+                "remove the file to start from the beginning"
             )
         arrays, state = found
         if state["steps_per_epoch"] != self._steps_per_epoch:
@@ -278,6 +287,16 @@ class ResumeTraining(keras.callbacks.Callback):
             step.get_concrete_function(iterator.element_spec)
         self._assign("metrics", self.model.metrics_variables)
         self._arrays = {}
+
+
+def _check_callbacks(callbacks: Any) -> None:
+    wrong = callbacks
+    if isinstance(callbacks, (list, tuple)):
+        others = [one for one in callbacks if not isinstance(one, keras.callbacks.Callback)]
+        if not others:
+            return
+        wrong = others[0]
+    raise UserError(f"stateful must be a list of Keras callbacks, got {type(wrong).__name__}")
 
 
 def _changed(

@@ -1,13 +1,15 @@
 """Batches from tf.data service, in the same order as without it.
 
-The service's workers read; this process puts in order. What is sent to them is a dataset of numbers, of
-which the dispatcher hands each to one worker, and a pure function from a number to its batch, in
-TensorFlow operations alone: it reads records by path and position, so that workers need the shards at the
-same path. They may answer in any order. Here batches wait for their turn, and one that does not come, as
-its worker was lost, is read here, by the same function. So every image comes once an epoch, each
-step's batch is what it is without the service, and resume and any number of replicas go as ever.
+The workers of the service read; this process restores the order. Sent to them are a dataset of
+numbers, each of which the dispatcher gives to one worker, and a pure function from a number to its
+batch, in TensorFlow operations alone. It reads records by path and position, so workers need the
+shards at the same path. They may answer in any order: batches wait here for their turn, and a batch
+that does not arrive, because its worker was lost, is read here by the same function. So every image
+is seen once per epoch, each step has the same batch as without the service, and resume works on any
+number of replicas.
 
-Augmentation is drawn here: it takes 5 us per image, and so cannot depend on a worker's processor.
+Augmentation is drawn here: that takes 5 us per image, and so does not depend on a worker's
+processor.
 """
 
 import socket
@@ -31,7 +33,7 @@ from engine.shards.tfrecords import Manifest
 
 CONNECT_SECONDS = 10.0
 FIRST_BATCH_SECONDS = 60.0
-PATIENCE_SECONDS = 10.0  # after which a batch is read here; a worker missing for so long is lost
+PATIENCE_SECONDS = 10.0  # after which a batch is read here, its worker being regarded as lost
 BATCHES_AHEAD = 16
 _POLL_SECONDS = 0.1
 
@@ -56,7 +58,8 @@ def make_batches(
         damage_named: the context in which records are read, see `StoredSplit.damage_named`.
 
     Raises:
-        UserError: nobody answers at `address`, no worker can read the shards, or a record is damaged.
+        UserError: nothing listens at `address`, no worker can read the shards, or a record is
+            damaged.
     """
     require_answer(address, CONNECT_SECONDS)
     graph = tf.function(read, autograph=False)
@@ -82,7 +85,8 @@ def make_batches(
 def make_reader(places: Places, manifest: Manifest) -> _Read:
     """A function from records' numbers, int64[B], to their images and labels, in pure operations.
 
-    7,700 images/s at 224 x 224 on two cores; 3,500 through two workers on the cores of the training.
+    7,700 images/s at 224 x 224 on two cores; 3,500 through two workers on the cores of the
+    training.
     """
     read_records = make_record_reader(places, manifest)
 
@@ -107,7 +111,7 @@ def _from_service(read: _Read, address: str, first: int) -> Iterator[tuple[int, 
                 service.ShardingPolicy.DYNAMIC,
                 f"grpc://{address}",
                 max_outstanding_requests=BATCHES_AHEAD,
-                compression=None,  # X-rays hardly shrink, and what unpacks them is the training's host
+                compression=None,  # X-rays hardly shrink, and the training's host would unpack them
             )
         )
         .with_options(untuned())
@@ -127,20 +131,20 @@ def require_answer(address: str, seconds: float) -> None:
         except OSError as error:
             if time.monotonic() > deadline or isinstance(error, socket.gaierror):
                 raise UserError(
-                    f"tf.data service: nobody answers at {address} ({error}); start a dispatcher "
+                    f"tf.data service: nothing listens at {address} ({error}); start a dispatcher "
                     "there with python -m engine.data_service dispatcher"
                 ) from error
         time.sleep(_POLL_SECONDS)
 
 
 class InOrder:
-    """Puts numbered batches in order, and computes those that do not come.
+    """Puts numbered batches in order, and computes those that do not arrive.
 
     Args:
         open_source: the batches from a number on, in any order; opened again when it fails.
         compute: the batch of a number, computed here.
         start: the first number that `take` will be called with.
-        patience_seconds: how long the next batch is waited for, if nothing comes meanwhile.
+        patience_seconds: how long to wait for the next batch if nothing arrives meanwhile.
         clock: monotonic seconds.
         say: takes lines for the user.
     """
@@ -165,11 +169,11 @@ class InOrder:
         self._thread = threading.Thread(target=self._fill, name="service_input", daemon=True)
 
     def wait_for_first(self, source: str, seconds: float = FIRST_BATCH_SECONDS) -> None:
-        """Starts reading and returns once a batch is there.
+        """Starts reading and returns once a batch has arrived.
 
         Raises:
-            UserError: the source fails, or gives nothing within `seconds`.
-            DataLossError: it fails at a damaged record.
+            UserError: the source fails, or yields nothing within `seconds`.
+            DataLossError: it fails on a damaged record.
         """
         self._thread.start()
         with self._arrived:
@@ -187,12 +191,12 @@ class InOrder:
         if self._error is not None:
             raise UserError(f"{source} failed: {_first_line(self._error)}")
         raise UserError(
-            f"{source} gave no batch within {seconds:.0f} s; start a dispatcher there with python -m "
+            f"{source} sent no batch within {seconds:.0f} s; start a dispatcher there with python -m "
             "engine.data_service dispatcher, and workers with python -m engine.data_service worker"
         )
 
     def take(self, number: int) -> Any:
-        """The batch of `number`; numbers come one after the other."""
+        """The batch of `number`; numbers must be consecutive."""
         with calls.one() as leaving:
             return (np.zeros(0, np.uint8), np.zeros(0, np.int64)) if leaving else self._take(number)
 
@@ -204,7 +208,7 @@ class InOrder:
                 if self._clock() > deadline:
                     self._silent = True
                     self._say(
-                        f"the data service gave nothing for {self._patience:.0f} s; reading here "
+                        f"the data service has sent nothing for {self._patience:.0f} s; reading here "
                         "until it does"
                     )
                 elif self._arrived.wait(_POLL_SECONDS):
@@ -226,7 +230,7 @@ class InOrder:
         self._arrived.notify_all()
 
     def _fill(self) -> None:
-        """Reads as far ahead as there is room, for as long as anyone takes."""
+        """Reads as far ahead as there is room, until nobody takes batches any more."""
         while not calls.leaving and self._next >= 0:
             try:
                 for number, batch in self._open_source(self._next):
@@ -245,7 +249,7 @@ class InOrder:
             self._arrived.notify_all()
 
     def _keep(self, number: int, batch: Any) -> bool:
-        """Takes a batch in; returns whether more are wanted."""
+        """Stores a batch; returns whether more are wanted."""
         with self._arrived:
             self._silent, self._delivered = False, True
             if number >= self._next >= 0:

@@ -1,15 +1,15 @@
-"""Which part of every global batch is read here."""
+"""Which part of every global batch this process reads."""
 
 import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
 class Share:
-    """The replicas that are fed here, of those that share a global batch.
+    """The replicas that this process feeds, of all that share a global batch.
 
     Attributes:
         first: the number of the first of them, counted from 0.
-        count: how many are fed here, from `first` on.
+        count: how many this process feeds.
         of: how many replicas there are in all.
     """
 

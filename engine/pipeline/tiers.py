@@ -1,14 +1,14 @@
 """Where a training split is read from: one class per tier, behind one protocol.
 
-Every tier yields, without end, batches whose content is a pure function of (seed, step): the order of an
-epoch is a stateless permutation, and no random state lives in a buffer. So a tier can be opened at any
-step and continues exactly there. Each epoch drops as many examples as fill no whole batch, all of them
-equally likely to be dropped.
+Every tier yields, without end, batches whose content is a pure function of (seed, step): the order
+of an epoch is a stateless permutation, and no random state lives in a buffer. So a tier can be
+opened at any step and continues exactly there. Each epoch drops as many examples as fill no whole
+batch, all of them equally likely to be dropped.
 
 MemoryTier    the split is decoded once into host memory; a batch is a gather by permuted index
-IndexedTier   raw images stay in the shards and are read by permuted index: the batches of MemoryTier
-WindowedTier  encoded images stay in the shards and are permuted within windows (`windowed_streaming`)
-ServiceTier   the batches of MemoryTier, read by the workers of tf.data service (`service_input`)
+IndexedTier   raw images stay in the shards, read by permuted index: the batches of MemoryTier
+WindowedTier  PNG or JPEG images stay in the shards, permuted within windows (`windowed_streaming`)
+ServiceTier   the batches of MemoryTier, read by workers of tf.data service (`service_input`)
 """
 
 import functools
@@ -36,8 +36,8 @@ class Tier(Protocol):
     Attributes:
         name: what users call it.
         reason: why it was chosen, for the user.
-        order: what the order of the examples is a permutation of, `whole split` or `windows` of it; a
-            run can only be resumed in the same order.
+        order: what the order of the examples is a permutation of, `whole split` or `windows` of it;
+            a run can only be resumed in the same order.
         loads_split: whether opening it decodes the whole split into memory.
         may_rewrite: whether TensorFlow may rewrite the graph of a dataset made from it.
     """
@@ -52,7 +52,8 @@ class Tier(Protocol):
         """An endless dataset of `image` uint8[B, H, W, C] and `label` int64[B], from a step on.
 
         Args:
-            share: of each global batch; what comes is the batch of each replica of the share in turn.
+            share: of each global batch; what comes is the batch of each replica of the share in
+                turn.
 
         Raises:
             UserError: the shards cannot be read.
@@ -63,10 +64,10 @@ class Tier(Protocol):
 
 
 def choose_tier(split: StoredSplit, plan: InputPlan) -> Tier:
-    """The tier that serves a split: of `data_service` or `cache`, or under `auto` the one that fits.
+    """The tier that serves a split: by `data_service` or `cache`, or for `auto` the one that fits.
 
-    `auto` takes memory where the decoded split is no larger than the plan's share of the memory that is
-    free to this process (the machine's, or what its control groups leave if that is less).
+    `auto` takes memory where the decoded split is no larger than the plan's share of the memory
+    that is free to this process (the machine's, or what its control groups leave if that is less).
 
     Raises:
         UserError: the split is streamed in an order that cannot be balanced.
@@ -102,7 +103,7 @@ def _by_memory(split: StoredSplit, plan: InputPlan) -> tuple[str, str]:
 
 
 class _PermutedTier:
-    """What the tiers share that can read any example at any time: the order over the whole split."""
+    """The order over the whole split, for the tiers that can read any example at any time."""
 
     order = "whole split"
 

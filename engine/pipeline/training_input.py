@@ -1,4 +1,4 @@
-"""Shards to training batches: the order and the images from a tier, the draws of augmentation beside them."""
+"""Shards to training batches: images in order from a tier, with the draws of augmentation."""
 
 from pathlib import Path
 
@@ -17,8 +17,8 @@ from engine.shards.manifest import Manifest
 class TrainingInput:
     """A split as training reads it, opened at any step and as often as needed.
 
-    What reading needs (in the memory tier the decoded images) is made at the first opening and shared by all
-    datasets.
+    What reading needs (in the memory tier the decoded images) is made at the first opening and
+    shared by all datasets.
 
     Args:
         plan: what the batches are made of.
@@ -31,8 +31,8 @@ class TrainingInput:
         steps_per_epoch: whole batches in the split.
 
     Raises:
-        UserError: there is no such split, it holds less than one batch, or it is streamed in an order
-            that cannot be balanced.
+        UserError: there is no such split, it holds less than one batch, or it is streamed in an
+            order that cannot be balanced.
     """
 
     def __init__(
@@ -50,12 +50,13 @@ class TrainingInput:
 
         Args:
             start_step: the batches to pass over, as after a resume.
-            share: of each global batch; what comes is the batch of each replica of the share in turn.
+            share: of each global batch; what comes is the batch of each replica of the share in
+                turn.
 
         Returns:
-            Dictionaries of `image` uint8[B, H, W, C], `label` int64[B], `key` uint64[B] (of each place in
-            the epoch, for further random numbers), and what `augmentation.draw` and `mixing.draw`
-            give for the plan.
+            Dictionaries of `image` uint8[B, H, W, C], `label` int64[B], `key` uint64[B] (of each
+            place in the epoch, for further random numbers), and what `augmentation.draw` and
+            `mixing.draw` give for the plan.
 
         Raises:
             UserError: the shards cannot be read.

@@ -1,9 +1,9 @@
-"""Encoded images streamed from shards: read in order of the files, permuted within windows.
+"""Encoded images streamed from shards: read in the order of the files, permuted within windows.
 
-Each epoch reads the shards in an order of its own, several in turn, and leaves out as many records as
-fill no whole batch, drawn among all of the epoch. What is left is cut into windows of whole batches, and
-each window is permuted. All of it is a pure function of (seed, epoch), so the batches can be opened at
-any step; that reads over, but does not parse, what went before in the epoch.
+Each epoch reads the shards in a different order, several interleaved, and drops as many records as
+fill no whole batch, drawn from the whole epoch. The rest is divided into windows of whole batches,
+and each window is permuted. All of this is a pure function of (seed, epoch), so the batches can be
+opened at any step; the earlier records of that epoch are then read, but not parsed.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from engine.pipeline.share import WHOLE, Share
 from engine.shards import tfrecords
 from engine.shards.tfrecords import Manifest
 
-READ_CYCLE = 16  # shards read in turn
+READ_CYCLE = 16  # shards that are interleaved
 READ_BLOCK = 16  # consecutive records taken from each
 
 
@@ -38,9 +38,10 @@ def make_batches(
 
     Args:
         paths: a split's shards.
-        num_examples: in all of them; at least a batch.
+        num_examples: in all of them; at least one batch.
         shuffle_window: examples permuted together, rounded down to whole batches.
-        share: of each global batch; what comes is then the batch of each replica of the share in turn.
+        share: of each global batch; the dataset then yields the batch of each of its replicas in
+            turn.
     """
     steps = num_examples // global_batch_size
     steps_a_window = min(steps, max(1, shuffle_window // global_batch_size))
@@ -98,7 +99,7 @@ def make_batches(
 
 
 def _records(paths: Sequence[str], seed: int, epoch: tf.Tensor) -> tf.data.Dataset:
-    """The serialized records of an epoch, shards in a permuted order and several in turn."""
+    """The serialized records of an epoch; shards are permuted, and several are interleaved."""
     order = batch_order.shuffled(
         tf.range(len(paths), dtype=tf.int64), seed, epoch, len(paths), purpose="shards"
     )
@@ -114,9 +115,10 @@ def _records(paths: Sequence[str], seed: int, epoch: tf.Tensor) -> tf.data.Datas
 def _without_some(
     records: tf.data.Dataset, count: int, *, num_examples: int, seed: int, epoch: tf.Tensor
 ) -> tf.data.Dataset:
-    """All but `count` records, each of which is as likely as any other to be left out.
+    """All but `count` records; each record is equally likely to be dropped.
 
-    Were it left to the last window, only what shards hold at their ends would ever be missing.
+    If the last window were cut off instead, only the records at the ends of shards would ever be
+    dropped.
     """
     if not count:
         return records
@@ -133,11 +135,11 @@ def _without_some(
 def _shuffled(
     window: tf.data.Dataset, size: int, *, seed: int, epoch: tf.Tensor, number: tf.Tensor
 ) -> tf.data.Dataset:
-    """A window in any order, each as likely as any other; records are handed on without copying."""
-    # The order is to depend on the seed given here alone, not on the process's own, which TensorFlow
-    # would mix in from the graph of the function that this is called in.
+    """A window in random order, every order equally likely; records are not copied."""
+    # The order must depend on the seed given here alone. TensorFlow would also mix in the process's
+    # own, from the graph of the function that this is called in.
     tf.random.set_seed(1)
     key = counter_random.row_keys(number, seed=seed, epoch=epoch, purpose="windows")
-    # Of which TensorFlow uses 31 bits.
+    # TensorFlow uses 31 bits of it.
     window_seed = tf.cast(tf.bitwise.right_shift(key, tf.constant(1, tf.uint64)), tf.int64)
     return window.shuffle(size, seed=window_seed, reshuffle_each_iteration=False)

@@ -1,6 +1,7 @@
 """Whether shards hold what a command needs of them, by their manifest alone: no TensorFlow.
 
-So that commands refuse what cannot work before they import it, which takes 3 s, and 30 s on a busy machine.
+Commands can then refuse wrong input before they import TensorFlow, which takes 3 s, and 30 s on a
+busy machine.
 """
 
 from pathlib import Path
@@ -36,6 +37,8 @@ def steps_per_epoch(
     """
     manifest = shards if isinstance(shards, Manifest) else tfrecords.read_manifest(shards)
     num_examples = split_info(manifest, split).num_examples
+    if global_batch_size < 1:
+        raise UserError(f"--global-batch-size must be at least 1, got {global_batch_size}")
     if num_examples < global_batch_size:
         raise UserError(
             f"--global-batch-size {global_batch_size} is more than the {num_examples} images of "
@@ -63,7 +66,7 @@ def split_info(manifest: Manifest, split: str) -> tfrecords.SplitInfo:
 
 
 def balanced_class_weights(manifest: Manifest, split: str) -> np.ndarray:
-    """float32[K]: N / (K * count), so that every class weighs the same in the loss; 0 for absent ones.
+    """float32[K]: N / (K * count), so that every class weighs the same in the loss; 0 if absent.
 
     Raises:
         UserError: there is no such split, or it is empty.

@@ -1,9 +1,9 @@
 """Where every image of a split lies in its shards, and reading any of them, in any order.
 
-Reading records one after the other hands each image on as a string, four times copied on its way to a
-batch. Shards written here hold raw pixels at a place that can be known beforehand, so that one system
-call puts an image from the page cache into its row of the batch, past no other copy. The CRC of each
-record is checked as it is read.
+Reading records one after the other hands each image on as a string, four times copied on its way to
+a batch. Shards written here hold raw pixels at a place that can be known beforehand, so that one
+system call puts an image from the page cache into its row of the batch, past no other copy. The CRC
+of each record is checked as it is read.
 
 The index takes 21 bytes per image and 3 us to make; images stay in the files.
 """

@@ -2,8 +2,8 @@
 
     checkpoints/step-00001234.npz
 
-Files are as `array_files` describes them; the archive holds the arrays, its header the step and the loop's
-state.
+Files are as `array_files` describes them; the archive holds the arrays, its header the step and the
+loop's state.
 """
 
 import dataclasses

@@ -55,7 +55,7 @@ from engine.training.weight_averaging import FinalWeights
 __all__ = ["DivergenceError", "TrainResult", "train"]
 
 Say = Callable[[str], None]
-Model: TypeAlias = "str | Network | keras.Model | Callable[..., keras.Model]"
+Model: TypeAlias = str | Network | keras.Model | Callable[..., keras.Model]
 
 _STATISTICS_IMAGES = 1024  # that batch normalization's statistics are estimated on
 

@@ -199,7 +199,7 @@ def test_a_port_that_is_taken_is_one_line(capsys, tmp_path):
 def test_a_worker_without_a_dispatcher_ends_with_one_line(capsys, monkeypatch):
     monkeypatch.setattr(data_service, "CONNECT_SECONDS", 0.0)
     assert data_service.main(["worker", "--dispatcher", "localhost:1"]) == 2
-    assert "nobody answers at localhost:1" in capsys.readouterr().err
+    assert "nothing listens at localhost:1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["worker", "--dispatcher", "nowhere"], ["dispatcher"], []])

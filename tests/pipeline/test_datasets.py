@@ -80,7 +80,10 @@ def test_class_weights_make_every_class_weigh_the_same(numbered):
         ({"global_batch_size": 151}, "at most 150"),
         ({"augment": "heavy"}, "augment must be one of none, light, .*got 'heavy'"),
         ({"label_mode": "binary"}, "label_mode must be one of int, categorical, got 'binary'"),
-        ({"start_step": -1}, "start_step must not be negative, got -1"),
+        ({"start_step": -1}, "start_step must be an integer of at least 0, got -1"),
+        ({"start_step": 1.5}, "got 1.5"),
+        ({"augment": ["light"]}, "got \\['light'\\]"),
+        ({"augment": datasets.Strengths(zoom=-1)}, "--zoom.*-1"),
     ],
 )
 def test_wrong_arguments_are_one_line(numbered, wrong, line):

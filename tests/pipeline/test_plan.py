@@ -23,6 +23,7 @@ from engine.pipeline.plan import InputPlan
         ({"mixing": Mixing(cutmix=1), "global_batch_size": 7}, "must be even"),
         ({"cache_memory_fraction": 1.5}, "above 0, at most 1, got 1.5"),
         ({"data_service": "here:1"}, "data_service: got 'here:1', expected grpc://HOST:PORT"),
+        ({"data_service": 5}, "data_service: got 5, expected grpc://HOST:PORT"),
         ({"data_service": "grpc://here:1", "cache": "memory"}, "give one of them"),
     ],
 )

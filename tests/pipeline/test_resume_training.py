@@ -201,6 +201,11 @@ def test_what_does_not_fit_the_file_is_one_line(striped, tmp_path):
     for wrong in ({"steps_per_epoch": 0}, {"steps_per_epoch": 5, "save_every": 0.5}):
         with pytest.raises(UserError, match="must be a positive integer, got"):
             datasets.ResumeTraining(tmp_path / "other.npz", **wrong)
+    with pytest.raises(UserError, match="is a directory, expected a file"):
+        datasets.ResumeTraining(tmp_path, steps_per_epoch=5)
+    for wrong in (keras.callbacks.EarlyStopping(), [keras.callbacks.EarlyStopping]):
+        with pytest.raises(UserError, match="stateful must be a list of Keras callbacks, got"):
+            datasets.ResumeTraining(tmp_path / "other.npz", steps_per_epoch=5, stateful=wrong)
 
 
 def test_a_fit_that_begins_elsewhere_is_refused(striped, tmp_path):

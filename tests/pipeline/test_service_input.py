@@ -62,12 +62,12 @@ def test_when_nothing_comes_any_more_batches_are_computed_here_and_it_is_said_on
     reader, lines = in_order([0, 1], clock=lambda: next(clock), patience_seconds=15)
     assert [int(reader.take(number)[0][0]) for number in range(6)] == [0, 1, 2, 3, 4, 5]
     assert len(lines) == 1
-    assert "nothing for 15 s" in lines[0]
+    assert "sent nothing for 15 s" in lines[0]
 
 
 def test_a_source_that_gives_nothing_is_an_error_and_not_a_wait():
     reader = InOrder(lambda first: iter(()), compute, start=0)
-    with pytest.raises(UserError, match=r"gave no batch within 0 s.*data_service worker"):
+    with pytest.raises(UserError, match=r"sent no batch within 0 s.*data_service worker"):
         reader.wait_for_first("tf.data service at here", 0.0)
 
 
@@ -82,7 +82,7 @@ def test_workers_without_the_shards_are_told_from_other_failures():
 
 
 def test_nobody_at_the_address_is_one_line():
-    with pytest.raises(UserError, match="nobody answers at localhost:1 "):
+    with pytest.raises(UserError, match="nothing listens at localhost:1 "):
         service_input.require_answer("localhost:1", 0.0)
 
 
