@@ -134,6 +134,7 @@ def evaluation(
 
     Args:
         shards: a directory of shards.
+        batch_size: images per batch; on several devices a multiple of their number, as Keras needs.
         label_mode: see `training`.
 
     Returns:
