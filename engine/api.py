@@ -13,6 +13,7 @@ standard error, as the commands print it.
 """
 
 import contextlib
+import dataclasses
 import os
 import signal
 import threading
@@ -24,6 +25,7 @@ from engine.base import command_line
 from engine.base.build_settings import BuildConfig
 from engine.base.config import Config, UserError, read_settings
 from engine.base.run_settings import EvaluateConfig, PredictConfig
+from engine.base.setting_names import did_you_mean
 from engine.base.settings import TrainConfig
 from engine.runs.run_directory import RunDirectory
 
@@ -112,7 +114,8 @@ def train(
 
     network = registry.resolve(_model_of(config) if model is None else model)
     values = registry.sorted_settings(network, settings)
-    configured = _configured(TrainConfig, config, values, "train()")
+    own = [parameter.name for parameter in network.parameters]
+    configured = _configured(TrainConfig, config, values, "train()", also_known=own)
     configured = registry.checked(network, configured, given=values.keys() - {"model_settings"})
     configured = train_arguments.with_loss(configured, loss)
     train_arguments.check_start(
@@ -221,12 +224,21 @@ def _configured(
     config: ConfigType | Mapping[str, Any] | PathLike | None,
     settings: Mapping[str, Any],
     source: str,
+    also_known: Sequence[str] = (),
 ) -> ConfigType:
     """`config` with `settings` over it.
+
+    Args:
+        also_known: names of further settings, which may be meant by one that is mistyped.
 
     Raises:
         UserError: there is no setting of such a name, or a value is not one that it takes.
     """
+    fields = [field.name for field in dataclasses.fields(config_class)]
+    for name in settings:
+        if name not in fields:
+            hint = did_you_mean(name, [*also_known, *fields])
+            raise UserError(f"{source}: no setting is called {name!r}{hint}")
     values: Mapping[str, Any] = {}
     if isinstance(config, config_class):
         values = config.to_json()

@@ -163,6 +163,22 @@ def test_what_a_training_is_given_comes_to_the_trainer(shards, tmp_path, monkeyp
     assert given["config"] == TrainConfig(**SMALL, loss="focal")
 
 
+def test_settings_of_a_function_are_those_of_the_network(shards, tmp_path, monkeypatch):
+    from engine.training import trainer
+
+    def build(image_format, num_classes, filters: int = 8):
+        raise AssertionError
+
+    configs = []
+    monkeypatch.setattr(trainer, "train", lambda config, *_, **__: configs.append(config))
+    engine.train(shards, tmp_path / "run", model=build, filters=5, global_batch_size=16)
+    assert configs[0].model_settings == {"filters": 5}
+    with pytest.raises(engine.UserError, match=r"no setting .* 'filtres'; did you mean 'filters'"):
+        engine.train(shards, tmp_path / "run", model=build, filtres=5, global_batch_size=16)
+    with pytest.raises(engine.UserError, match=r"--depth: .* does not use it"):
+        engine.train(shards, tmp_path / "run", model=build, depth=3, global_batch_size=16)
+
+
 def test_a_loaded_run_gives_probabilities_of_arrays(tmp_path):
     predictor = engine.load(fake_run.make_run(tmp_path / "run"), batch_size=4)
     images = np.stack([np.full((12, 16, 1), level, np.uint8) for level in (0, 255)])

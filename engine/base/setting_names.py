@@ -47,6 +47,8 @@ ALIASES = {
     "xla": "jit-compile",
 }
 
+MOST_LISTED = 20  # names in a message
+
 
 def flag_name(field_name: str) -> str:
     """`global_batch_size` -> `--global-batch-size`."""
@@ -72,8 +74,10 @@ def _plain(name: str) -> str:
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:
-    """`; did you mean 'depth'?`, or all that is known where nothing is close."""
+    """`; did you mean 'depth'?`, or where nothing is close all that is known, if that fits in a line."""
     meant = closest(word, known)
     if meant is not None:
         return f"; did you mean {meant!r}?"
+    if len(known) > MOST_LISTED:
+        return f"; {len(known)} names are known, which --help lists"
     return f"; expected one of {', '.join(known)}"

@@ -61,6 +61,8 @@ def test_a_key_of_a_file_and_a_choice_are_met_with_the_right_one_too():
         TrainConfig.from_json({"lr": 1})
     with pytest.raises(config.UserError, match=r"'ema'; did you mean 'ema_momentum'"):
         TrainConfig.from_json({"ema": 0.9}, source="RUN/config.json")
+    with pytest.raises(config.UserError, match=r"'zzz'; \d\d names are known, which --help lists$"):
+        TrainConfig.from_json({"zzz": 1})
     with pytest.raises(
         config.UserError, match=r"'standart', expected one of none, .*; did you mean standard\?"
     ):
@@ -91,10 +93,11 @@ def test_help_names_what_must_be_given_and_groups_the_flags():
     assert re.search(r"\nhow the weights are found:\n  --epochs N .*\n", text)
 
 
-def test_every_setting_is_in_one_group_its_commands_own_ones_first():
+def test_every_flag_is_in_one_group_its_commands_own_ones_first():
     groups = config.flag_groups(SearchConfig)
     names = [field.name for _, fields in groups for field in fields]
-    assert sorted(names) == sorted(field.name for field in dataclasses.fields(SearchConfig))
+    fields = dataclasses.fields(SearchConfig)
+    assert sorted(names) == sorted(field.name for field in fields if field.metadata["flag"])
     assert groups[0][1][0].name == "tuner"
     assert len({title for title, _ in groups}) == len(groups)
 
