@@ -157,6 +157,19 @@ class ModelSettings(Config):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class InitialSettings(Config):
+    """What training starts from."""
+
+    init_from: str | None = setting(
+        None,
+        parse=str,
+        metavar="RUN|FILE.keras",
+        help="start from the weights of an earlier run's best epoch, or of a model file, wherever layer "
+        "and shape agree; none: random weights",
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class OptimizationSettings(Config):
     """How the weights are found."""
 
@@ -307,6 +320,7 @@ class TrainConfig(
     InputSettings,
     AugmentationSettings,
     ModelSettings,
+    InitialSettings,
     OptimizationSettings,
     RuntimeSettings,
     DecisionSettings,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from engine.base.config import UserError, closest
+from engine.networks import layer_paths
 
 Observer = Callable[[str, Any, Any], None]  # (path, layer, output)
 _MOST_NAMES = 12
@@ -91,7 +92,7 @@ def observed(model: Any, note: Observer) -> Iterator[None]:
     Also of layers that a subclassed model calls in its own code.
     """
     watched = []
-    for path, layer in _layers(model, ""):
+    for path, layer in layer_paths.walk(model):
         own = vars(layer).get("call")  # where another part of the engine replaced it
         watched.append((layer, own))
         layer.call = _noting(path, layer, note)
@@ -116,31 +117,3 @@ def _noting(path: str, layer: Any, note: Observer) -> Callable[..., Any]:
         return output
 
     return noting
-
-
-def _layers(model: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    """Everything that computes inside a model, with its path; graphs are entered, not listed."""
-    import keras
-
-    for layer in _children(model):
-        path = f"{prefix}{layer.name}"
-        if isinstance(layer, keras.layers.InputLayer):
-            continue
-        if not hasattr(_graph(layer), "operations"):
-            yield path, layer
-        yield from _layers(layer, f"{path}/")
-
-
-def _children(layer: Any) -> list[Any]:
-    """The layers and `keras.ops` operations that a graph consists of, or the layers inside another one."""
-    graph = _graph(layer)
-    if hasattr(graph, "operations"):
-        return list(graph.operations)
-    if hasattr(layer, "_flatten_layers"):
-        return list(layer._flatten_layers(include_self=False, recursive=False))
-    return []
-
-
-def _graph(layer: Any) -> Any:
-    """What a Sequential runs; any other layer itself."""
-    return getattr(layer, "_functional", None) or layer

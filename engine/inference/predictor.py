@@ -6,14 +6,16 @@ the padding's outputs dropped, so a remainder never costs a second trace (half a
 
 import dataclasses
 import itertools
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from engine.base import command_line, progress
+from engine.base import command_line, files, progress
 from engine.base.config import UserError
+from engine.inference import precision
 from engine.metrics import predictions
 from engine.runs import contract as contracts
 from engine.runs.contract import InferenceContract
@@ -80,7 +82,7 @@ class Predictor:
                 f"warning: {run.path} has no threshold for this model yet, as its training has not "
                 "ended; using 0.5, which was not chosen on validation"
             )
-        return cls(load_model(run.model), contract, batch_size=batch_size)
+        return cls(load_model(run.model, run), contract, batch_size=batch_size)
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Probabilities of uint8[N, H, W, C] images.
@@ -148,7 +150,7 @@ class Predictor:
         network = self.model
         if has_logits:
             layer = self.model.get_layer(LOGITS)
-            network = keras.Model(self.model.inputs, [self.model.output, layer.output])
+            network = keras.Model(self.model.input, [self.model.output, layer.output])
 
         @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8)], autograph=False)
         def forward(images: Any) -> Any:
@@ -189,21 +191,48 @@ def _logits_of(probabilities: Any) -> Any:
     return logs - tf.math.log1p(-probabilities) if probabilities.shape[-1] == 1 else logs
 
 
-def load_model(path: Path) -> Any:
-    """A saved Keras model, custom layers of `engine.networks.layers` included, without its optimizer.
+def load_model(path: Path, run: RunDirectory | None = None) -> Any:
+    """A saved Keras model without its optimizer, in the precision that it was trained in or in float32.
+
+    The lower precision of its training is used where the hardware is fast at it.
+
+    Args:
+        run: the run that the file is of. Where the file holds layers that Keras does not know, and the
+            run was trained with `--model` naming a user's function, that builds the network again, and
+            only the weights are read from the file.
 
     Raises:
-        UserError: the file is damaged, or was saved by code that this version does not know.
+        UserError: the file is damaged, or holds layers whose code is not found.
     """
     with command_line.quiet_imports(), command_line.without_scikit_learn():
-        import keras
-
-        import engine.networks.layers  # noqa: F401  registers the layers that a saved model names
+        import engine.networks.layers  # noqa: F401  registers the layers that a saved model may name
+        from engine.networks import saved_models
 
     try:
-        return keras.models.load_model(path, compile=False)
+        return saved_models.load(path, precisions=precision.fast_here())
     except Exception as error:
+        rebuilt = None if run is None else _built_again(run)
+        if rebuilt is not None:
+            rebuilt.load_weights(path)
+            return rebuilt
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise UserError(
             f"{path}: cannot be loaded ({reason}); expected a model that engine.train saved"
         ) from error
+
+
+def _built_again(run: RunDirectory) -> Any:
+    """The form that a run saves, with fresh weights, from the user's function; None of other runs."""
+    from engine.base.settings import TrainConfig
+    from engine.networks import registry, stock
+
+    if not run.config.is_file() or not zipfile.is_zipfile(run.model):
+        return None
+    config = TrainConfig.from_json(files.read_json(run.config), source=str(run.config))
+    if ":" not in config.model:
+        return None
+    network, contract = registry.resolve(config.model), contracts.read(run)
+    image_format, num_classes = contract.image_format, len(contract.class_names)
+    model = registry.build(network, config, image_format, num_classes)
+    form = registry.build_training_form(network, model, config, image_format, num_classes)
+    return stock.StockModel(model, form, say=lambda line: None).up_to_date()

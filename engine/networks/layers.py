@@ -6,6 +6,8 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from engine.networks import kernel_folding
+
 _FLOOR = 5.0  # grey levels added to an image's deviation, so that flat images stay flat
 
 
@@ -61,8 +63,6 @@ class StandardizedConv2D(layers.Layer):
         strides: pixels between outputs.
     """
 
-    _RELU_GAIN = 1.7
-
     def __init__(self, filters: int, kernel_size: int, strides: int = 1, **options: Any) -> None:
         super().__init__(**options)
         self.filters, self.kernel_size, self.strides = filters, kernel_size, strides
@@ -84,8 +84,8 @@ class StandardizedConv2D(layers.Layer):
         mean = ops.mean(kernel, axis=(0, 1, 2), keepdims=True)
         variance = ops.var(kernel, axis=(0, 1, 2), keepdims=True)
         fan_in = kernel.shape[0] * kernel.shape[1] * kernel.shape[2]
-        scale = ops.cast(self.gain, "float32") * self._RELU_GAIN
-        return (kernel - mean) * ops.rsqrt(variance * fan_in + 1e-4) * scale
+        scale = ops.cast(self.gain, "float32") * kernel_folding.RELU_GAIN
+        return (kernel - mean) * ops.rsqrt(variance * fan_in + kernel_folding.EPSILON) * scale
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         batch, height, width, _ = input_shape

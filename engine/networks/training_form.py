@@ -157,7 +157,7 @@ def _logits_of(model: Any, pixels: Any, outputs: str) -> tuple[Any, str]:
         _check_units(graph.outputs[0], activation)
         before = _run(graph, node.input_tensors[0], pixels)
         if not _only_activates(operation):
-            before = _WithoutActivation(operation, name=f"{operation.name}_logits")(before)
+            before = WithoutActivation(operation, name=f"{operation.name}_logits")(before)
         return before, "probabilities"
     if outputs == "probabilities":
         return _log(_run(graph, graph.outputs[0], pixels)), outputs
@@ -287,24 +287,24 @@ def _check_units(tensor: Any, activation: str) -> None:
 
 
 @keras.saving.register_keras_serializable(package="engine")
-class _WithoutActivation(keras.layers.Layer):
+class WithoutActivation(keras.layers.Layer):
     """A layer called without the activation that it ends in; shares its variables."""
 
     def __init__(self, layer: Any, **options: Any) -> None:
         super().__init__(dtype=layer.dtype_policy, autocast=False, **options)
-        self._layer = layer
+        self.layer = layer
         self.built = True
 
     def call(self, inputs: Any) -> Any:
-        activation = self._layer.activation
-        self._layer.activation = keras.activations.linear
+        activation = self.layer.activation
+        self.layer.activation = keras.activations.linear
         try:
-            return self._layer(inputs)
+            return self.layer(inputs)
         finally:
-            self._layer.activation = activation
+            self.layer.activation = activation
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        return self._layer.compute_output_shape(input_shape)
+        return self.layer.compute_output_shape(input_shape)
 
 
 # ---------------------------------------------------------------------------- models that are code

@@ -16,7 +16,6 @@ from engine.images.format import ImageFormat
 from engine.runs.run_directory import RunDirectory
 
 FORMAT_VERSION = 1
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 HIGHEST_THRESHOLD = math.nextafter(1, math.inf)  # calls no image positive, not even at 1
 
 
@@ -31,8 +30,6 @@ class InferenceContract:
             more than two classes, and until it is chosen.
         threshold_rule: the rule by which it was chosen on the validation split.
         model: the digest of the model that the threshold belongs to (`RunDirectory.model_digest`).
-        precision: the dtype policy that the network was trained in, and that its threshold was
-            chosen in.
     """
 
     image_format: ImageFormat
@@ -40,7 +37,6 @@ class InferenceContract:
     threshold: float | None = None
     threshold_rule: str | None = None
     model: str | None = None
-    precision: str = "float32"
 
     @property
     def is_binary(self) -> bool:
@@ -158,5 +154,4 @@ _RULES = {
     "threshold": Rule("a number from 0 to 1, or null", _is_threshold),
     "threshold_rule": _TEXT_OR_NULL,
     "model": _TEXT_OR_NULL,
-    "precision": schema.one_of(*PRECISIONS),
 }

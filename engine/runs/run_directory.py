@@ -29,6 +29,7 @@ class RunDirectory:
         self.checkpoints = self.path / "checkpoints"
         self.threshold = self.path / "threshold.json"
         self.training_summary = self.path / "training.json"
+        self.initial_weights = self.path / "initial_weights.json"
         self.diverged_batch = self.path / "diverged_batch.txt"
         self.evaluations = self.path / "evaluation"
         self.explanations = self.path / "explanations"

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from engine.base import progress
+from engine.networks.stock import StockModel
 from engine.runs import report
 from engine.runs.run_directory import RunDirectory
 from engine.training import (
     checkpoints,
     divergence,
     history,
-    model_file,
     optimization,
     periodic,
     runtime,
@@ -65,6 +65,7 @@ class Loop:
     Args:
         open_batches: the training batches from a global step on.
         paths: the source files of the images in the batch of a step, counted from 0.
+        saved: the form of the network that is written as the run's model file.
         callbacks: called as `Model.fit` calls them; `on_train_end` is left to the caller.
         run: where checkpoints, logs and the model file go.
         say: takes lines for the user.
@@ -83,6 +84,7 @@ class Loop:
         paths: Callable[[int], list[str]],
         validation: Validation,
         final_weights: FinalWeights,
+        saved: StockModel,
         callbacks: Callbacks,
         run: RunDirectory,
         run_on: runtime.Runtime,
@@ -90,7 +92,7 @@ class Loop:
     ) -> None:
         self._plan, self._state, self._step = plan, state, step
         self._open_batches, self._paths = open_batches, paths
-        self._validation, self._final_weights = validation, final_weights
+        self._validation, self._final_weights, self._saved = validation, final_weights, saved
         self._callbacks = callbacks
         self._run, self._runtime, self._say = run, run_on, say
         self._batches: Iterator[Any] = iter(())
@@ -226,7 +228,7 @@ class Loop:
             improved = state.progress.update(row)
             if improved or state.best is None:
                 state.keep_best()
-                model_file.save_model(state.model, self._run.model)
+                self._saved.save(self._run.model)
                 if self._run.report.is_file():
                     report.write_report(self._run)  # its figures are of the model before
             self._callbacks.on_epoch_end(epoch, epoch_logs(row))

@@ -19,6 +19,7 @@ from tensorflow.python.data.ops import multi_device_iterator_ops
 
 from engine.base import machine
 from engine.base.config import UserError
+from engine.base.processor import processor_flags
 from engine.pipeline.dataset_options import untuned
 from engine.pipeline.share import WHOLE, Share
 from engine.training import cluster
@@ -232,16 +233,6 @@ def choose_jit(
     if jit_compile == "on":
         return True, "as requested"
     return (True, "one GPU") if on_gpu else (False, "it halves the speed on CPUs")
-
-
-def processor_flags() -> frozenset[str]:
-    """The processor's feature flags as Linux names them; empty where they are unknown."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return frozenset()
-    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
-    return frozenset(flags.partition(":")[2].split())
 
 
 def describe_machine() -> dict[str, Any]:

@@ -6,7 +6,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from engine.training import checkpoints, optimization, periodic, resuming
+from engine.networks import layer_paths
+from engine.training import checkpoints, initial_weights, optimization, periodic, resuming
 from engine.training.history import Row
 from engine.training.monitor import Progress
 
@@ -18,7 +19,7 @@ class TrainState:
 
     arrays  `model/NNNN` and `optimizer/NNNN`, the variables in the order of `variables` (states of
             random generators included); `best/NNNN`, the model's variables in the best epoch
-    state   the attributes below as JSON
+    state   the attributes below as JSON, and the names of the model's variables
 
     Args:
         model: the model whose variables are trained; all of them are saved.
@@ -75,6 +76,7 @@ class TrainState:
             "train_seconds": self.train_seconds,
             "rewinds": self.rewinds,
             "rate_scale": optimization.rate_scale(self.optimizer),
+            initial_weights.NAMES: layer_paths.variable_names(self.model),
             "ended_of": self.ended_of,
         }
         return checkpoints.Checkpoint(self.global_step, arrays, state)

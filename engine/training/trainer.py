@@ -22,6 +22,7 @@ from engine.base.setting_values import parse_interval, parse_step_range
 from engine.base.settings import TrainConfig
 from engine.networks import registry
 from engine.networks.network import Network
+from engine.networks.stock import StockModel
 from engine.pipeline.reading import StoredSplit
 from engine.pipeline.share import Share
 from engine.pipeline.training_input import TrainingInput
@@ -34,6 +35,7 @@ from engine.training import (
     diagnosis,
     environment,
     finishing,
+    initial_weights,
     loop,
     periodic,
     resuming,
@@ -119,15 +121,15 @@ def train(
         if (warning := dataset_checks.validation_warning(manifest)) is not None:
             say(warning)
         to_infer = InferenceContract(
-            image_format=manifest.image_format,
-            class_names=manifest.class_names,
-            precision=run_on.precision,
+            image_format=manifest.image_format, class_names=manifest.class_names
         )
         resumed = checkpoint is not None
         with _recorded(run, config, to_infer, described, run_on, resumed=resumed):
             session = _Session(config, batches, run, run_on, say, network, objective, callbacks)
             if checkpoint is not None:
                 session.resume(checkpoint)
+            elif config.init_from is not None:
+                session.start_from(Path(config.init_from))
             result = session.train(should_stop, ends_early)
             if diagnose and not result.stopped:
                 result = dataclasses.replace(result, diagnosis=session.diagnose())
@@ -234,6 +236,7 @@ class _Session:
             final_weights=FinalWeights(
                 built.form.network, built.optimizer, load_images=load_images
             ),
+            saved=StockModel(built.model, built.form, say=say),
             run=run,
             run_on=run_on,
             say=say,
@@ -247,6 +250,10 @@ class _Session:
         epochs, steps = len(self._state.rows), self._input.steps_per_epoch
         done = self._state.global_step - epochs * steps
         self._say(f"resuming after {epochs} epochs and {done}/{steps} steps")
+
+    def start_from(self, source: Path) -> None:
+        """Takes the weights of an earlier run or of a model file, wherever they fit."""
+        initial_weights.start_from(source, self._state.model, self._run, say=self._say)
 
     def train(
         self, should_stop: Callable[[], bool], ends_early: Callable[[list[Row]], bool]

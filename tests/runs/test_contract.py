@@ -20,7 +20,6 @@ CONTRACT = InferenceContract(
     threshold=0.25,
     threshold_rule="youden",
     model="e" * 64,
-    precision="mixed_bfloat16",
 )
 
 
@@ -79,7 +78,6 @@ def test_a_start_that_was_killed_on_other_data_leaves_nothing_behind(run):
         ("class_names", ["NORMAL"]),
         ("class_names", ["NORMAL", "NORMAL"]),
         ("image_format", {"image_size": [12, 16]}),
-        ("precision", "float8"),
         ("format_version", 2),
         ("colour", 1),
     ],

@@ -14,6 +14,7 @@ from engine.base import locks
 from engine.base.config import UserError
 from engine.base.settings import TrainConfig
 from engine.metrics import curves
+from engine.networks.stock import StockModel
 from engine.pipeline import augmentation, batch_order, datasets, tiers
 from engine.pipeline.reading import StoredSplit
 from engine.runs.run_directory import RunDirectory
@@ -22,7 +23,6 @@ from engine.training import (
     diagnosis,
     finishing,
     history,
-    model_file,
     optimization,
     periodic,
     trainer,
@@ -172,13 +172,18 @@ def test_what_training_is_measured_with_is_what_is_switched_on(striped):
     plain = with_(
         augment="none", label_smoothing=0, class_weights="none", dropout=0, ema_momentum=0
     )
-    assert finishing.learned_with(plain) == []
-    assert finishing.learned_with(with_(plain, label_smoothing=0.1, class_weights="balanced")) == [
+    assert finishing.learned_with(plain, has_dropout=False) == []
+    assert finishing.learned_with(
+        with_(plain, label_smoothing=0.1, class_weights="balanced"), has_dropout=False
+    ) == [
         "labels smoothed by 0.1",
         "classes weighted alike",
     ]
     drawn = with_(plain, sampling="balanced", class_weights="balanced", rotation=5)
-    assert finishing.learned_with(drawn) == ["augmented images", "classes drawn alike"]
+    assert finishing.learned_with(drawn, has_dropout=False) == [
+        "augmented images",
+        "classes drawn alike",
+    ]
 
 
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(striped, undisturbed, tmp_path):
@@ -605,7 +610,7 @@ class FakeTime:
         monkeypatch.setattr(periodic, "Stopwatch", watch)
         self._slow(monkeypatch, TrainingStep, "run", 1)
         self._slow(monkeypatch, TrainingStep, "predict", 10)
-        self._slow(monkeypatch, model_file, "save_model", 100)
+        self._slow(monkeypatch, StockModel, "save", 100)
 
     def _slow(self, monkeypatch, owner, name, seconds):
         original = getattr(owner, name)
