@@ -53,13 +53,7 @@ def _decode(context: Context) -> Callable[[int], int]:
     def run(passes: int) -> int:
         for _ in range(passes):
             for path in paths:
-                decoding.decode_file(
-                    path,
-                    image_size=manifest.image_size,
-                    channels=manifest.channels,
-                    keep_aspect_ratio=manifest.keep_aspect_ratio,
-                    bits=manifest.bits,
-                )
+                decoding.decode_file(path, manifest.image_format)
         return passes * len(paths)
 
     return run

@@ -30,6 +30,7 @@ import simplejpeg
 from PIL import Image
 
 from engine.images import bit_depth, geometry, jpeg, pillow_formats
+from engine.images.format import ImageFormat
 from engine.images.source_file import DecodeError, read_file
 
 DEFAULT_MAX_PIXELS = 80_000_000
@@ -39,49 +40,33 @@ NARROW_SPAN = 32  # grey levels, an eighth of the 256
 
 def decode_file(
     path: Path | str,
+    image_format: ImageFormat,
     *,
-    image_size: tuple[int, int],
-    channels: int = 1,
-    keep_aspect_ratio: bool = False,
     max_pixels: int = DEFAULT_MAX_PIXELS,
-    bits: int = bit_depth.DEFAULT,
     warn: Callable[[str], None] | None = None,
 ) -> np.ndarray:
-    """Reads an image file as uint8[H, W, C] of exactly `image_size`; see `decode_bytes`.
+    """Reads an image file as uint8[H, W, C] of exactly the format's size; see `decode_bytes`.
 
     Raises:
         DecodeError: it cannot be read, or gives no trustworthy pixels.
     """
-    return decode_bytes(
-        read_file(path),
-        image_size=image_size,
-        channels=channels,
-        keep_aspect_ratio=keep_aspect_ratio,
-        max_pixels=max_pixels,
-        bits=bits,
-        warn=warn,
-    )
+    return decode_bytes(read_file(path), image_format, max_pixels=max_pixels, warn=warn)
 
 
 def decode_bytes(
     data: bytes,
+    image_format: ImageFormat,
     *,
-    image_size: tuple[int, int],
-    channels: int = 1,
-    keep_aspect_ratio: bool = False,
     max_pixels: int = DEFAULT_MAX_PIXELS,
-    bits: int = bit_depth.DEFAULT,
     warn: Callable[[str], None] | None = None,
 ) -> np.ndarray:
     """Decodes and resizes one image.
 
     Args:
         data: a whole file: JPEG, PNG, BMP, GIF, WebP, TIFF or PNM.
-        image_size: (height, width) in pixels. An image of that size is not resampled.
-        channels: 1 (grey) or 3 (RGB).
-        keep_aspect_ratio: fit the image inside, centred, and pad with black; else stretch it.
+        image_format: what comes out. An image of its size is not resampled; values of 16-bit PNG and
+            TIFF above 2**bits - 1 become white.
         max_pixels: larger images are refused by their header, before anything is decoded.
-        bits: values of 16-bit PNG and TIFF run from 0 to 2**bits - 1; larger ones become white.
         warn: called, with words that complete "an image ...", where its brightness is doubtful:
             values clipped, or less than an eighth of the grey levels in use.
 
@@ -90,18 +75,17 @@ def decode_bytes(
 
     Raises:
         DecodeError: the data is no image, is truncated, damaged or over `max_pixels`.
-        ValueError: `channels` is neither 1 nor 3.
     """
-    if channels not in (1, 3):
-        raise ValueError(f"channels: got {channels!r}, expected 1 or 3")
     if not data:
         raise DecodeError("empty file")
     warn = warn or _ignore
     if data.startswith(b"\xff\xd8\xff"):
-        image = jpeg.decode(data, image_size, channels, keep_aspect_ratio, max_pixels)
+        image = jpeg.decode(data, image_format, max_pixels)
     else:
-        image = pillow_formats.decode(data, channels, max_pixels, bits, warn)
-    return _fit(image, image_size, channels, keep_aspect_ratio, warn)
+        image = pillow_formats.decode(
+            data, image_format.channels, max_pixels, image_format.bits, warn
+        )
+    return _fit(image, image_format, warn)
 
 
 def largest_deep_value(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> int | None:
@@ -132,17 +116,12 @@ def encode(pixels: np.ndarray, encoding: str, *, jpeg_quality: int = 95) -> byte
     )
 
 
-def _fit(
-    image: Image.Image,
-    image_size: tuple[int, int],
-    channels: int,
-    keep_aspect_ratio: bool,
-    warn: Callable[[str], None],
-) -> np.ndarray:
+def _fit(image: Image.Image, image_format: ImageFormat, warn: Callable[[str], None]) -> np.ndarray:
     """A grey or RGB image of any size to uint8[H, W, C]."""
+    channels, image_size = image_format.channels, image_format.image_size
     if channels == 1 and image.mode != "L":
         image = image.convert("L")
-    inner = geometry.inner_size((image.height, image.width), image_size, keep_aspect_ratio)
+    inner = geometry.inner_size((image.height, image.width), image_format)
     if (image.height, image.width) != inner:
         image = image.resize(inner[::-1], Image.Resampling.BILINEAR)
     pixels = np.array(image if channels == 1 else image.convert("RGB"))

@@ -25,12 +25,19 @@ class ImageFormat:
             otherwise they are stretched to it.
         bits: 8, 12 or 16; the values of 16-bit files run from 0 to 2**bits - 1
             (see `engine.images.bit_depth`).
+
+    Raises:
+        ValueError: `channels` is neither 1 nor 3.
     """
 
     image_size: tuple[int, int]
     channels: int
     keep_aspect_ratio: bool = False
     bits: int = bit_depth.DEFAULT
+
+    def __post_init__(self) -> None:
+        if self.channels not in (1, 3):
+            raise ValueError(f"channels: got {self.channels!r}, expected 1 or 3")
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

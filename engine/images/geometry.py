@@ -2,6 +2,7 @@
 
 from PIL import Image
 
+from engine.images.format import ImageFormat
 from engine.images.source_file import DecodeError
 
 _ORIENTATION = 0x0112  # EXIF tag
@@ -36,11 +37,10 @@ def upright(image: Image.Image, orientation: int) -> Image.Image:
     return image if method is None else image.transpose(method)
 
 
-def inner_size(
-    size: tuple[int, int], image_size: tuple[int, int], keep_aspect_ratio: bool
-) -> tuple[int, int]:
-    """(height, width) that an image of `size` takes inside `image_size`."""
-    if not keep_aspect_ratio:
+def inner_size(size: tuple[int, int], image_format: ImageFormat) -> tuple[int, int]:
+    """(height, width) that an image of `size` takes inside the format's size."""
+    image_size = image_format.image_size
+    if not image_format.keep_aspect_ratio:
         return image_size
     scale = min(image_size[0] / size[0], image_size[1] / size[1])
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))

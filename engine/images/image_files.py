@@ -186,10 +186,7 @@ def decoded_images(
         doubts: list[str] = []
         pixels = decoding.decode_file(
             path,
-            image_size=image_format.image_size,
-            channels=image_format.channels,
-            keep_aspect_ratio=image_format.keep_aspect_ratio,
-            bits=image_format.bits,
+            image_format,
             warn=doubts.append,
             **limits,
         )

@@ -8,6 +8,7 @@ import simplejpeg
 from PIL import Image
 
 from engine.images import geometry
+from engine.images.format import ImageFormat
 from engine.images.source_file import DecodeError
 
 # Large JPEG are decoded at 1/2, 1/4 or 1/8 of their size while at least this many times the target
@@ -25,13 +26,7 @@ _thread = threading.local()
 _MARKER, _APP1, _START_OF_SCAN = 0xFF, 0xE1, 0xDA  # JPEG segments
 
 
-def decode(
-    data: bytes,
-    image_size: tuple[int, int],
-    channels: int,
-    keep_aspect_ratio: bool,
-    max_pixels: int,
-) -> Image.Image:
+def decode(data: bytes, image_format: ImageFormat, max_pixels: int) -> Image.Image:
     """A grey or RGB image, upright, perhaps already scaled down by a power of two."""
     try:
         height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data, strict=True)
@@ -39,9 +34,9 @@ def decode(
         if colorspace in ("CMYK", "YCCK"):
             return geometry.upright(_decode_cmyk(data), _jpeg_orientation(data))
         orientation = _jpeg_orientation(data)
-        grey = channels == 1 or colorspace == "Gray"
+        grey = image_format.channels == 1 or colorspace == "Gray"
         min_height, min_width = _scaled_size(
-            (height, width), image_size, keep_aspect_ratio, sideways=orientation >= 5
+            (height, width), image_format, sideways=orientation >= 5
         )
         pixels = simplejpeg.decode_jpeg(
             data,
@@ -76,15 +71,14 @@ def _decode_cmyk(data: bytes) -> Image.Image:
 
 def _scaled_size(
     stored: tuple[int, int],
-    image_size: tuple[int, int],
-    keep_aspect_ratio: bool,
+    image_format: ImageFormat,
     *,
     sideways: bool,
 ) -> tuple[int, int]:
     """(height, width) to decode at: the stored size over 1, 2, 4 or 8, well above the target."""
     height, width = stored
     upright = (width, height) if sideways else stored
-    target = geometry.inner_size(upright, image_size, keep_aspect_ratio)
+    target = geometry.inner_size(upright, image_format)
     target_height, target_width = target[::-1] if sideways else target
     factor = 8
     while factor > 1 and (

@@ -2,7 +2,7 @@
 
 import argparse
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,14 @@ def add_flags(parser: FlagParser, *, searched: bool = False) -> None:
     Args:
         searched: whether a flag may also give a range or choices.
     """
-    parser.extend_by(lambda words: _extend(parser, words, searched))
+    taken: set[str] = set()
+
+    def extend(words: Sequence[str]) -> None:
+        if not taken:
+            taken.update({action.dest for action in parser._actions} - set(registry.SETTINGS))
+        _extend(parser, words, taken, searched)
+
+    parser.extend_by(extend)
 
 
 def network_of(arguments: argparse.Namespace, default: str) -> Network:
@@ -49,7 +56,9 @@ def from_flags(config_class: type[ConfigType], arguments: argparse.Namespace) ->
     return registry.checked(network, config, given=names & given.keys())
 
 
-def _extend(parser: FlagParser, words: Sequence[str], searched: bool) -> None:
+def _extend(
+    parser: FlagParser, words: Sequence[str], taken: Collection[str], searched: bool
+) -> None:
     model = _value_of("--model", words)
     if model is None:
         file = _value_of("--config", words)
@@ -58,7 +67,6 @@ def _extend(parser: FlagParser, words: Sequence[str], searched: bool) -> None:
     if model is None or ":" not in model:
         return
     network = registry.resolve(model)
-    taken = {action.dest for action in parser._actions} - set(registry.SETTINGS)
     # A flag of the built-in networks, such as --dropout, is the user's own where the function has it.
     parser.conflict_handler = "resolve"
     group = parser.add_argument_group(f"settings of --model {model}")

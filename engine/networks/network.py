@@ -39,7 +39,7 @@ class Parameter:
             return None
         try:
             converted = self._converted(value)
-        except (TypeError, ValueError, OverflowError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             expected = _EXPECTED[self.kind]
             raise UserError(f"{flag_name(self.name)}: got {value!r}, expected {expected}") from None
         if self.choices is not None and converted not in self.choices:

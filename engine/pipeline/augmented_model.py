@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from engine.base.config import UserError
-from engine.pipeline import augmentation
+from engine.pipeline import augmentation, mixing
 
 
 class AugmentedModel(keras.Model):
@@ -35,10 +35,15 @@ class AugmentedModel(keras.Model):
         self.built = model.built
 
     def call(self, inputs: Any, training: bool = False) -> Any:
-        """`inputs`: images, or a dictionary of `image` and what `augmentation.draw` gives."""
-        if not isinstance(inputs, dict):
-            return self.model(self._as_input(inputs), training=training)
-        images = augmentation.apply(inputs) if training else inputs["image"]
+        """The output of `model`.
+
+        Args:
+            inputs: images, or a dictionary of `image` and what `augmentation.draw` and `mixing.draw`
+                give.
+        """
+        images = inputs["image"] if isinstance(inputs, dict) else inputs
+        if training and isinstance(inputs, dict):
+            images = _augmented(inputs)
         return self.model(self._as_input(images), training=training)
 
     def _as_input(self, images: Any) -> tf.Tensor:
@@ -62,6 +67,18 @@ class AugmentedModel(keras.Model):
     def load_weights(self, filepath: Any, *arguments: Any, **options: Any) -> None:
         """Loads weights of the model within."""
         self.model.load_weights(filepath, *arguments, **options)
+
+
+def _augmented(batch: dict[str, tf.Tensor]) -> tf.Tensor:
+    images = augmentation.apply(batch)
+    if "mix" not in batch:
+        return images
+    if images.shape[0] is not None and images.shape[0] % 2:
+        raise UserError(
+            f"images are mixed in pairs, but a device gets {images.shape[0]} of each batch; choose a "
+            "global_batch_size that gives each an even number"
+        )
+    return mixing.apply(images, batch["mix"])
 
 
 def _input_dtype(model: keras.Model) -> str:

@@ -27,10 +27,11 @@ import tensorflow as tf
 
 from engine.base.config import UserError
 from engine.base.settings import AugmentationSettings
-from engine.pipeline import augmentation
+from engine.pipeline import augmentation, mixing
 from engine.pipeline.augmentation import Strengths
 from engine.pipeline.augmented_model import AugmentedModel
 from engine.pipeline.dataset_options import unconverted
+from engine.pipeline.mixing import Mixing
 from engine.pipeline.plan import InputPlan, check_count
 from engine.pipeline.reading import StoredSplit
 from engine.pipeline.resume_training import ResumeTraining
@@ -59,6 +60,8 @@ def training(
     global_batch_size: int = 64,
     seed: int = 0,
     augment: str | Strengths = "none",
+    mixup: float = 0.0,
+    cutmix: float = 0.0,
     label_mode: str = "int",
     sampling: str = "natural",
     cache: str = "auto",
@@ -78,8 +81,12 @@ def training(
         global_batch_size: images per step, over all devices.
         seed: of the order and the augmentation; any integer.
         augment: a preset (`none`, `light`, `standard`, `strong`, `tutorial`) or
-            `augmentation.Strengths`. What is drawn travels in the batch; the model must be wrapped
+            `datasets.Strengths`. What is drawn travels in the batch; the model must be wrapped
             in `augmented`, which moves the pixels on the device.
+        mixup, cutmix: average each image with its neighbour in the batch, or paste a part of the
+            neighbour into it, by shares drawn from Beta(alpha, alpha) of this alpha; 0 turns it
+            off. Labels, which must be `categorical`, are shared out alike. The model must be wrapped
+            in `augmented`, and each device needs an even number of images.
         label_mode: `int` for class indices, as `sparse_categorical_crossentropy` and
             `binary_crossentropy` take them, or `categorical` for one-hot vectors.
         sampling: `natural`, or `balanced` (every class equally often; not from PNG or JPEG shards
@@ -91,9 +98,9 @@ def training(
         start_step: the number of batches to pass over, as after a resume.
 
     Returns:
-        `(uint8[B, H, W, C], int64[B])`; with `augment` the first of the pair is a dictionary of
-        `image`, `key` and the draws (see `augmentation.draw`); with `categorical` labels are
-        float32[B, K].
+        `(uint8[B, H, W, C], int64[B])`. With augmentation or mixing, the first of the pair is a
+        dictionary of `image`, `key` and the draws (see `augmentation.draw` and `mixing.draw`). With
+        `categorical`, labels are float32[B, K].
 
     Raises:
         UserError: there is no such split, it holds less than one batch, or an argument is wrong.
@@ -104,6 +111,7 @@ def training(
         global_batch_size=global_batch_size,
         sampling=sampling,
         strengths=_strengths(augment),
+        mixing=_mixing(mixup, cutmix, label_mode),
         shuffle_window=shuffle_window,
         cache=cache,
         cache_memory_fraction=cache_memory_fraction,
@@ -116,7 +124,10 @@ def training(
     @unconverted
     def pair(batch: dict[str, tf.Tensor]) -> tuple[Any, tf.Tensor]:
         labels = label(batch["label"])
-        if not plan.strengths:
+        if plan.mixing:
+            shares = mixing.label_share(batch["mix"])[:, None]
+            labels = shares * labels + (1 - shares) * mixing.neighbours(labels)
+        if not (plan.strengths or plan.mixing):
             return batch["image"], labels
         return {name: value for name, value in batch.items() if name != "label"}, labels
 
@@ -134,6 +145,7 @@ def evaluation(
 
     Args:
         shards: a directory of shards.
+        batch_size: images per batch; on several devices a multiple of their number, as Keras needs.
         label_mode: see `training`.
 
     Returns:
@@ -192,6 +204,16 @@ def _strengths(augment: str | Strengths) -> Strengths:
         known = ", ".join(augmentation.PRESETS)
         raise UserError(f"augment must be one of {known}, or Strengths, got {augment!r}")
     return augmentation.PRESETS[augment]
+
+
+def _mixing(mixup: float, cutmix: float, label_mode: str) -> Mixing:
+    AugmentationSettings(mixup=mixup, cutmix=cutmix)  # holds both to their bounds
+    if (mixup or cutmix) and label_mode != "categorical":
+        raise UserError(
+            f"mixup and cutmix share labels out, which needs label_mode='categorical', got "
+            f"{label_mode!r}"
+        )
+    return Mixing(mixup=mixup, cutmix=cutmix)
 
 
 def _labeller(label_mode: str, num_classes: int) -> Callable[[tf.Tensor], tf.Tensor]:

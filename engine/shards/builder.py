@@ -33,6 +33,7 @@ from engine.images import (
     wording,
 )
 from engine.images.folder_contents import Contents
+from engine.images.format import ImageFormat
 from engine.images.image_folder import ImageFolder
 from engine.images.split_plan import Plan
 from engine.shards import (
@@ -185,9 +186,11 @@ def _identity(config: BuildConfig, folder: ImageFolder, contents: Contents) -> B
 
 def _record_format(config: BuildConfig) -> RecordFormat:
     return RecordFormat(
-        image_size=config.image_size,
-        channels=config.channels,
-        keep_aspect_ratio=config.keep_aspect_ratio,
+        image_format=ImageFormat(
+            image_size=config.image_size,
+            channels=config.channels,
+            keep_aspect_ratio=config.keep_aspect_ratio,
+        ),
         max_pixels=config.max_pixels,
         encoding=config.encoding,
         jpeg_quality=config.jpeg_quality,

@@ -10,6 +10,7 @@ who may hold TensorFlow's threads.
 import collections
 import dataclasses
 import itertools
+import math
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -25,6 +26,7 @@ from typing import Any, TypeVar
 from engine.base import command_line
 from engine.base.config import UserError
 from engine.images import bit_depth, decoding
+from engine.images.format import ImageFormat
 from engine.shards import tfrecords
 
 TASKS_PER_WORKER = 3  # in flight: enough that no worker waits while the caller writes
@@ -52,19 +54,15 @@ Result = TypeVar("Result")
 class RecordFormat:
     """How files become records; see `decoding.decode_bytes` and `decoding.encode`."""
 
-    image_size: tuple[int, int]
-    channels: int
-    keep_aspect_ratio: bool
+    image_format: ImageFormat
     max_pixels: int
     encoding: str
     jpeg_quality: int
-    bits: int = bit_depth.DEFAULT
 
     @property
     def files_per_task(self) -> int:
         """Many small images per task, so that sending costs little; few large ones, for memory."""
-        pixels = self.image_size[0] * self.image_size[1] * self.channels
-        return max(1, min(TASK_FILES, TASK_BYTES // pixels))
+        return max(1, min(TASK_FILES, TASK_BYTES // math.prod(self.image_format.image_shape)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +125,8 @@ class DecodePool:
         Raises:
             UserError: a worker was killed, most likely for want of memory.
         """
-        record_format = dataclasses.replace(self._format, bits=bits)
+        image_format = dataclasses.replace(self._format.image_format, bits=bits)
+        record_format = dataclasses.replace(self._format, image_format=image_format)
         size = record_format.files_per_task
         tasks = _batches(sources, size if self._processes else min(size, THREAD_TASK_FILES))
         for done in self._in_order(decode_files, tasks, record_format):
@@ -201,11 +200,8 @@ def _decode_file(root: str, source: SourceFile, record_format: RecordFormat) -> 
     try:
         pixels = decoding.decode_file(
             Path(root, source.path),
-            image_size=record_format.image_size,
-            channels=record_format.channels,
-            keep_aspect_ratio=record_format.keep_aspect_ratio,
+            record_format.image_format,
             max_pixels=record_format.max_pixels,
-            bits=record_format.bits,
             warn=doubts.append,
         )
     except decoding.DecodeError as error:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from engine.images import bit_depth, decoding
 from engine.images.decoding import DecodeError
+from engine.images.format import ImageFormat
 
 SIZE = (16, 256)
 # Every 12-bit value once, in order.
@@ -64,8 +65,9 @@ def pgm(values: np.ndarray, largest: int) -> bytes:
     return f"P5 {SIZE[1]} {SIZE[0]} {largest}\n".encode() + values.astype(">u2").tobytes()
 
 
-def decode(data: bytes, **options) -> np.ndarray:
-    return decoding.decode_bytes(data, image_size=SIZE, **options)[..., 0]
+def decode(data: bytes, *, bits: int = 16, **options) -> np.ndarray:
+    image_format = ImageFormat(image_size=SIZE, channels=1, bits=bits)
+    return decoding.decode_bytes(data, image_format, **options)[..., 0]
 
 
 def rounded(values: np.ndarray, bits: int) -> np.ndarray:
@@ -120,8 +122,9 @@ def test_less_than_an_eighth_of_the_range_is_said(divisor, deep):
     said: list[str] = []
     values = VALUES // divisor
     data = png(values if deep else (values // 16).astype(np.uint8))
-    options = {"image_size": (64, 64), "keep_aspect_ratio": True}  # padding does not count
-    decoding.decode_bytes(data, bits=12, warn=said.append, **options)
+    # Padding does not count.
+    padded = ImageFormat(image_size=(64, 64), channels=1, keep_aspect_ratio=True, bits=12)
+    decoding.decode_bytes(data, padded, warn=said.append)
     assert said == (["with less than an eighth of the grey levels in use"] if divisor > 1 else [])
 
 

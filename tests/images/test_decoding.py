@@ -1,5 +1,6 @@
 """The decoder: what comes out of each format, and what is refused."""
 
+import dataclasses
 import io
 from pathlib import Path
 
@@ -9,8 +10,10 @@ from PIL import Image
 
 from engine.images import decoding
 from engine.images.decoding import DecodeError
+from engine.images.format import ImageFormat
 
 SIZE = (48, 64)
+COLOUR = ImageFormat(image_size=SIZE, channels=3)
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +37,9 @@ def encoded(image: Image.Image, kind: str, **options) -> bytes:
     return buffer.getvalue()
 
 
-def decode(data: bytes, **options) -> np.ndarray:
-    return decoding.decode_bytes(data, **{"image_size": SIZE, "channels": 3, **options})
+def decode(data: bytes, *, max_pixels: int = decoding.DEFAULT_MAX_PIXELS, **changes) -> np.ndarray:
+    image_format = dataclasses.replace(COLOUR, **changes)
+    return decoding.decode_bytes(data, image_format, max_pixels=max_pixels)
 
 
 def difference(a: np.ndarray, b) -> float:
@@ -148,7 +152,7 @@ def test_keep_aspect_ratio_pads_with_black():
 def test_content_decides_not_the_name(picture, tmp_path):
     path = tmp_path / "picture.jpg"
     path.write_bytes(encoded(picture, "PNG"))
-    pixels = decoding.decode_file(path, image_size=SIZE, channels=3)
+    pixels = decoding.decode_file(path, COLOUR)
     np.testing.assert_array_equal(pixels, np.asarray(picture))
 
 
@@ -212,7 +216,7 @@ def test_a_png_that_claims_to_be_huge_is_refused(noise):
 def test_unreadable_paths_are_refused(tmp_path):
     for path in (tmp_path, tmp_path / "absent.png"):
         with pytest.raises(DecodeError):
-            decoding.decode_file(path, image_size=SIZE)
+            decoding.decode_file(path, COLOUR)
 
 
 def test_channels_must_be_1_or_3(picture):
@@ -241,7 +245,7 @@ def test_reading_a_pipe_does_not_block(tmp_path):
     path = Path(tmp_path) / "pipe.png"
     os.mkfifo(path)
     with pytest.raises(DecodeError, match="regular"):
-        decoding.decode_file(path, image_size=SIZE)
+        decoding.decode_file(path, COLOUR)
 
 
 @pytest.mark.parametrize("size", [SIZE, (24, 32)])

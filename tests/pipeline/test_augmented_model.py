@@ -63,6 +63,25 @@ def test_models_of_integer_images_get_rounded_ones(batch):
     np.testing.assert_array_equal(seen, expected.astype(np.uint8))
 
 
+def test_mixing_shares_out_images_and_labels_alike(striped):
+    options = {"global_batch_size": BATCH, "label_mode": "categorical", "seed": 2}
+    images, labels = next(iter(datasets.training(striped, **options)))
+    mixed, mixed_labels = next(iter(datasets.training(striped, mixup=1.0, **options)))
+    share = mixed["mix"].numpy()[:, :1]
+    assert 0 < share.min() < share.max() < 1
+    pairs = np.arange(BATCH) ^ 1
+    labels = labels.numpy()
+    np.testing.assert_allclose(
+        mixed_labels, share * labels + (1 - share) * labels[pairs], rtol=1e-6
+    )
+    pixels, share = images.numpy().astype(np.float32), share[..., None, None]
+    seen = datasets.augmented(passing_on())(mixed, training=True)
+    np.testing.assert_allclose(seen, share * pixels + (1 - share) * pixels[pairs], rtol=1e-5)
+    odd = {name: value[:15] for name, value in mixed.items()}
+    with pytest.raises(UserError, match="a device gets 15 of each batch"):
+        datasets.augmented(passing_on())(odd, training=True)
+
+
 def test_what_is_trained_and_saved_is_the_plain_model(striped, tmp_path):
     keras.utils.set_random_seed(0)
     model = classifier()

@@ -84,6 +84,9 @@ def test_class_weights_make_every_class_weigh_the_same(numbered):
         ({"start_step": 1.5}, "got 1.5"),
         ({"augment": ["light"]}, "got \\['light'\\]"),
         ({"augment": datasets.Strengths(zoom=-1)}, "--zoom.*-1"),
+        ({"mixup": 0.2}, "label_mode='categorical', got 'int'"),
+        ({"cutmix": -1, "label_mode": "categorical"}, "--cutmix.*-1"),
+        ({"mixup": 1, "label_mode": "categorical", "global_batch_size": 15}, "must be even"),
     ],
 )
 def test_wrong_arguments_are_one_line(numbered, wrong, line):

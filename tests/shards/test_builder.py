@@ -17,6 +17,7 @@ from engine import build_tfrecords
 from engine.base.build_settings import BuildConfig
 from engine.base.config import UserError
 from engine.images import decoding, image_folder, split_plan
+from engine.images.format import ImageFormat
 from engine.shards import shard_writing, tfrecords
 
 
@@ -46,7 +47,7 @@ def test_every_image_equals_the_file_decoded_on_its_own(source, undisturbed):
     found = examples(undisturbed)
     assert len(found) == 120
     for path, (_, label, patient, pixels) in found.items():
-        alone = decoding.decode_file(source / path, image_size=SIZE, channels=1)
+        alone = decoding.decode_file(source / path, ImageFormat(image_size=SIZE, channels=1))
         np.testing.assert_array_equal(pixels, alone)
         assert label == (path.startswith("PNEUMONIA"))
         assert patient == re.match(r".*/(IM-\d+|person\d+)", path)[1]
@@ -100,8 +101,9 @@ def test_the_same_bytes_for_images_elsewhere(source, undisturbed, tmp_path):
 def test_other_formats_hold_the_same_pixels(source, tmp_path, flags):
     build(source, tmp_path / "shards", **flags)
     options = {name: value for name, value in flags.items() if name != "encoding"}
+    image_format = ImageFormat(**{"image_size": SIZE, "channels": 1, **options})
     for path, (*_, pixels) in list(examples(tmp_path / "shards").items())[::20]:
-        alone = decoding.decode_file(source / path, image_size=SIZE, **options)
+        alone = decoding.decode_file(source / path, image_format)
         np.testing.assert_array_equal(pixels, alone)
 
 

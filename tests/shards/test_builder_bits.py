@@ -9,9 +9,11 @@ from PIL import Image
 from engine.base.build_settings import BuildConfig
 from engine.base.config import UserError
 from engine.images import decoding
+from engine.images.format import ImageFormat
 from engine.shards import builder, tfrecords
 
 SIZE = (8, 8)
+FORMAT = ImageFormat(image_size=SIZE, channels=1, bits=12)
 FLAGS = {
     "image_size": SIZE,
     "group_by": "none",
@@ -66,7 +68,7 @@ def test_12_bit_data_keeps_its_levels_and_is_said(images, tmp_path):
     found = pixels_of(tmp_path / "shards")
     assert len(found) == 33
     for path, pixels in found.items():
-        alone = decoding.decode_file(images / path, image_size=SIZE, bits=12)
+        alone = decoding.decode_file(images / path, FORMAT)
         np.testing.assert_array_equal(pixels, alone)
         assert len(np.unique(pixels)) > 50
 

@@ -8,13 +8,12 @@ import pytest
 from PIL import Image
 
 from engine.base.config import UserError
+from engine.images.format import ImageFormat
 from engine.shards import decode_pool
 from engine.shards.decode_pool import DecodePool, RecordFormat, SourceFile
 
 FORMAT = RecordFormat(
-    image_size=(8, 8),
-    channels=1,
-    keep_aspect_ratio=False,
+    image_format=ImageFormat(image_size=(8, 8), channels=1),
     max_pixels=1000,
     encoding="raw",
     jpeg_quality=95,
@@ -71,9 +70,7 @@ def test_processes_for_small_files_or_many_workers():
 def test_large_images_travel_one_by_one():
     assert FORMAT.files_per_task == decode_pool.TASK_FILES
     large = RecordFormat(
-        image_size=(2048, 2048),
-        channels=3,
-        keep_aspect_ratio=False,
+        image_format=ImageFormat(image_size=(2048, 2048), channels=3),
         max_pixels=1,
         encoding="raw",
         jpeg_quality=95,

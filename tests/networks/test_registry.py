@@ -1,0 +1,55 @@
+from pathlib import Path
+
+import pytest
+
+from engine.base.config import UserError
+from engine.base.settings import ModelSettings, TrainConfig
+from engine.networks import architectures, registry
+from engine.networks.network import Parameter
+
+
+def test_every_file_of_architectures_is_a_network_by_its_name():
+    files = {p.stem for p in Path(architectures.__path__[0]).glob("[a-z]*.py")}
+    assert files == set(registry.built_in())
+    for name, network in registry.built_in().items():
+        assert network.name == name and network.summary and network.explained_layer
+        assert set(network.settings) <= set(registry.SETTINGS)
+
+
+def test_every_setting_of_networks_is_of_one_at_least():
+    used = {name for network in registry.built_in().values() for name in network.settings}
+    assert used == set(registry.SETTINGS)
+
+
+def test_an_unknown_network_is_told_the_name_it_resembles():
+    with pytest.raises(UserError, match="did you mean 'tutorial'"):
+        registry.resolve("tutoral")
+
+
+def test_what_a_network_does_not_use_is_refused_even_at_its_default():
+    network = registry.resolve("tutorial")
+    config = TrainConfig(model="tutorial")
+    assert registry.checked(network, config) == config
+    with pytest.raises(
+        UserError, match="--depth: --model tutorial does not use it; it takes --head"
+    ):
+        registry.checked(network, config, given={"depth"})
+    with pytest.raises(UserError, match="--width"):
+        registry.checked(network, TrainConfig(model="tutorial", width=8))
+    with pytest.raises(UserError, match="--model-outputs"):
+        registry.checked(network, TrainConfig(model="tutorial", model_outputs="logits"))
+
+
+def test_own_settings_are_told_from_shared_ones():
+    own = (Parameter("dropout", float, 0.5), Parameter("width", int, 3))
+    network = registry.Network("a:b", "", build=lambda *_: None, parameters=own)
+    values = {"dropout": 0.1, "epochs": 3, "model_settings": {"width": 4}}
+    assert registry.sorted_settings(network, values) == {
+        "epochs": 3,
+        "model_settings": {"width": 4, "dropout": 0.1},
+    }
+    assert registry.settings_of(network, ModelSettings(model_settings={"width": 4})) == {
+        "dropout": 0.5,
+        "width": 4,
+    }
+    assert "width" in registry.unused_settings(network)  # that of the cnn
