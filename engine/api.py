@@ -74,6 +74,7 @@ def train(
     model: "Model | None" = None,
     loss: "Loss | str | None" = None,
     callbacks: "Sequence[keras.callbacks.Callback]" = (),
+    init_from: PathLike | None = None,
     config: TrainConfig | Mapping[str, Any] | PathLike | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -94,6 +95,7 @@ def train(
         loss: `cross_entropy`, `focal`, `package.module:function`, `FILE.py:function`, or a function
             from labels int64[B] and logits float32[B, units] to float32[B].
         callbacks: Keras callbacks, called as `Model.fit` calls them.
+        init_from: a run or a Keras file to take the initial weights from.
         config: settings to start from: a `TrainConfig`, a mapping, or a JSON file such as the
             `config.json` of another run.
         resume: continue the run in `workdir`; with more `epochs`, under a constant schedule, extend it.
@@ -112,6 +114,8 @@ def train(
     from engine.networks import registry
     from engine.training import train_arguments
 
+    if init_from is not None:
+        settings["init_from"] = os.fspath(init_from)
     network = registry.resolve(_model_of(config) if model is None else model)
     values = registry.sorted_settings(network, settings)
     own = [parameter.name for parameter in network.parameters]

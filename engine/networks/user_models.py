@@ -84,7 +84,7 @@ def of_object(model: Any) -> Network:
         return Network(
             name=KERAS_MODEL,
             summary=f"the Keras model {model.name!r}",
-            build=lambda image_format, num_classes: _in_scope(model),
+            build=lambda image_format, num_classes: _copy_of(model),
             precision_advice=_precision_advice,
         )
     if not callable(model):
@@ -133,14 +133,21 @@ def _precision_advice(settings: Any) -> str:
     return "a network of your own may have layers that are slower in bfloat16 without AMX"
 
 
-def _in_scope(model: Any) -> Any:
-    """The model itself; where several devices train, a copy whose variables are theirs."""
-    import keras
-    import tensorflow as tf
+def _copy_of(model: Any) -> Any:
+    """A copy, whose variables are those of the devices that train; the user's model stays as it is.
 
-    if tf.distribute.get_strategy().num_replicas_in_sync == 1:
-        return model
-    copy = keras.models.clone_model(model)
+    Raises:
+        UserError: Keras cannot copy the model.
+    """
+    import keras
+
+    try:
+        copy = keras.models.clone_model(model)
+    except (ValueError, TypeError, NotImplementedError) as error:
+        raise UserError(
+            f"model={type(model).__name__}(...): Keras cannot copy a model whose call() is code; give a "
+            "function that builds it, from an image format and a number of classes"
+        ) from error
     copy.set_weights(model.get_weights())
     return copy
 
