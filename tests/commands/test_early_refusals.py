@@ -51,7 +51,7 @@ CASES = [
     ("engine.train {shards} --workdir {tmp}/new --init-from {tmp}/absent", "no such run or file"),
     ("engine.train {shards} --workdir {tmp}/new --init-from {other}", "holds no weights"),
     ("engine.train {shards} --workdir {tmp}/new --init-from {file}", "expected a run directory"),
-    ("engine.train {shards} --workdir {run} --init-from {run}", "is --workdir itself"),
+    ("engine.train {shards} --workdir {run} --init-from {run}", "lies in --workdir itself"),
     ("engine.train {shards} --workdir {tmp}/new --global-batch-size 9999", "give at most"),
     ("engine.train {shards} --workdir {tmp}/new --config {tmp}/absent.json", "cannot be read"),
     ("engine.train {tmp}/absent --preview-augmentation {tmp}/x.png", "no such directory"),
