@@ -134,14 +134,21 @@ def _precision_advice(settings: Any) -> str:
 
 
 def _in_scope(model: Any) -> Any:
-    """The model itself; where several devices train, a copy whose variables are theirs."""
-    import keras
-    import tensorflow as tf
+    """A copy of the model with its weights, whose variables belong to the strategy in force.
 
-    if tf.distribute.get_strategy().num_replicas_in_sync == 1:
-        return model
-    copy = keras.models.clone_model(model)
-    copy.set_weights(model.get_weights())
+    Raises:
+        UserError: no copy can be made of it.
+    """
+    import keras
+
+    try:
+        copy = keras.models.clone_model(model)
+        copy.set_weights(model.get_weights())
+    except Exception as error:  # whatever a user's `get_config` or `from_config` raises
+        raise UserError(
+            f"model={model.name!r}: no copy can be made of it ({user_code.first_line(error)}); give a "
+            "function that builds it"
+        ) from error
     return copy
 
 

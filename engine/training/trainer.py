@@ -205,6 +205,11 @@ class _Session:
         manifest = batches.split.manifest
         built = building.build_step(config, manifest, run_on, network=network, objective=objective)
         self._step, self._has_dropout = built.step, built.form.has_dropout
+        if built.form.unkeyed and run_on.num_replicas > 1:
+            say(
+                f"warning: {', '.join(built.form.unkeyed)} draw random numbers of their own, the same on "
+                f"each of the {run_on.num_replicas} devices"
+            )
         self._state = TrainState(
             built.model, built.optimizer, monitor=config.monitor, stopwatch=stopwatch
         )

@@ -1,4 +1,5 @@
 import keras
+import numpy as np
 import pytest
 
 from engine.base.config import UserError
@@ -164,6 +165,8 @@ def test_functions_and_models_of_python_are_networks_too():
     assert network.name.endswith("build") and built(network, units=3).layers[0].units == 3
     model = build(IMAGES, 3)
     given = registry.resolve(model)
-    assert given.name == user_models.KERAS_MODEL and built(given) is model
+    copy = built(given)
+    assert given.name == user_models.KERAS_MODEL and copy is not model
+    np.testing.assert_array_equal(copy.get_weights()[0], model.get_weights()[0])
     with pytest.raises(UserError, match="expected a network's name"):
         registry.resolve(5)
