@@ -107,7 +107,7 @@ def named(tmp_path, monkeypatch):
 
 def test_the_settings_of_a_users_network_are_searched(named):
     found = read(*named, "--width", "4:16", "--kind", "a,b", "--dropout", "0.2")
-    assert found.space.names == ("learning_rate", "width", "kind")
+    assert set(found.space.names) == {"learning_rate", "width", "kind"}
     assert found.space["width"] == Range("width", 4, 16) and found.space["width"].is_integer
     assert found.config.model_settings["dropout"] == 0.2
     trial = found.config.train_config(width=5, kind="b", learning_rate=1e-3)
