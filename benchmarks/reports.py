@@ -105,17 +105,17 @@ def _rows_table(measurements: Sequence[Measurement]) -> Table:
     for heading in ("images/s", "90 % interval", "CPU s/1000", "peak MiB"):
         table.add_column(heading, justify="right", no_wrap=True)
     group = None
-    for one in measurements:
-        if one.group != group and one.group:
-            table.add_row(f"[italic]{escape(one.group)}[/italic]")
-        group = one.group
-        speed = one.images_per_second
+    for measurement in measurements:
+        if measurement.group != group and measurement.group:
+            table.add_row(f"[italic]{escape(measurement.group)}[/italic]")
+        group = measurement.group
+        speed = measurement.images_per_second
         table.add_row(
-            ("  " if group else "") + escape(one.name),
+            ("  " if group else "") + escape(measurement.name),
             ("~" if speed.noisy else "") + number(speed.median),
             f"{number(speed.low)}-{number(speed.high)}",
-            f"{one.cpu_seconds_per_1000_images:.3g}",
-            f"{one.peak_memory_bytes / 2**20:,.0f}",
+            f"{measurement.cpu_seconds_per_1000_images:.3g}",
+            f"{measurement.peak_memory_bytes / 2**20:,.0f}",
         )
     return table
 
@@ -125,14 +125,14 @@ def _ratios_table(ratios: Sequence[Ratio]) -> Table:
     table.add_column("ratio, pair by pair", ratio=1, overflow="fold")
     for heading in ("times", "90 % interval", "target", ""):
         table.add_column(heading, justify="right", no_wrap=True)
-    for one in ratios:
-        spread = one.spread
+    for ratio in ratios:
+        spread = ratio.spread
         table.add_row(
-            f"{escape(one.side)} / {escape(one.other)}",
+            f"{escape(ratio.side)} / {escape(ratio.other)}",
             times(spread.median),
             f"{times(spread.low)}-{times(spread.high)}",
-            "" if one.required is None else f"{one.required:g}",
-            one.conclusion,
+            "" if ratio.required is None else f"{ratio.required:g}",
+            ratio.conclusion,
         )
     return table
 
@@ -159,34 +159,35 @@ def times(value: float) -> str:
     return f"{value:.2f}" if value < 10 else f"{value:.1f}"
 
 
-def _row(one: Measurement) -> dict[str, Any]:
-    speed = one.images_per_second
+def _row(measurement: Measurement) -> dict[str, Any]:
+    speed = measurement.images_per_second
     return {
-        "group": one.group,
-        "name": one.name,
+        "group": measurement.group,
+        "name": measurement.name,
         "images_per_second": _rounded(speed.median),
         "low": _rounded(speed.low),
         "high": _rounded(speed.high),
         "noisy": speed.noisy,
-        "cpu_seconds_per_1000_images": _rounded(one.cpu_seconds_per_1000_images),
-        "peak_memory_mib": round(one.peak_memory_bytes / 2**20),
-        "warmup_seconds": _rounded(one.warmup_seconds),
+        "cpu_seconds_per_1000_images": _rounded(measurement.cpu_seconds_per_1000_images),
+        "peak_memory_mib": round(measurement.peak_memory_bytes / 2**20),
+        "warmup_seconds": _rounded(measurement.warmup_seconds),
         "runs": [
-            {"images": sample.images, "seconds": _rounded(sample.seconds)} for sample in one.samples
+            {"images": sample.images, "seconds": _rounded(sample.seconds)}
+            for sample in measurement.samples
         ],
     }
 
 
-def _ratio(one: Ratio) -> dict[str, Any]:
+def _ratio(ratio: Ratio) -> dict[str, Any]:
     return {
-        "of": one.side,
-        "to": one.other,
-        "median": _rounded(one.spread.median),
-        "low": _rounded(one.spread.low),
-        "high": _rounded(one.spread.high),
-        "pairs": one.spread.count,
-        "required": one.required,
-        "conclusion": one.conclusion,
+        "of": ratio.side,
+        "to": ratio.other,
+        "median": _rounded(ratio.spread.median),
+        "low": _rounded(ratio.spread.low),
+        "high": _rounded(ratio.spread.high),
+        "pairs": ratio.spread.count,
+        "required": ratio.required,
+        "conclusion": ratio.conclusion,
     }
 
 

@@ -33,7 +33,16 @@ TOPICS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "Input of a training",
         ("engine.pipeline.plan", "engine.pipeline.training_input", "engine.pipeline.reading"),
     ),
-    ("Training", ("engine.training.trainer", "engine.training.state")),
+    ("Networks", ("engine.networks.network", "engine.networks.registry")),
+    (
+        "Training",
+        (
+            "engine.training.trainer",
+            "engine.training.callbacks",
+            "engine.training.losses",
+            "engine.training.state",
+        ),
+    ),
     ("Using a model", ("engine.inference.predictor", "engine.inference.explanation")),
     (
         "Evaluation",
@@ -157,7 +166,7 @@ def _code(text: str) -> str:
 def as_markdown(docstring: str) -> str:
     """A docstring as Markdown: `Args:` and its like become lists, indented blocks stay as they are."""
     lines: list[str] = []
-    in_section = False
+    in_section = in_columns = False
     for line in docstring.splitlines():
         heading = re.fullmatch(r"(Args|Returns|Raises|Attributes|Yields|Example):", line)
         entry = re.match(r"    (?! )(\*{0,2}[\w, .*]+):\s(.*)", line)
@@ -171,7 +180,9 @@ def as_markdown(docstring: str) -> str:
             lines.append(("  " if continued else "- ") + line.strip())
         else:
             in_section = in_section and not line.strip()
-            lines.append(line)
+            begins = re.match(r"\S+(?: \S+)* {2,}\S", line) and not in_section
+            in_columns = bool(begins or (in_columns and line.startswith("      ")))
+            lines.append(f"    {line}" if in_columns else line)
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
 
 

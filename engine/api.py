@@ -74,6 +74,7 @@ def train(
     model: "Model | None" = None,
     loss: "Loss | str | None" = None,
     callbacks: "Sequence[keras.callbacks.Callback]" = (),
+    init_from: PathLike | None = None,
     config: TrainConfig | Mapping[str, Any] | PathLike | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -94,6 +95,7 @@ def train(
         loss: `cross_entropy`, `focal`, `package.module:function`, `FILE.py:function`, or a function
             from labels int64[B] and logits float32[B, units] to float32[B].
         callbacks: Keras callbacks, called as `Model.fit` calls them.
+        init_from: a run or a Keras file to take the initial weights from.
         config: settings to start from: a `TrainConfig`, a mapping, or a JSON file such as the
             `config.json` of another run.
         resume: continue the run in `workdir`; with more `epochs`, under a constant schedule, extend it.
@@ -112,6 +114,8 @@ def train(
     from engine.networks import registry
     from engine.training import train_arguments
 
+    if init_from is not None:
+        settings["init_from"] = os.fspath(init_from)
     network = registry.resolve(_model_of(config) if model is None else model)
     values = registry.sorted_settings(network, settings)
     own = [parameter.name for parameter in network.parameters]
@@ -126,7 +130,7 @@ def train(
         overwrite=overwrite,
         directory_is_ours=not train_arguments.is_one_of_several(configured.strategy),
     )
-    with command_line.quiet_imports():
+    with _quiet_imports():
         from engine.training import trainer
 
     with _saved_first() as should_stop:
@@ -163,7 +167,7 @@ def evaluate(
     """
     config = _configured(EvaluateConfig, {"split": split}, settings, "evaluate()")
     RunDirectory(Path(run)).require_trained()
-    with command_line.quiet_imports():
+    with _quiet_imports():
         from engine.evaluation import run_evaluation
 
     return run_evaluation.evaluate_run(Path(run), Path(shards), **config.to_json())
@@ -191,7 +195,7 @@ def predict(
     config = _configured(PredictConfig, None, settings, "predict()")
     several = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     texts = [os.fspath(path) for path in several]
-    with command_line.quiet_imports():
+    with _quiet_imports():
         from engine.inference import prediction
 
     batches = prediction.predict_files(RunDirectory(Path(run)), texts, config)
@@ -208,10 +212,18 @@ def load(run: PathLike, *, batch_size: int = 64) -> "Predictor":
     Raises:
         UserError: the directory holds no trained run, or one that cannot be read.
     """
-    with command_line.quiet_imports():
+    with _quiet_imports():
         from engine.inference.predictor import Predictor
 
     return Predictor.load(Path(run), batch_size=batch_size)
+
+
+@contextlib.contextmanager
+def _quiet_imports() -> Iterator[None]:
+    """As the commands import TensorFlow, whose log the user may ask for by `TF_CPP_MIN_LOG_LEVEL=0`."""
+    command_line.quieten_tensorflow()
+    with command_line.quiet_imports():
+        yield
 
 
 def _model_of(config: TrainConfig | Mapping[str, Any] | PathLike | None) -> str:

@@ -60,7 +60,9 @@ def _run(arguments: argparse.Namespace) -> int:
     output_paths.require_directory(output, "--output")
     progress.say("loading TensorFlow and the model ...")
     predictor = Predictor.load(arguments.run, batch_size=settings.batch_size)
-    explain = explanation.GradCam(predictor.model, layer=settings.layer)
+    explain = explanation.GradCam(
+        predictor.model, layer=settings.layer or explanation.named_layer(run)
+    )
     images = image_files.decoded_images(
         paths,
         failures,

@@ -34,3 +34,8 @@ def test_a_long_signature_stands_on_several_lines():
         "    bb: tuple[int, ...]=(1, 2),",
     ]
     assert lines[-1] == ") -> int"
+
+
+def test_columns_of_a_docstring_stay_columns():
+    text = generate_api.as_markdown("What there is:\n\nmemory  decoded once\nshards  read by index")
+    assert text == "What there is:\n\n    memory  decoded once\n    shards  read by index"

@@ -20,7 +20,8 @@ from tuning import arguments as tuning_arguments
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 GENERATED = {"api.md", "settings.md", "architecture.md"}
-PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+OTHERS = [ROOT / "CONTRIBUTING.md", ROOT / "examples" / "README.md"]
+PAGES = [README, *OTHERS, *sorted((ROOT / "docs").glob("*.md"))]
 WRITTEN = [page for page in PAGES if page.name not in GENERATED]
 TEXTS = {page: page.read_text(encoding="utf-8") for page in PAGES}
 SETTINGS = {
@@ -137,6 +138,24 @@ def test_python_blocks_run_from_top_to_bottom(page, data, tmp_path, monkeypatch)
     for block in RUNNABLE[page]:
         # Under the page's own name and line, so that a traceback leads to the line of the page.
         exec(compile("\n" * (block.line - 1) + smaller(block.text), str(page), "exec"), namespace)
+
+
+def test_the_network_of_the_guide_is_that_of_the_examples():
+    page = markdown_blocks.blocks(TEXTS[ROOT / "docs" / "own-network.md"])
+    source = (ROOT / "examples" / "small_network.py").read_text(encoding="utf-8")
+    assert source.endswith(page[0].text)
+
+
+@pytest.mark.slow
+def test_the_example_runs_as_it_stands(data, tmp_path, monkeypatch, capsys):
+    shutil.copytree(data, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    example = importlib.import_module("own_network")
+    example.main(["--images", "data/phantoms", "--image-size", "32", "--epochs", "1"])
+    printed = capsys.readouterr().out
+    for line in ("train: ", "epoch  1", "AUROC", "probabilities"):
+        assert line in printed
 
 
 def test_the_network_of_contributing_can_be_built():

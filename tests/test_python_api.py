@@ -93,6 +93,7 @@ def test_types_are_packaged_and_every_function_is_documented():
         (lambda tmp: engine.train(tmp, tmp / "new", epochs=0), "--epochs: got 0"),
         (lambda tmp: engine.train(tmp, tmp / "new", config=3), "config: got int, expected"),
         (lambda tmp: engine.train(tmp, tmp / "new", config=tmp / "no.json"), "cannot be read"),
+        (lambda tmp: engine.train(tmp, tmp / "new", model="cn"), "did you mean 'cnn'"),
         (lambda tmp: engine.evaluate(tmp / "absent", tmp), "no such run directory"),
         (lambda tmp: engine.evaluate(tmp / "absent", tmp, resample=3), "mean 'resamples'"),
         (lambda tmp: engine.predict(tmp / "absent", tmp), "no such run directory"),
@@ -159,6 +160,8 @@ def test_what_a_training_is_given_comes_to_the_trainer(shards, tmp_path, monkeyp
     assert given["places"] == (shards, tmp_path / "run")
     assert (given["loss"], given["callbacks"]) == (loss, [callback])
     assert given["config"].loss.endswith(".loss")
+    engine.train(shards, tmp_path / "run", init_from=fake_run.make_run(tmp_path / "old"), **SMALL)
+    assert given["config"].init_from == str(tmp_path / "old")
     engine.train(shards, tmp_path / "run", loss="focal", **SMALL)
     assert given["config"] == TrainConfig(**SMALL, loss="focal")
 

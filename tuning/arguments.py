@@ -84,7 +84,10 @@ def read(namespace: argparse.Namespace) -> Arguments:
 
 def _not_there(network: Network, space: SearchSpace, asked: Collection[str]) -> list[str]:
     """Settings of the default space that the network does not have, or means something else by."""
-    unused = {*registry.unused_settings(network), *(one.name for one in network.parameters)}
+    unused = {
+        *registry.unused_settings(network),
+        *(parameter.name for parameter in network.parameters),
+    }
     return [name for name in space.names if name in unused and name not in asked]
 
 

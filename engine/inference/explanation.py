@@ -11,7 +11,10 @@ import numpy as np
 from matplotlib import colormaps
 from PIL import Image
 
+from engine.base import files
 from engine.inference import feature_maps
+from engine.networks import registry
+from engine.runs.run_directory import RunDirectory
 
 _LOGITS = "logits"
 _STRONGEST = 0.65  # opacity of the strongest evidence
@@ -90,6 +93,16 @@ def _class_scores(logits: Any, probabilities: Any, classes: Any) -> Any:
         return tf.math.log(own + 1e-7)
     own = tf.gather(scores, classes, batch_dims=1)
     return own if logits is not None else tf.math.log(own + 1e-7)
+
+
+def named_layer(run: RunDirectory) -> str | None:
+    """The layer that a built-in network names for explanations; None for the last feature map."""
+    try:
+        name = str(files.read_json(run.config)["model"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    network = registry.built_in().get(name)
+    return None if network is None else network.explained_layer
 
 
 def overlay(image: np.ndarray, evidence: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from engine.runs.run_directory import RunDirectory
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """What a run says of one image.
+    """What a run gives for one image.
 
     Attributes:
         path: the image file.
@@ -95,5 +95,5 @@ def _prediction(
         path=path,
         probability=float(np.max(probability)),
         predicted=predicted,
-        probabilities={name: float(one) for name, one in zip(names, each, strict=True)},
+        probabilities={name: float(value) for name, value in zip(names, each, strict=True)},
     )

@@ -29,7 +29,7 @@ UNCHOSEN_THRESHOLD = 0.5
 
 @dataclasses.dataclass(frozen=True)
 class Outputs:
-    """What a run says of N images: `probabilities` and `log_odds`, float64[N] of the positive class or
+    """What a run gives for N images: `probabilities` and `log_odds`, float64[N] of the positive class or
     float64[N, K].
 
     The probabilities are the model's own, of float32, and are 1 from log-odds of about 17 on; the log-odds

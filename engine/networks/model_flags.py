@@ -1,6 +1,7 @@
 """The settings of a user's network as flags: shown by `--help`, and read, where `--model` names a function."""
 
 import argparse
+import contextlib
 import dataclasses
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -60,10 +61,11 @@ def _extend(
     parser: FlagParser, words: Sequence[str], taken: Collection[str], searched: bool
 ) -> None:
     model = _value_of("--model", words)
-    if model is None:
-        file = _value_of("--config", words)
-        named = None if file is None else config_module.read_settings(Path(file)).get("model")
-        model = named if isinstance(named, str) else None
+    if model is None and (file := _value_of("--config", words)) is not None:
+        # What is wrong with the file is said where its settings are read; `--help` needs none of them.
+        with contextlib.suppress(UserError):
+            named = config_module.read_settings(Path(file)).get("model")
+            model = named if isinstance(named, str) else None
     if model is None or ":" not in model:
         return
     network = registry.resolve(model)

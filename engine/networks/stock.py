@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from engine.base import files
+from engine.base import files, progress
 from engine.networks import saved_models
 from engine.networks.layers import StandardizedConv2D
 from engine.networks.training_form import TrainingForm, WithoutActivation
@@ -43,7 +43,7 @@ class StockModel:
     """
 
     def __init__(
-        self, model: keras.Model, form: TrainingForm, *, say: Callable[[str], None] = print
+        self, model: keras.Model, form: TrainingForm, *, say: Callable[[str], None] = progress.say
     ) -> None:
         self._model, self._form, self._say = model, form, say
         self._built: _Copy | None = None

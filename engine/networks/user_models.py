@@ -84,7 +84,7 @@ def of_object(model: Any) -> Network:
         return Network(
             name=KERAS_MODEL,
             summary=f"the Keras model {model.name!r}",
-            build=lambda image_format, num_classes: _in_scope(model),
+            build=lambda image_format, num_classes: _copy_of(model),
             precision_advice=_precision_advice,
         )
     if not callable(model):
@@ -133,22 +133,22 @@ def _precision_advice(settings: Any) -> str:
     return "a network of your own may have layers that are slower in bfloat16 without AMX"
 
 
-def _in_scope(model: Any) -> Any:
-    """A copy of the model with its weights, whose variables belong to the strategy in force.
+def _copy_of(model: Any) -> Any:
+    """A copy, whose variables are those of the devices that train; the user's model stays as it is.
 
     Raises:
-        UserError: no copy can be made of it.
+        UserError: Keras cannot copy the model.
     """
     import keras
 
     try:
         copy = keras.models.clone_model(model)
-        copy.set_weights(model.get_weights())
-    except Exception as error:  # whatever a user's `get_config` or `from_config` raises
+    except (ValueError, TypeError, NotImplementedError) as error:
         raise UserError(
-            f"model={model.name!r}: no copy can be made of it ({user_code.first_line(error)}); give a "
-            "function that builds it"
+            f"model={type(model).__name__}(...): Keras cannot copy a model whose call() is code; give a "
+            "function that builds it, from an image format and a number of classes"
         ) from error
+    copy.set_weights(model.get_weights())
     return copy
 
 

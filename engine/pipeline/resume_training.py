@@ -292,7 +292,9 @@ class ResumeTraining(keras.callbacks.Callback):
 def _check_callbacks(callbacks: Any) -> None:
     wrong = callbacks
     if isinstance(callbacks, (list, tuple)):
-        others = [one for one in callbacks if not isinstance(one, keras.callbacks.Callback)]
+        others = [
+            callback for callback in callbacks if not isinstance(callback, keras.callbacks.Callback)
+        ]
         if not others:
             return
         wrong = others[0]

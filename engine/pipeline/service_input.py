@@ -225,7 +225,7 @@ class InOrder:
 
     def _drop_before(self, number: int) -> None:
         self._next = number
-        for passed in [one for one in self._held if one < number]:
+        for passed in [held for held in self._held if held < number]:
             del self._held[passed]
         self._arrived.notify_all()
 

@@ -88,7 +88,7 @@ def choose_tier(split: StoredSplit, plan: InputPlan) -> Tier:
 def _by_memory(split: StoredSplit, plan: InputPlan) -> tuple[str, str]:
     """`memory` or `streaming`, and the figures behind the choice."""
     held = [StoredSplit(split.shards, name, split.manifest) for name in plan.held_splits]
-    needed = sum(one.decoded_bytes for one in (split, *held))
+    needed = sum(stored.decoded_bytes for stored in (split, *held))
     free = available_memory_bytes()
     fraction = plan.cache_memory_fraction
     budget = fraction * free

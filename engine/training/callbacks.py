@@ -29,16 +29,13 @@ class Callbacks:
     """Calls Keras callbacks, in the order in which they were given.
 
     Args:
-        callbacks: may be none.
+        callbacks: those that passed `check`; may be none.
         model: what they see; `optimizer` belongs to it while they run.
         epochs: how many in all.
         steps_per_epoch: batches of an epoch.
 
     Attributes:
         need_batches: whether any of them has hooks of single batches.
-
-    Raises:
-        UserError: one is no Keras callback, or does what this engine does itself.
     """
 
     def __init__(
@@ -50,7 +47,6 @@ class Callbacks:
         epochs: int,
         steps_per_epoch: int,
     ) -> None:
-        check(callbacks)
         self._callbacks, self._model, self._optimizer = list(callbacks), model, optimizer
         self._params = {"epochs": epochs, "steps": steps_per_epoch, "verbose": 0}
         self.need_batches = any(_needs_batches(callback) for callback in callbacks)
@@ -121,8 +117,8 @@ class Callbacks:
                 self._model.optimizer = earlier
 
 
-def check(callbacks: Sequence[Any]) -> None:
-    """Raises `UserError` unless these are Keras callbacks that work here."""
+def check(callbacks: Sequence[Any], *, schedule: str) -> None:
+    """Raises `UserError` unless these are Keras callbacks that work here, under this schedule."""
     if not isinstance(callbacks, Sequence):
         raise UserError(f"callbacks: got {callbacks!r}, expected a list of Keras callbacks")
     for callback in callbacks:
@@ -138,6 +134,12 @@ def check(callbacks: Sequence[Any]) -> None:
             )
             raise UserError(
                 f"callbacks: {type(callback).__name__} does not work here and is not needed: {setting}"
+            )
+        sets_rate = (keras.callbacks.ReduceLROnPlateau, keras.callbacks.LearningRateScheduler)
+        if isinstance(callback, sets_rate) and schedule != "constant":
+            raise UserError(
+                f"callbacks: {type(callback).__name__} sets the learning rate, which follows --schedule "
+                f"{schedule}; give schedule constant"
             )
 
 

@@ -60,10 +60,11 @@ class Outcome:
 
 def check_source(path: Path, workdir: Path | None = None) -> None:
     """Raises `UserError` unless `path` looks like a run or a model file; needs no TensorFlow."""
-    if workdir is not None and path.exists() and path.resolve() == workdir.resolve():
+    places = {path.resolve(), *path.resolve().parents}
+    if workdir is not None and path.exists() and workdir.resolve() in places:
         raise UserError(
-            f"--init-from {path}: is --workdir itself; continue a run with --resume, or give another "
-            "--workdir"
+            f"--init-from {path}: lies in --workdir itself; continue a run with --resume, or give "
+            "another --workdir"
         )
     run = RunDirectory(path)
     if path.is_dir():

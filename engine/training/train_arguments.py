@@ -17,7 +17,7 @@ from engine.base.user_code import Reference
 from engine.networks import model_flags
 from engine.runs.run_directory import RunDirectory
 from engine.shards import data_identity, dataset_checks, tfrecords
-from engine.training import initial_weights, resuming
+from engine.training import checkpoints, initial_weights, resuming
 
 
 def build_parser(program: str, description: str) -> argparse.ArgumentParser:
@@ -116,7 +116,8 @@ def check_start(
     """
     manifest = tfrecords.read_manifest(shards)
     dataset_checks.check_trainable(manifest, settings)
-    if settings.init_from is not None:
+    begun = resume and checkpoints.paths(RunDirectory(workdir).checkpoints)
+    if settings.init_from is not None and not begun:  # the checkpoints of a run hold all it needs
         initial_weights.check_source(Path(settings.init_from), Path(workdir))
     if not directory_is_ours:
         return

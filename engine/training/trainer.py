@@ -103,7 +103,7 @@ def train(
     shards = Path(shards)
     manifest = tfrecords.read_manifest(shards)
     dataset_checks.check_trainable(manifest, config)
-    user_callbacks.check(callbacks)
+    user_callbacks.check(callbacks, schedule=config.schedule)
     network = registry.resolve(config.model if model is None else model)
     config = train_arguments.with_loss(registry.checked(network, config), loss)
     objective = building.choose_objective(config, loss if callable(loss) else None)
@@ -207,8 +207,9 @@ class _Session:
         self._step, self._has_dropout = built.step, built.form.has_dropout
         if built.form.unkeyed and run_on.num_replicas > 1:
             say(
-                f"warning: {', '.join(built.form.unkeyed)} draw random numbers of their own, the same on "
-                f"each of the {run_on.num_replicas} devices"
+                f"warning: {', '.join(built.form.unkeyed)}: random numbers from a state of the layer's "
+                f"own are the same on each of {run_on.num_replicas} devices; dropout layers of Keras "
+                "are not affected"
             )
         self._state = TrainState(
             built.model, built.optimizer, monitor=config.monitor, stopwatch=stopwatch

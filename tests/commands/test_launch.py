@@ -92,7 +92,7 @@ def test_two_workers_train_in_bfloat16_and_learn_as_in_float32(striped, alone, t
     process = start(striped, tmp_path / "run", "--precision", "mixed_bfloat16")
     printed, _ = process.communicate(timeout=300)
     assert process.returncode == 0, printed
-    assert "mixed_bfloat16 (as asked); XLA off" in printed
+    assert "mixed_bfloat16 (as requested); XLA off" in printed
     loss = 0
     np.testing.assert_allclose(history(tmp_path / "run")[:, loss], alone[:, loss], rtol=0.03)
 

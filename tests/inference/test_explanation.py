@@ -6,8 +6,10 @@ import pytest
 from built_in import small_model
 from keras import layers
 
+from engine.base import files
 from engine.base.config import UserError
 from engine.inference import explanation
+from engine.runs.run_directory import RunDirectory
 
 
 def spot_model(units=1, with_logits=True, trainable=True):
@@ -92,6 +94,14 @@ def test_a_model_without_feature_maps_is_refused():
     model = keras.Model(inputs, layers.Dense(1, name="only")(layers.Flatten()(inputs)))
     with pytest.raises(UserError, match="has no feature map"):
         explanation.GradCam(model)
+
+
+def test_the_layer_that_a_built_in_network_names_is_the_default(tmp_path):
+    run = RunDirectory(tmp_path)
+    assert explanation.named_layer(run) is None
+    for model, layer in (("cnn", "last_convolution"), ("other.py:build", None)):
+        files.write_json(run.config, {"model": model})
+        assert explanation.named_layer(run) == layer
 
 
 def test_without_evidence_the_image_is_untouched():

@@ -9,8 +9,13 @@ import tensorflow as tf
 from built_in import small_model
 from scipy import special
 
+from engine.base import files
 from engine.base.config import UserError
+from engine.base.settings import TrainConfig
+from engine.images.format import ImageFormat
 from engine.inference.predictor import Predictor
+from engine.networks import registry, stock
+from engine.runs.run_directory import RunDirectory
 
 
 @pytest.fixture(scope="module")
@@ -167,3 +172,39 @@ def test_a_model_of_another_run_is_refused(tmp_path, changes, expected):
     run = fake_run.make_run(tmp_path, model=fake_run.brightness_model(), **changes)
     with pytest.raises(UserError, match=expected):
         Predictor.load(run)
+
+
+OWN_LAYERS = """
+import keras
+
+class Own(keras.Model):
+    def __init__(self, units):
+        super().__init__()
+        self.head = keras.layers.Dense(units)
+
+    def call(self, images, training=False):
+        return self.head(keras.ops.mean(images, axis=(1, 2)) / 255)
+
+def build(image_format, num_classes):
+    return Own(num_classes)
+"""
+
+
+def test_what_keras_cannot_load_is_built_again_by_the_users_function(tmp_path):
+    (tmp_path / "own.py").write_text(OWN_LAYERS, encoding="utf-8")
+    reference = f"{tmp_path / 'own.py'}:build"
+    config = TrainConfig(model=reference, model_outputs="logits")
+    image_format = ImageFormat(image_size=fake_run.IMAGE_SIZE, channels=1)
+    network = registry.resolve(reference)
+    model = registry.build(network, config, image_format, 2)
+    form = registry.build_training_form(network, model, config, image_format, 2)
+    run = RunDirectory(fake_run.make_run(tmp_path / "run"))
+    stock.StockModel(model, form, say=lambda line: None).save(run.model)
+    with pytest.raises(UserError, match="cannot be loaded"):
+        Predictor.load(run.path)
+    files.write_json(run.config, config.to_json())
+    images = fake_run.grey_images([20, 120, 220])
+    logits = np.asarray(form.network(images.astype(np.float32), training=False))
+    expected = special.softmax(logits, axis=1)[:, 1]
+    found = Predictor.load(run.path, batch_size=2).predict(images)
+    np.testing.assert_allclose(found, expected, atol=1e-6)

@@ -1,4 +1,4 @@
-"""The contract says all that inference needs, belongs to one model, and is believed only if it is whole."""
+"""The contract says all that inference needs, belongs to one model, and is used only if it is complete."""
 
 import json
 import math

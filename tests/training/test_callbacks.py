@@ -152,10 +152,23 @@ def test_training_ended_at_a_batch_validates_what_it_has_and_ends(striped, tmp_p
     )
 
 
-def test_a_callback_may_set_the_learning_rate_of_a_constant_schedule(striped, tmp_path):
+def test_a_callback_may_set_the_learning_rate_of_a_keras_models_training(striped, tmp_path):
+    """A copy of the model is trained, in the scope of the devices."""
+    model = keras.Sequential(
+        [
+            keras.Input((16, 16, 1)),
+            keras.layers.Rescaling(1 / 255),
+            keras.layers.Flatten(),
+            keras.layers.Dense(1),
+        ]
+    )
+    before = model.get_weights()
     rates = keras.callbacks.LearningRateScheduler(lambda epoch, rate: 1e-3 / (epoch + 1))
-    result = train(striped, tmp_path / "run", rates, config=with_(epochs=2))
+    config = with_(epochs=2, depth=TrainConfig.depth, width=TrainConfig.width)
+    result = train(striped, tmp_path / "run", rates, config=config, model=model)
     np.testing.assert_allclose([row["learning_rate"] for row in result.history], [1e-3, 5e-4])
+    for ours, theirs in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.parametrize(
@@ -166,11 +179,14 @@ def test_a_callback_may_set_the_learning_rate_of_a_constant_schedule(striped, tm
         (keras.callbacks.History, "instances of keras.callbacks.Callback"),
         (keras.callbacks.BackupAndRestore("backup"), "resume=True"),
         (keras.callbacks.SwapEMAWeights(), "ema_momentum"),
+        (keras.callbacks.ReduceLROnPlateau(), "schedule constant"),
     ],
 )
 def test_what_does_not_work_as_a_callback_is_refused_before_training(
     striped, tmp_path, wrong, message
 ):
     with pytest.raises(UserError, match=message):
-        trainer.train(CONFIG, striped, tmp_path / "run", callbacks=wrong and [wrong])
+        trainer.train(
+            with_(schedule="cosine"), striped, tmp_path / "run", callbacks=wrong and [wrong]
+        )
     assert not (tmp_path / "run").exists()

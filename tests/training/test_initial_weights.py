@@ -147,8 +147,10 @@ def test_what_is_no_source_is_refused_before_tensorflow_is_needed(tmp_path):
     ):
         with pytest.raises(UserError, match=said):
             initial_weights.check_source(tmp_path / name)
-    with pytest.raises(UserError, match="is --workdir itself"):
+    with pytest.raises(UserError, match="lies in --workdir itself"):
         initial_weights.check_source(tmp_path / "empty", tmp_path / "empty")
+    with pytest.raises(UserError, match="lies in --workdir itself"):
+        initial_weights.check_source(tmp_path / "model.keras", tmp_path)
     with pytest.raises(UserError, match=r"model\.keras: cannot be loaded"):
         initial_weights.read(tmp_path / "model.keras")
 

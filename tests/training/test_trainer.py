@@ -716,3 +716,16 @@ def test_images_for_statistics_are_read_once_for_all_epochs(striped, tmp_path, m
 def test_the_tutorial_network_trains(striped, tmp_path):
     result = train(striped, tmp_path / "run", TUTORIAL)
     assert len(result.history) == 1
+
+
+def test_a_run_begins_where_the_one_that_it_starts_from_was_best(striped, tmp_path, undisturbed):
+    source, run = undisturbed(TINY)
+    config = with_(init_from=str(run.path), learning_rate=1e-8, epochs=1)
+    said = []
+    result = trainer.train(config, striped, tmp_path / "run", say=said.append)
+    best = source.history[source.best_epoch - 1]
+    assert result.history[0]["val_loss"] == pytest.approx(best["val_loss"], rel=1e-3)
+    record = json.loads(RunDirectory(tmp_path / "run").initial_weights.read_text())
+    count = len(record["taken"])
+    expected = f"initial weights: {count} of {count} variables from epoch {source.best_epoch} of"
+    assert any(line.startswith(expected) for line in said)
