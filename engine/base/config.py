@@ -132,10 +132,10 @@ def changed_settings(
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings within a setting, one per key, in its place."""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= value if isinstance(value, Mapping) else {name: value}
+    """Settings within a setting, one per key; a name means the inner one where there are two."""
+    flat = {name: value for name, value in values.items() if not isinstance(value, Mapping)}
+    for value in values.values():
+        flat |= value if isinstance(value, Mapping) else {}
     return flat
 
 

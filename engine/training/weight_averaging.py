@@ -66,8 +66,11 @@ class FinalWeights:
         self._normalizations = [
             layer
             for layer in network._flatten_layers()
-            # A frozen one goes by its statistics in training too, and does not move them.
-            if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+            # A frozen one goes by its statistics in training too, and does not move them; nor does one
+            # with a momentum of 1.
+            if isinstance(layer, keras.layers.BatchNormalization)
+            and layer.trainable
+            and layer.momentum < 1
         ]
         self._statistics_of = tf.function(
             self._batch_statistics, reduce_retracing=True, autograph=False

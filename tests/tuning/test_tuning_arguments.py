@@ -1,15 +1,15 @@
-import argparse
 import json
 
 import pytest
 
 from engine.base.config import UserError
+from engine.base.flag_parser import FlagParser
 from tuning import arguments
 from tuning.search_space import DEFAULT_SPACE, Choices, Range
 
 
 def read(*flags):
-    parser = argparse.ArgumentParser()
+    parser = FlagParser()
     arguments.add_flags(parser)
     return arguments.read(parser.parse_args(list(flags)))
 
@@ -88,3 +88,51 @@ def test_a_setting_by_its_earlier_name_is_met_with_the_name_it_has_now(tmp_path)
     (tmp_path / "space.json").write_text(json.dumps({"clip_norm": [0.5, 1.0]}))
     with pytest.raises(UserError, match=r"clip_norm.*global_clipnorm"):
         read("--space", str(tmp_path / "space.json"))
+
+
+NETWORK = """
+from typing import Literal
+
+def build(image_format, num_classes, width=8, dropout=0.5, deep=False, kind: Literal["a", "b"] = "a"):
+    ...
+"""
+
+
+@pytest.fixture
+def named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.py").write_text(NETWORK)
+    return "--model", "net.py:build"
+
+
+def test_the_settings_of_a_users_network_are_searched(named):
+    found = read(*named, "--width", "4:16", "--kind", "a,b", "--dropout", "0.2")
+    assert set(found.space.names) == {"learning_rate", "width", "kind"}
+    assert found.space["width"] == Range("width", 4, 16) and found.space["width"].is_integer
+    assert found.config.model_settings["dropout"] == 0.2
+    trial = found.config.train_config(width=5, kind="b", learning_rate=1e-3)
+    assert trial.model_settings == {"width": 5, "dropout": 0.2, "deep": False, "kind": "b"}
+    assert trial.learning_rate == 1e-3
+
+
+def test_auto_searches_around_the_default(named, tmp_path):
+    found = read(*named, "--width", "auto", "--dropout", "auto").space
+    assert found["width"] == Range("width", 4, 16)
+    assert found["dropout"] == Range("dropout", 0.25, 0.75)
+    (tmp_path / "space.json").write_text(json.dumps({"deep": "auto", "kind": "auto"}))
+    found = read(*named, "--space", "space.json").space
+    assert found.to_json() == {"deep": {"choices": [False, True]}, "kind": {"choices": ["a", "b"]}}
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--width", "4:x"), "--width: got 'x', expected a whole number"),
+        (("--kind", "a,c"), "--kind: got 'c', expected one of a, b"),
+        (("--blocks", "2"), "--blocks: --model net.py:build does not use it"),
+    ],
+)
+def test_wrong_values_of_a_users_network_are_refused(named, flags, message):
+    with pytest.raises(UserError) as caught:
+        read(*named, *flags)
+    assert message in str(caught.value)
