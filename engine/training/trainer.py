@@ -20,7 +20,7 @@ from engine.base import progress
 from engine.base.config import UserError
 from engine.base.setting_values import parse_interval, parse_step_range
 from engine.base.settings import TrainConfig
-from engine.networks import registry
+from engine.networks import registry, saved_models
 from engine.networks.network import Network
 from engine.networks.stock import StockModel
 from engine.pipeline.reading import StoredSplit
@@ -177,7 +177,7 @@ def _recorded(
     resumed: bool,
 ) -> Iterator[None]:
     """Records the start, or the resume; the block then computes in the runtime's precision."""
-    with resuming.freed_if_never_begun(run), runtime.dtype_policy(run_on.precision):
+    with resuming.freed_if_never_begun(run), saved_models.dtype_policy(run_on.precision):
         contract.begin(run, to_infer)
         resuming.record_start(run, config, described)
         if resumed and run_on.is_chief:
@@ -242,7 +242,12 @@ class _Session:
             final_weights=FinalWeights(
                 built.form.network, built.optimizer, load_images=load_images
             ),
-            saved=StockModel(built.model, built.form, say=say),
+            saved=StockModel(
+                built.model,
+                built.form,
+                build=functools.partial(building.build_model, config, manifest, network),
+                say=say,
+            ),
             run=run,
             run_on=run_on,
             say=say,
