@@ -32,6 +32,7 @@ from engine.runs.run_directory import RunDirectory
 from engine.shards import dataset_checks, tfrecords
 from engine.training import (
     building,
+    code_identity,
     diagnosis,
     environment,
     finishing,
@@ -110,7 +111,13 @@ def train(
     run_on = building.prepare_runtime(config, network)
     building.check_pairs(config, run_on)
     batches = building.training_input(config, shards, manifest)
-    described = environment.describe(manifest, shards, run_on, order=batches.tier.order)
+    described = environment.describe(
+        manifest,
+        shards,
+        run_on,
+        order=batches.tier.order,
+        code=code_identity.describe(model=network.code, loss=objective.code),
+    )
     opening = _opened_run(
         RunDirectory(workdir), config, described, run_on, resume=resume, overwrite=overwrite
     )
@@ -230,9 +237,13 @@ class _Session:
             built.optimizer,
             epochs=config.epochs,
             steps_per_epoch=self._input.steps_per_epoch,
+            say=say,
         )
+        plan = _loop_plan(config, self._input.steps_per_epoch)
+        if user_callbacks.sets_rate(callbacks):
+            plan = dataclasses.replace(plan, plateau_patience=None)
         self._loop = loop.Loop(
-            _loop_plan(config, self._input.steps_per_epoch),
+            plan,
             self._state,
             built.step,
             open_batches=self._open_batches,
@@ -258,6 +269,7 @@ class _Session:
         for path in checkpoint.skipped:
             self._say(f"{path.name} is damaged; resuming from step {checkpoint.step}")
         self._state.resume(checkpoint)
+        self._callbacks.resume(checkpoint)
         epochs, steps = len(self._state.rows), self._input.steps_per_epoch
         done = self._state.global_step - epochs * steps
         self._say(f"resuming after {epochs} epochs and {done}/{steps} steps")
