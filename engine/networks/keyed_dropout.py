@@ -200,7 +200,7 @@ class _KeyedCall:
         same = tf.debugging.assert_equal(
             rows,
             examples,
-            message=f"the dropout layer {self._layer.name!r} gets another number of rows than there are "
+            message=f"the dropout layer {self._layer.name} gets another number of rows than there are "
             "images: other axes are folded into the batch before it; keep the batch axis, or reshape "
             "to sizes that are known when the model is built",
         )
