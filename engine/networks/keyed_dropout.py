@@ -110,8 +110,8 @@ def _find_folded_batches(model: Any, calls: list["_KeyedCall"]) -> None:
         call.traced_sizes = []
     try:
         tf.function(run, autograph=False).get_concrete_function(images)
-    except (TypeError, ValueError, tf.errors.InvalidArgumentError):
-        # The model asks for a batch of another size: the step decides.
+    except Exception:
+        # Such as of a model that asks for a batch of another size: the step decides.
         return
     finally:
         for call in calls:
