@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from engine.base.settings import TrainConfig
+from engine.networks import saved_models
 from engine.shards import tfrecords
 from engine.training import building, checkpoints, runtime
 
@@ -47,7 +48,7 @@ class _Opened:
 def _open(shards: Path, config: TrainConfig, *, synthetic: bool = False) -> _Opened:
     manifest = tfrecords.read_manifest(shards)
     run_on = building.prepare_runtime(config)
-    with runtime.dtype_policy(run_on.precision):
+    with saved_models.dtype_policy(run_on.precision):
         built = building.build_step(config, manifest, run_on)
     source = building.training_input(config, shards, manifest)
     batches = run_on.distribute(lambda share: source.dataset(share=share))

@@ -169,13 +169,15 @@ def test_what_a_training_is_given_comes_to_the_trainer(shards, tmp_path, monkeyp
 def test_settings_of_a_function_are_those_of_the_network(shards, tmp_path, monkeypatch):
     from engine.training import trainer
 
-    def build(image_format, num_classes, filters: int = 8):
+    def build(image_format, num_classes, filters: int = 8, width: int = 2):
         raise AssertionError
 
     configs = []
     monkeypatch.setattr(trainer, "train", lambda config, *_, **__: configs.append(config))
     engine.train(shards, tmp_path / "run", model=build, filters=5, global_batch_size=16)
-    assert configs[0].model_settings == {"filters": 5}
+    assert configs[0].model_settings == {"filters": 5, "width": 2}
+    engine.train(shards, tmp_path / "run", model=build, width=4, global_batch_size=16)
+    assert configs[1].model_settings == {"filters": 8, "width": 4}
     with pytest.raises(engine.UserError, match=r"no setting .* 'filtres'; did you mean 'filters'"):
         engine.train(shards, tmp_path / "run", model=build, filtres=5, global_batch_size=16)
     with pytest.raises(engine.UserError, match=r"--depth: .* does not use it"):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from engine.base import machine
-from engine.base.config import UserError
+from engine.base.config import UserError, shown
 from engine.base.setting_names import flag_name
 from engine.metrics import thresholds
 from engine.networks import ends, registry
@@ -85,9 +85,14 @@ def _check_networks(config: SearchConfig, space: SearchSpace, manifest: Manifest
         if value > largest:
             flag = flag_name(name)
             raise UserError(
-                f"{flag}: {value} is searched, but the smallest images allow {largest}; give "
-                f"{flag} LOW:{largest}"
+                f"{flag}: {value} is searched, but images of {_smallest(space, config, manifest)} pixels "
+                f"allow {largest}; give {flag} LOW:{largest}"
             )
+
+
+def _smallest(space: SearchSpace, config: SearchConfig, manifest: Manifest) -> str:
+    """`HxW` of the smallest images that a trial may use."""
+    return shown(min(_image_sizes(space, config, manifest), key=min))
 
 
 def _image_sizes(

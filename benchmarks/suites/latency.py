@@ -17,10 +17,10 @@ from benchmarks.reports import Report
 from engine.base.settings import TrainConfig
 from engine.images import decoding
 from engine.inference import predictor
-from engine.networks import stock
+from engine.networks import saved_models, stock
 from engine.networks.training_form import training_form
 from engine.shards.manifest import Manifest
-from engine.training import building, runtime
+from engine.training import building
 
 BATCHES = (1, 8, 32, 128)
 
@@ -48,7 +48,7 @@ def _saved_and_loaded(manifest: Manifest) -> Any:
     """The default network as `engine.predict` uses it: its model file, in the precision that is fast here."""
     config = TrainConfig()
     run_on = building.prepare_runtime(config)
-    with tempfile.TemporaryDirectory() as directory, runtime.dtype_policy(run_on.precision):
+    with tempfile.TemporaryDirectory() as directory, saved_models.dtype_policy(run_on.precision):
         path = Path(directory, "model.keras")
         built = building.build_model(config, manifest)
         stock.StockModel(built, training_form(built)).save(path)

@@ -237,6 +237,12 @@ class OptimizationSettings(Config):
         super().__post_init__()
         if self.focal_gamma is not None and self.loss != "focal":
             raise UserError(f"--focal-gamma applies to --loss focal only, got --loss {self.loss}")
+        # The default is not meant for a loss of the user's own, and 0 is what such a loss has.
+        is_given = self.label_smoothing not in (0, type(self).label_smoothing)
+        if is_given and ":" in self.loss:
+            raise UserError(
+                f"--label-smoothing applies to --loss cross_entropy and focal only, got --loss {self.loss}"
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -83,7 +83,9 @@ class Reference:
             names = [name for name, one in vars(module).items() if callable(one)]
             raise self.no_function([name for name in names if name[0] != "_"])
         if not callable(found):
-            raise UserError(f"{self}: {self.function} is no function, but {type(found).__name__}")
+            raise UserError(
+                f"{self}: {self.function} is not a function (got {type(found).__name__})"
+            )
         return found
 
     def no_function(self, names: list[str]) -> UserError:
@@ -114,7 +116,7 @@ class Reference:
         parts = self.where.split(".")
         if not all(part.isidentifier() for part in parts):
             raise UserError(
-                f"{self}: {self.where!r} is no module; write FILE.py:function for a file"
+                f"{self}: {self.where!r} is not a module; write FILE.py:function for a file"
             )
         _look_in_working_directory()
         found, path = None, None

@@ -23,19 +23,6 @@ from engine.metrics.estimate import HEADLINE, Estimate, title
 from engine.metrics.estimator import Estimator
 from engine.metrics.shift_results import ShiftResults
 
-METRICS = (
-    "loss",
-    "accuracy",
-    "balanced_accuracy",
-    "auroc",
-    "average_precision",
-    "sensitivity",
-    "specificity",
-    "precision",
-    "recall",
-    "f1",
-    "brier",
-)
 CLASS_METRICS = (
     "auroc",
     "average_precision",
@@ -45,6 +32,7 @@ CLASS_METRICS = (
     "recall",
     "f1",
 )
+METRICS = ("loss", "accuracy", "balanced_accuracy", *CLASS_METRICS, "brier")
 Array = np.ndarray
 
 

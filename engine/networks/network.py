@@ -88,6 +88,7 @@ class Network:
             settings of this network can have.
         explained_layer: the layer whose feature map explanations are drawn from; None finds the last.
         source: the user's file, for messages; None of a built-in network.
+        code: the user's reference, function or model, for `training.code_identity`.
     """
 
     name: str
@@ -99,6 +100,7 @@ class Network:
     largest: Callable[[tuple[int, int]], Mapping[str, int]] = lambda image_size: {}
     explained_layer: str | None = None
     source: Path | None = None
+    code: Any = None
 
     @property
     def is_built_in(self) -> bool:

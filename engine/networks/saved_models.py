@@ -5,9 +5,10 @@ dtype policy of the training and the layers that had it; Keras takes no notice o
 bfloat16 the model is built in that precision again, which is what its threshold was chosen in.
 """
 
+import contextlib
 import json
 import zipfile
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,19 @@ def load(path: Path, *, precisions: Collection[str] = ()) -> Any:
     model = keras.models.model_from_json(json.dumps(config))
     model.load_weights(path)
     return model
+
+
+@contextlib.contextmanager
+def dtype_policy(name: str) -> Iterator[None]:
+    """Sets Keras' global dtype policy within a block, and puts the old one back."""
+    import keras
+
+    previous = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(previous)
 
 
 def in_precision(config: Any, precision: str) -> Any:

@@ -7,11 +7,13 @@ Both compute the same function. A standardized kernel is folded into a plain one
 float32's rounding, less than 1e-4 of the largest. Computing in float32 what was trained in bfloat16, whose
 8 bits round every value by up to 0.4 %, changes them by up to about 3 % of the largest.
 
-The last two layers are called `logits` and `probabilities`.
+The last two layers are called `logits` and `probabilities`. A network of which no stock copy can be made is
+saved as it is, built again in float32 where that is possible.
 """
 
 import dataclasses
 import functools
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,10 +23,10 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from engine.base import files, progress
+from engine.base import files, progress, user_code
 from engine.networks import saved_models
 from engine.networks.layers import StandardizedConv2D
-from engine.networks.training_form import TrainingForm, WithoutActivation
+from engine.networks.training_form import TrainingForm, WithoutActivation, is_graph
 
 LOGITS, PROBABILITIES = "logits", "probabilities"
 _CHECKED_IMAGES = 4
@@ -34,18 +36,26 @@ _LARGEST_DIFFERENCE = {"float32": 1e-3, "mixed_bfloat16": 0.1, "mixed_float16": 
 class StockModel:
     """A network's stock form, built once and brought up to date whenever it is saved.
 
-    A model of which no copy can be made (a subclassed one, for example) is saved as it is.
+    A model of which no copy can be made (a subclassed one, for example) is saved as it is: in float32 if
+    it was trained in it or `build` makes it again; else in the training's precision with outputs in
+    float32.
 
     Args:
         model: what the network's builder returned.
         form: its training form, whose variables are saved.
-        say: takes a line for the user where loading the file will need more than Keras.
+        build: builds a model like `model`, with other weights; None where nothing can.
+        say: takes a line for the user where the file is not a stock copy or needs more than Keras.
     """
 
     def __init__(
-        self, model: keras.Model, form: TrainingForm, *, say: Callable[[str], None] = progress.say
+        self,
+        model: keras.Model,
+        form: TrainingForm,
+        *,
+        build: Callable[[], keras.Model] | None = None,
+        say: Callable[[str], None] = progress.say,
     ) -> None:
-        self._model, self._form, self._say = model, form, say
+        self._model, self._form, self._build_again, self._say = model, form, build, say
         self._built: _Copy | None = None
 
     def save(self, path: Path) -> None:
@@ -54,7 +64,8 @@ class StockModel:
         with files.written_aside(path) as aside:
             model.save(aside)
             assert self._built is not None
-            saved_models.note_precision(aside, model, self._built.pairs)
+            if self._built.of_layers:
+                saved_models.note_precision(aside, model, self._built.pairs)
 
     def up_to_date(self) -> keras.Model:
         """The model that is saved, uint8[B, H, W, C] -> float32[B, units], with the present weights."""
@@ -65,30 +76,37 @@ class StockModel:
 
     def _build(self) -> "_Copy":
         copy = _copied(self._form, name=self._model.name)
-        if copy is None:
-            copy = _Copy(_as_it_is(self._model, self._form), [])
-        if custom := _custom_layers(copy.model):
-            self._say(
-                f"the model file holds layers that are not of Keras ({', '.join(custom)}); "
-                "loading it needs their code"
+        if isinstance(copy, _Copy):
+            content = "the model file is a copy of the network in float32"
+        else:
+            reason = copy
+            if not is_graph(self._model):
+                reason = f"{type(self._model).__name__} computes its outputs in code"
+            copy = _as_it_is(self._model, self._form, self._build_again)
+            content = (
+                f"the model file holds the network as it is, in {_described_precision(copy.model)}, "
+                f"because no copy in stock layers could be made ({reason})"
             )
-        if unstorable := _without_configuration(copy.model):
-            self._say(
-                f"{', '.join(unstorable)}: Keras cannot store how they are made, for want of a "
-                "get_config method; the model file can be used through its run alone"
-            )
+        needs = _needed_to_load(copy.model)
+        if needs or not copy.of_layers:
+            self._say("; ".join([content, *needs]))
         return copy
 
 
 @dataclasses.dataclass(frozen=True)
 class _Copy:
-    """A model, and the layers that its weights come from: pairs of (trained, saved)."""
+    """A model, and where its weights come from: pairs of (trained, saved).
+
+    Attributes:
+        of_layers: whether the pairs are single layers, whose precision in training the file can name.
+    """
 
     model: keras.Model
     pairs: list[tuple[Any, Any]]
+    of_layers: bool = True
 
     def update(self) -> None:
-        """Copies the weights of the trained layers."""
+        """Copies the trained weights."""
         for trained, saved in self.pairs:
             if isinstance(trained, StandardizedConv2D):
                 saved.kernel.assign(np.asarray(trained.standardized_kernel()))
@@ -98,15 +116,16 @@ class _Copy:
                 target.assign(source.numpy())
 
 
-def _copied(form: TrainingForm, *, name: str) -> _Copy | None:
-    """A copy in float32; None where the network's layers cannot be copied faithfully."""
+def _copied(form: TrainingForm, *, name: str) -> _Copy | str:
+    """A copy in float32; the reason where the network's layers cannot be copied faithfully."""
     try:
         copy = _copy_of(form, name=name)
         copy.update()
-        faithful = _gives_the_same(form.network, copy.model)
-    except Exception:  # whatever a user's `get_config`, `from_config` or `call` raises
-        return None
-    return copy if faithful else None
+        expected, found = form.network, _logits_model(copy.model)
+        faithful = _gives_the_same(expected, found, _precision_of(form.network))
+    except Exception as error:  # whatever a user's `get_config`, `from_config` or `call` raises
+        return user_code.first_line(error)
+    return copy if faithful else "a copy by the layers' configurations computes something else"
 
 
 def _copy_of(form: TrainingForm, *, name: str) -> _Copy:
@@ -174,14 +193,16 @@ def _with_probabilities(image: Any, logits: Any, activation: str, name: str) -> 
     return keras.Model(image, outputs, name=name)
 
 
-def _gives_the_same(network: keras.Model, copy: keras.Model) -> bool:
-    """Whether two models agree on a few images, within what precision explains."""
-    shape = (_CHECKED_IMAGES, *network.input_shape[1:])
+def _logits_model(model: keras.Model) -> keras.Model:
+    return keras.Model(model.input, model.get_layer(LOGITS).output)
+
+
+def _gives_the_same(trained: Any, saved: keras.Model, precision: str) -> bool:
+    """Whether two functions of images agree on a few, within what the training's precision explains."""
+    shape = (_CHECKED_IMAGES, *saved.input_shape[1:])
     images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    expected = np.asarray(network(tf.cast(images, tf.float32), training=False), np.float32)
-    logits = keras.Model(copy.input, copy.get_layer(LOGITS).output)
-    found = np.asarray(logits(images, training=False), np.float32)
-    precision = _precision_of(network)
+    expected = np.asarray(trained(tf.cast(images, tf.float32), training=False), np.float32)
+    found = np.asarray(saved(images, training=False), np.float32)
     allowed = _LARGEST_DIFFERENCE.get(precision, 0.1) * max(1.0, float(np.abs(expected).max()))
     return bool(np.abs(found - expected).max() <= allowed)
 
@@ -196,15 +217,77 @@ def _precision_of(network: keras.Model) -> str:
 # ---------------------------------------------------------------------------- as it is
 
 
-def _as_it_is(model: keras.Model, form: TrainingForm) -> keras.Model:
-    """The user's own layers between an input of uint8 and probabilities."""
+def _as_it_is(
+    model: keras.Model, form: TrainingForm, build: Callable[[], keras.Model] | None
+) -> _Copy:
+    """The user's own layers between an input of uint8 and probabilities, in float32 if possible."""
+    if _precision_of(form.network) != "float32" and build is not None:
+        try:
+            return _built_in_float32(model, form, build)
+        except Exception as error:  # whatever the user's code raises, or weights that do not fit
+            logging.getLogger(__name__).debug("not built again in float32: %s", error)
+    return _Copy(_on_images(model, form), [], of_layers=False)
+
+
+def _built_in_float32(
+    model: keras.Model, form: TrainingForm, build: Callable[[], keras.Model]
+) -> _Copy:
+    """A model like `model`, under the float32 policy and with its weights.
+
+    Raises:
+        ValueError: what is built has other weights or computes something else.
+    """
+    with saved_models.dtype_policy("float32"):
+        twin = build()
+        copy = _Copy(_on_images(twin, form), [(model, twin)], of_layers=False)
+    copy.update()
+    logits = copy.model if form.outputs == "probabilities" else _logits_model(copy.model)
+    activate = ops.sigmoid if form.activation == "sigmoid" else ops.softmax
+
+    def trained(images: Any, training: bool) -> Any:
+        outputs = form.network(images, training=training)
+        return activate(outputs) if form.outputs == "probabilities" else outputs
+
+    if not _gives_the_same(trained, logits, _precision_of(form.network)):
+        raise ValueError("the model that was built again computes something else")
+    return copy
+
+
+def _on_images(model: keras.Model, form: TrainingForm) -> keras.Model:
+    """uint8[B, H, W, C] -> probabilities float32[B, units], by a user's model."""
     image = keras.Input(form.network.input_shape[1:], dtype="uint8", name="image")
     takes: Any = getattr(model, "inputs", None)
     whole_numbers = bool(takes) and "int" in takes[0].dtype
     outputs = model(image if whole_numbers else ops.cast(image, "float32"))
+    name = f"{model.name}_on_images"
     if form.outputs == "probabilities":
-        return keras.Model(image, outputs, name=f"{model.name}_on_images")
-    return _with_probabilities(image, outputs, form.activation, f"{model.name}_on_images")
+        in_float32 = keras.layers.Activation("linear", dtype="float32", name=PROBABILITIES)
+        return keras.Model(image, in_float32(outputs), name=name)
+    return _with_probabilities(image, outputs, form.activation, name)
+
+
+def _described_precision(model: keras.Model) -> str:
+    precision = _precision_of(model)
+    return precision if precision == "float32" else f"{precision} with outputs in float32"
+
+
+def _needed_to_load(model: keras.Model) -> list[str]:
+    """What the user has to know to load the file, a sentence each; nothing where Keras is enough."""
+    if unstorable := _without_configuration(model):
+        return [
+            f"Keras cannot store how some layers are made ({', '.join(unstorable)}), because they have "
+            "no get_config method, so the file can be used only through its run"
+        ]
+    custom, has_lambda = _custom_layers(model)
+    needs = []
+    if custom:
+        needs.append(
+            f"it has layers that are not part of Keras ({', '.join(custom)}), and loading it needs "
+            "their code"
+        )
+    if has_lambda:
+        needs.append("it has a Lambda layer, and loading it needs safe_mode=False")
+    return needs
 
 
 def _without_configuration(model: keras.Model) -> list[str]:
@@ -222,9 +305,8 @@ def _without_configuration(model: keras.Model) -> list[str]:
     return sorted(failing)
 
 
-def _custom_layers(model: keras.Model) -> list[str]:
-    """The names of the classes, among the model's layers, that Keras does not have."""
+def _custom_layers(model: keras.Model) -> tuple[list[str], bool]:
+    """The names of the classes, among the model's layers, that Keras does not have; whether any is Lambda."""
     classes = {type(layer) for layer in model._flatten_layers()}
     own = {c.__name__ for c in classes if c.__module__.partition(".")[0] != "keras"}
-    lambdas = {c.__name__ for c in classes if issubclass(c, keras.layers.Lambda)}
-    return sorted(own | lambdas)
+    return sorted(own), any(issubclass(c, keras.layers.Lambda) for c in classes)

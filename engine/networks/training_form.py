@@ -71,7 +71,7 @@ def training_form(
     pixels = keras.Input(
         image_shape or tuple(model.input_shape[1:]), dtype="float32", name="pixels"
     )
-    if _is_graph(model):
+    if is_graph(model):
         _check_output(model.outputs, num_classes)
         logits, found = _logits_of(model, pixels, outputs)
     else:
@@ -88,7 +88,7 @@ def training_form(
     return TrainingForm(network, found, bool(keyed), tuple(unkeyed))
 
 
-def _is_graph(model: Any) -> bool:
+def is_graph(model: Any) -> bool:
     """Whether the model is a graph of layers that can be walked, and no code of its own runs around it."""
     if isinstance(model, keras.Sequential):
         return model.built and type(model).call is keras.Sequential.call
@@ -145,7 +145,7 @@ def _logits_of(model: Any, pixels: Any, outputs: str) -> tuple[Any, str]:
     """The logits as a function of float32 pixels, and what the model gives."""
     graph = _as_functional(model)
     operation, node = _producer(graph.outputs[0])
-    if isinstance(operation, keras.Model) and _is_graph(operation):
+    if isinstance(operation, keras.Model) and is_graph(operation):
         return _logits_of(operation, _run(graph, node.input_tensors[0], pixels), outputs)
     if outputs == "logits":
         return _run(graph, graph.outputs[0], pixels), outputs
@@ -215,7 +215,7 @@ def _with_structure(structure: Any, tensor: Any) -> Any:
 def _call(operation: Any, *arguments: Any, **options: Any) -> Any:
     takes_integers = (
         isinstance(operation, keras.Model)
-        and _is_graph(operation)
+        and is_graph(operation)
         and "int" in operation.inputs[0].dtype
     )
     if takes_integers and len(arguments) == 1 and not isinstance(arguments[0], (list, dict)):

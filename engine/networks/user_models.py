@@ -59,6 +59,7 @@ def of_reference(text: str) -> Network:
         parameters=_free_to_use(parameters, str(reference)),
         precision_advice=_precision_advice,
         source=source,
+        code=reference,
     )
 
 
@@ -86,6 +87,7 @@ def of_object(model: Any) -> Network:
             summary=f"the Keras model {model.name!r}",
             build=lambda image_format, num_classes: _copy_of(model),
             precision_advice=_precision_advice,
+            code=model,
         )
     if not callable(model):
         raise UserError(
@@ -105,6 +107,7 @@ def of_object(model: Any) -> Network:
         parameters=_free_to_use(user_signature.from_callable(model, f"model={name}"), name),
         precision_advice=_precision_advice,
         source=None if code is None else Path(code.co_filename),
+        code=model,
     )
     return network
 

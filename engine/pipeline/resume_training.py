@@ -18,11 +18,10 @@ from keras.src.random.seed_generator import global_seed_generator
 
 from engine.base import array_files
 from engine.base.config import UserError
+from engine.pipeline import callback_state
 from engine.pipeline.plan import check_count
 
 _VERSION = 1
-# Of Keras' callbacks: what `fit` sets anew, or turns round by itself (the sign of `min_delta`).
-_NOT_STATE = frozenset({"_model", "params", "validation_data", "min_delta"})
 
 
 class ResumeTraining(keras.callbacks.Callback):
@@ -55,7 +54,7 @@ class ResumeTraining(keras.callbacks.Callback):
         save_every: batches between two saves within an epoch; None saves at the ends of epochs
             only.
         stateful: other callbacks of the same `fit` whose state is to be resumed, such as
-            `EarlyStopping` and `ReduceLROnPlateau`: the numbers, strings and arrays that they
+            `EarlyStopping` and `ReduceLROnPlateau`: the numbers, strings and lists that they
             changed. Give them to `fit` as well.
 
     Attributes:
@@ -86,7 +85,7 @@ class ResumeTraining(keras.callbacks.Callback):
         _check_callbacks(stateful)
         self._path, self._steps_per_epoch = Path(path), steps_per_epoch
         self._save_every = save_every
-        self._stateful = [(callback, dict(vars(callback))) for callback in stateful]
+        self._stateful = [(callback, callback_state.initial(callback)) for callback in stateful]
         self._arrays, self._state = self._read()
         ended = self._state["ended_epochs"]
         self.initial_epoch: int = self._state["epoch"] if ended is None else ended
@@ -207,7 +206,7 @@ class ResumeTraining(keras.callbacks.Callback):
             arrays |= _named(kind, [_as_array(variable) for variable in variables])
         states = []
         for number, (callback, initial) in enumerate(self._stateful):
-            values, lists = _changed(callback, initial)
+            values, lists = callback_state.changed(callback, initial)
             states.append({"values": values, "lists": {n: len(each) for n, each in lists.items()}})
             for name, each in lists.items():
                 arrays |= _named(f"callbacks/{number}/{name}", each)
@@ -299,25 +298,6 @@ def _check_callbacks(callbacks: Any) -> None:
             return
         wrong = others[0]
     raise UserError(f"stateful must be a list of Keras callbacks, got {type(wrong).__name__}")
-
-
-def _changed(
-    callback: keras.callbacks.Callback, initial: dict[str, Any]
-) -> tuple[dict[str, Any], dict[str, list[np.ndarray]]]:
-    """What training has changed in a callback: single values, and lists of arrays."""
-    values: dict[str, Any] = {}
-    lists: dict[str, list[np.ndarray]] = {}
-    for name, value in vars(callback).items():
-        if name in _NOT_STATE:
-            continue
-        if isinstance(value, (np.number, np.bool_)):
-            value = value.item()
-        if value is None or isinstance(value, (bool, int, float, str)):
-            if name not in initial or (initial[name] is not value and initial[name] != value):
-                values[name] = value
-        elif isinstance(value, list) and value and all(isinstance(v, np.ndarray) for v in value):
-            lists[name] = value
-    return values, lists
 
 
 def _as_array(variable: Any) -> np.ndarray:

@@ -123,7 +123,7 @@ class DecodePool:
             bits: how 16-bit files are read; known later than the rest of the format.
 
         Raises:
-            UserError: a worker was killed, most likely for want of memory.
+            UserError: a worker was killed, most likely out of memory.
         """
         image_format = dataclasses.replace(self._format.image_format, bits=bits)
         record_format = dataclasses.replace(self._format, image_format=image_format)
@@ -162,8 +162,8 @@ class DecodePool:
                 yield pending.popleft().result()
         except BrokenProcessPool:
             raise UserError(
-                "a decoding process was killed, most likely for want of memory; run the same "
-                "command again with fewer --workers or smaller --max-pixels, it continues"
+                "a decoding process was killed, most likely because the machine ran out of memory; run the "
+                "same command again with fewer --workers or smaller --max-pixels, it continues"
             ) from None
 
 

@@ -14,12 +14,18 @@ from engine.training import runtime
 
 
 def describe(
-    manifest: Manifest, shards: Path, run_on: runtime.Runtime, *, order: str
+    manifest: Manifest,
+    shards: Path,
+    run_on: runtime.Runtime,
+    *,
+    order: str,
+    code: dict[str, dict[str, str]],
 ) -> dict[str, Any]:
-    """The contents of `environment.json`: data, hardware, versions, source revision.
+    """The contents of `environment.json`: data, the user's code, hardware, versions, source revision.
 
     Args:
         order: see `tiers.Tier`.
+        code: see `code_identity.describe`.
     """
     return {
         "data": {
@@ -36,6 +42,7 @@ def describe(
             "num_replicas": run_on.num_replicas,
             "order": order,
         },
+        "code": code,
         **runtime.describe_machine(),
         "packages": _package_versions(),
         "git_commit": _git_commit(),

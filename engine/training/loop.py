@@ -138,7 +138,7 @@ class Loop:
                 self._reopen_batches()
                 continue
             if self.stopped:
-                self._save_checkpoint()
+                self._save_within_epoch()
                 break
             self._end_epoch()
         self._checkpoints.wait()
@@ -162,6 +162,8 @@ class Loop:
         done = state.global_step - epoch * plan.steps_per_epoch
         size = plan.global_batch_size
         self._callbacks.on_epoch_begin(epoch)
+        if state.is_ending and self._runtime.num_workers == 1:  # as the checkpoint says
+            return
         label = f"epoch {epoch + 1}/{plan.epochs}"
         best = state.progress.best_value
         reached = "" if best is None else f"best {state.progress.monitor} {best:.4f}"
@@ -179,7 +181,7 @@ class Loop:
                 if self.stopped or self._callbacks_end_epoch():
                     return
                 if self._interval.due(state.global_step) and done < plan.steps_per_epoch:
-                    self._save_checkpoint()
+                    self._save_within_epoch()
 
     def _callbacks_end_epoch(self) -> bool:
         """Whether a callback ended training at a batch: on several workers it is heard at the epoch's end."""
@@ -232,7 +234,8 @@ class Loop:
                 if self._run.report.is_file():
                     report.write_report(self._run)  # its figures are of the model before
             self._callbacks.on_epoch_end(epoch, epoch_logs(row))
-        if any(self._runtime.agreed([self._callbacks.stop_training])):
+        ending = state.is_ending or self._callbacks.stop_training
+        if any(self._runtime.agreed([ending])):
             state.ended_of = self._plan.epochs
         # A callback may have ended the epoch before its last batch.
         state.global_step = (epoch + 1) * self._plan.steps_per_epoch
@@ -311,8 +314,16 @@ class Loop:
             f"(rewind {state.rewinds} of at most {self._plan.max_rewinds})"
         )
 
+    def _save_within_epoch(self) -> None:
+        """Saves before the end of an epoch, with what callbacks have decided in it."""
+        self._state.is_ending = self._state.is_ending or self._callbacks.stop_training
+        self._save_checkpoint()
+
     def _save_checkpoint(self) -> None:
         checkpoint = self._state.to_checkpoint()
+        values, arrays = self._callbacks.state()
         self._checkpoints.save(
-            step=checkpoint.step, arrays=checkpoint.arrays, state=checkpoint.state
+            step=checkpoint.step,
+            arrays=checkpoint.arrays | arrays,
+            state={**checkpoint.state, "callbacks": values},
         )

@@ -6,10 +6,12 @@ gives float32[B]. Weights of classes, and the division by the global batch size,
 
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from engine.base.config import UserError
@@ -31,12 +33,14 @@ class Objective:
         training: the loss, with label smoothing if it is built in.
         validation: the same without label smoothing.
         function: the user's own; None of a built-in loss.
+        code: where it was named, else the function, for `code_identity`.
     """
 
     name: str
     training: Loss
     validation: Loss
     function: Any = None
+    code: Any = None
 
     @property
     def is_built_in(self) -> bool:
@@ -44,10 +48,11 @@ class Objective:
         return self.function is None
 
     def check(self, units: int) -> None:
-        """Calls a user's loss once, on two examples.
+        """Calls a user's loss on two examples, together and apart.
 
         Raises:
-            UserError: it fails, or gives anything but one number per example.
+            UserError: it fails, gives anything but one number per example, or the number of an example
+                depends on the others.
         """
         if not self.is_built_in:
             _check(self.training, self.name, self.function, units=units)
@@ -70,17 +75,24 @@ def choose(
         focal_gamma: of the focal loss; None for 2.
 
     Raises:
-        UserError: there is no such function.
+        UserError: there is no such function, or it expects probabilities.
     """
     if given is None and name in BUILT_IN:
         gamma = DEFAULT_FOCAL_GAMMA if focal_gamma is None else focal_gamma
         smooth = _built_in(name, gamma=gamma, label_smoothing=label_smoothing)
         return Objective(name, smooth, _built_in(name, gamma=gamma, label_smoothing=0.0))
-    function = given
-    if function is None:
-        function = Reference.parse(name, flag="--loss").load()
+    function: Any = given
+    code: Any = given
+    if given is None:
+        code = Reference.parse(name, flag="--loss")
+        function = code.load()
+    if _expects_probabilities(function):
+        raise UserError(
+            f"--loss {name}: expects probabilities (from_logits=False), but gets logits; give "
+            "from_logits=True"
+        )
     loss = _of_function(function)
-    return Objective(name, loss, loss, function)
+    return Objective(name, loss, loss, function, code)
 
 
 def _built_in(name: str, *, gamma: float, label_smoothing: float) -> Loss:
@@ -151,9 +163,24 @@ def _of_function(function: Any) -> Loss:
     return loss
 
 
-def _check(loss: Loss, name: str, function: Any, *, units: int) -> None:
+def _expects_probabilities(function: Any) -> bool:
+    """Whether a Keras loss, or a function with its argument `from_logits`, has that off."""
+    if hasattr(function, "from_logits"):
+        return function.from_logits is False
     try:
-        found = loss(tf.constant([0, 1], tf.int64), tf.zeros([2, units]))
+        parameter = inspect.signature(function).parameters.get("from_logits")
+    except (TypeError, ValueError):
+        return False
+    return parameter is not None and parameter.default is False
+
+
+def _check(loss: Loss, name: str, function: Any, *, units: int) -> None:
+    labels = tf.constant([0, 1], tf.int64)
+    logits = tf.reshape(tf.linspace(-0.7, 1.9, 2 * units), [2, units])
+    try:
+        found = loss(labels, logits)
+        # Three copies of one example: a loss may not take a batch of one, for example by a squeeze.
+        apart = [loss(tf.repeat(labels[i], 3), tf.repeat(logits[i : i + 1], 3, 0)) for i in (0, 1)]
     except Exception as error:
         place = place_of(error, _source_of(function))
         raise UserError(
@@ -166,6 +193,13 @@ def _check(loss: Loss, name: str, function: Any, *, units: int) -> None:
             f"example, (2,), from labels int64[2] and logits float32[2, {units}]"
             f"{_reduction_hint(found)}"
         )
+    for example, alone in zip(found.numpy(), apart, strict=True):
+        if not np.allclose(alone, example, rtol=1e-4, atol=1e-6, equal_nan=True):
+            hint = "; labels [B] and logits [B, 1] broadcast to [B, B]: use logits[:, 0]"
+            raise UserError(
+                f"--loss {name}: the number of an example depends on the others in its batch, expected "
+                f"each from its own label and logits alone{hint if units == 1 else ''}"
+            )
 
 
 def _source_of(function: Any) -> Path | None:

@@ -16,7 +16,7 @@ from engine.base.config import FREE, RESOLVED, UserError, changed_settings
 from engine.base.settings import TrainConfig
 from engine.runs.run_directory import RunDirectory
 from engine.shards import data_identity
-from engine.training import checkpoints
+from engine.training import checkpoints, code_identity
 
 if TYPE_CHECKING:
     from engine.training.runtime import Runtime
@@ -60,7 +60,8 @@ def prepare_directory(
         described: what `environment.describe` gives here.
 
     Raises:
-        UserError: it holds another run, or other files; or no checkpoint that is undamaged.
+        UserError: it holds another run, or other files; no checkpoint that is undamaged; or the user's
+            network or loss has changed.
         OtherComputationError: it would compute differently from its start.
     """
     check_directory(run, resume=resume, overwrite=overwrite)
@@ -71,6 +72,7 @@ def prepare_directory(
         return None
     check_same_run(run, config, described["data"])
     if (started := _read_start(run)) is not None:
+        _check_same_code(run, started["code"], described.get("code", {}))
         _check_same_computation(run, started["runtime"], described["runtime"])
     checkpoint = checkpoints.load_newest(run.checkpoints)
     saved = checkpoints.paths(run.checkpoints)
@@ -253,17 +255,28 @@ def _check_extension(run: RunDirectory, stored: TrainConfig, config: TrainConfig
 
 
 def _read_start(run: RunDirectory) -> dict[str, dict[str, Any]] | None:
-    """The `data` and the `runtime` that the run was started on; None if it was killed before it began."""
+    """The `data`, `runtime` and `code` that the run was started on; None if it was killed before it began."""
     if not run.environment.is_file() and not checkpoints.paths(run.checkpoints):
         return None
     environment = run.read_environment()
     try:
-        return {name: dict(environment[name]) for name in ("data", "runtime")}
+        started = {name: dict(environment[name]) for name in ("data", "runtime")}
+        return {**started, "code": dict(environment.get("code", {}))}
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{run.environment}: does not say what the run was started on ({error!r}); "
             "train again with --overwrite"
         ) from error
+
+
+def _check_same_code(run: RunDirectory, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raises `UserError` if the user's own network or loss has changed since the run's start."""
+    changed = code_identity.differences(before, now)
+    if changed:
+        raise UserError(
+            f"--resume: {' and '.join(changed)} changed since {run.path} was started; restore the code, "
+            "or train a new run from its weights with --init-from"
+        )
 
 
 def _check_same_computation(

@@ -255,17 +255,6 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
-@contextlib.contextmanager
-def dtype_policy(name: str) -> Iterator[None]:
-    """Sets Keras' global dtype policy within a block, and puts the old one back."""
-    previous = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(previous)
-
-
 def _devices(num_logical_devices: int) -> list[str]:
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:

@@ -35,6 +35,7 @@ class TrainState:
         train_seconds: of the epoch's steps alone, so far.
         stopwatch: wall time of the epoch so far, everything included; of the first, loading too.
         rewinds: how often training went back to an earlier checkpoint after a divergence.
+        is_ending: whether a callback has requested the end of training in the epoch so far.
         ended_of: of how many planned epochs the training was, if a callback ended it; else None.
         best: the arrays of the model's variables in the best epoch; None before the first.
     """
@@ -55,6 +56,7 @@ class TrainState:
         self.train_seconds = 0.0
         self.stopwatch = stopwatch
         self.rewinds = 0
+        self.is_ending = False
         self.ended_of: int | None = None
         self.best: list[np.ndarray] | None = None
 
@@ -77,6 +79,7 @@ class TrainState:
             "rewinds": self.rewinds,
             "rate_scale": optimization.rate_scale(self.optimizer),
             initial_weights.NAMES: layer_paths.variable_names(self.model),
+            "is_ending": self.is_ending,
             "ended_of": self.ended_of,
         }
         return checkpoints.Checkpoint(self.global_step, arrays, state)
@@ -114,6 +117,7 @@ class TrainState:
         """Adds the row of an epoch, its wall time included, and begins the next epoch."""
         self.rows.append({**row, "seconds": self.stopwatch.lap()})
         self.loss_sum, self.correct_sum, self.train_seconds = 0.0, 0.0, 0.0
+        self.is_ending = False
 
     def seconds(self) -> float:
         """Wall time of all epochs and of what followed the last one."""
@@ -131,5 +135,6 @@ class TrainState:
         self.loss_sum, self.correct_sum = state["epoch_sums"]
         self.train_seconds = state["train_seconds"]
         self.rewinds = state["rewinds"]
+        self.is_ending = state.get("is_ending", False)
         self.ended_of = state["ended_of"]
         optimization.set_rate_scale(self.optimizer, state["rate_scale"])

@@ -20,7 +20,7 @@ from engine.base import progress
 from engine.base.config import UserError
 from engine.base.setting_values import parse_interval, parse_step_range
 from engine.base.settings import TrainConfig
-from engine.networks import registry
+from engine.networks import registry, saved_models
 from engine.networks.network import Network
 from engine.networks.stock import StockModel
 from engine.pipeline.reading import StoredSplit
@@ -32,6 +32,7 @@ from engine.runs.run_directory import RunDirectory
 from engine.shards import dataset_checks, tfrecords
 from engine.training import (
     building,
+    code_identity,
     diagnosis,
     environment,
     finishing,
@@ -110,7 +111,13 @@ def train(
     run_on = building.prepare_runtime(config, network)
     building.check_pairs(config, run_on)
     batches = building.training_input(config, shards, manifest)
-    described = environment.describe(manifest, shards, run_on, order=batches.tier.order)
+    described = environment.describe(
+        manifest,
+        shards,
+        run_on,
+        order=batches.tier.order,
+        code=code_identity.describe(model=network.code, loss=objective.code),
+    )
     opening = _opened_run(
         RunDirectory(workdir), config, described, run_on, resume=resume, overwrite=overwrite
     )
@@ -177,7 +184,7 @@ def _recorded(
     resumed: bool,
 ) -> Iterator[None]:
     """Records the start, or the resume; the block then computes in the runtime's precision."""
-    with resuming.freed_if_never_begun(run), runtime.dtype_policy(run_on.precision):
+    with resuming.freed_if_never_begun(run), saved_models.dtype_policy(run_on.precision):
         contract.begin(run, to_infer)
         resuming.record_start(run, config, described)
         if resumed and run_on.is_chief:
@@ -230,9 +237,13 @@ class _Session:
             built.optimizer,
             epochs=config.epochs,
             steps_per_epoch=self._input.steps_per_epoch,
+            say=say,
         )
+        plan = _loop_plan(config, self._input.steps_per_epoch)
+        if user_callbacks.sets_rate(callbacks):
+            plan = dataclasses.replace(plan, plateau_patience=None)
         self._loop = loop.Loop(
-            _loop_plan(config, self._input.steps_per_epoch),
+            plan,
             self._state,
             built.step,
             open_batches=self._open_batches,
@@ -242,7 +253,12 @@ class _Session:
             final_weights=FinalWeights(
                 built.form.network, built.optimizer, load_images=load_images
             ),
-            saved=StockModel(built.model, built.form, say=say),
+            saved=StockModel(
+                built.model,
+                built.form,
+                build=functools.partial(building.build_model, config, manifest, network),
+                say=say,
+            ),
             run=run,
             run_on=run_on,
             say=say,
@@ -253,6 +269,7 @@ class _Session:
         for path in checkpoint.skipped:
             self._say(f"{path.name} is damaged; resuming from step {checkpoint.step}")
         self._state.resume(checkpoint)
+        self._callbacks.resume(checkpoint)
         epochs, steps = len(self._state.rows), self._input.steps_per_epoch
         done = self._state.global_step - epochs * steps
         self._say(f"resuming after {epochs} epochs and {done}/{steps} steps")

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from engine.networks.keyed_dropout import keyed
 from engine.pipeline import augmentation, mixing
+from engine.training import all_reduce
 from engine.training.losses import Loss
 
 _EVALUATION_BATCH = 256
@@ -97,7 +98,8 @@ class TrainingStep:
             summed = self._strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
             return step + 1, rows.write(step, summed)
 
-        _, rows = tf.while_loop(lambda step, _: step < steps, one_more, (0, rows))
+        with all_reduce.without_search():
+            _, rows = tf.while_loop(lambda step, _: step < steps, one_more, (0, rows))
         return rows.stack()
 
     def _logits(self, images: tf.Tensor) -> tf.Tensor:

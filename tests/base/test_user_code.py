@@ -32,7 +32,7 @@ def test_a_function_is_found_in_a_file_and_in_a_package(tmp_path):
         ("halved", "expected package.module:function or FILE.py:function"),
         ("{file}:", "expected package.module:function"),
         ("{file}:halve", "has no function 'halve'; did you mean halved?"),
-        ("{file}:LIMIT", "LIMIT is no function, but int"),
+        ("{file}:LIMIT", "LIMIT is not a function (got int)"),
         ("{file}x.py:halved", "is not a file"),
         ("no.such.module:f", "no module 'no'"),
         ("json.nothing:f", "no module 'json.nothing'"),

@@ -1,5 +1,7 @@
 """Feature maps are found in any Keras model, and finding them leaves the model as it was."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -69,7 +71,8 @@ def subclassed():
 )
 def test_maps_are_found_in_the_order_in_which_they_are_computed(model, expected):
     found = feature_maps.find(model())
-    assert [path.rstrip("_0123456789") for path in found] == expected
+    numbered = r"_\d+(?=/|$)"  # Keras numbers names that the process has used before
+    assert [re.sub(numbered, "", path) for path in found] == expected
 
 
 def test_observing_leaves_the_model_as_it_was():

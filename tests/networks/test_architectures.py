@@ -5,9 +5,8 @@ import pytest
 from engine.base.config import UserError
 from engine.base.settings import ModelSettings
 from engine.images.format import ImageFormat
-from engine.networks import layers, registry
+from engine.networks import layers, registry, saved_models
 from engine.networks.training_form import training_form
-from engine.training import runtime
 
 SIZE = (48, 40)
 IMAGES = ImageFormat(image_size=SIZE, channels=1)
@@ -78,7 +77,7 @@ def test_the_named_layers_are_there():
 
 
 def test_a_mixed_precision_model_gives_float32_probabilities():
-    with runtime.dtype_policy("mixed_bfloat16"):
+    with saved_models.dtype_policy("mixed_bfloat16"):
         model = build()
         form = training_form(model)
     assert model(images()).dtype == form.network(images().astype(np.float32)).dtype == "float32"

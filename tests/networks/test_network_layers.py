@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from engine.networks import layers
+from engine.networks import kernel_folding, layers
 
 SIZE = (48, 40)
 
@@ -22,7 +22,7 @@ def test_standardizing_takes_exposure_and_contrast_away():
 def test_a_standardized_kernel_has_zero_mean_and_one_variance_over_fan_in():
     layer = layers.StandardizedConv2D(5, 3)
     layer.build((None, 8, 8, 4))
-    kernel = np.asarray(layer.standardized_kernel()) / layers.StandardizedConv2D._RELU_GAIN
+    kernel = np.asarray(layer.standardized_kernel()) / kernel_folding.RELU_GAIN
     np.testing.assert_allclose(kernel.mean((0, 1, 2)), 0, atol=1e-6)
     np.testing.assert_allclose(kernel.var((0, 1, 2)) * 36, 1, rtol=0.01)
 

@@ -47,6 +47,9 @@ class Forgetful(layers.Layer):
         super().__init__(**options)
         self.factor = factor
 
+    def get_config(self):
+        return {"name": self.name, "dtype": "float32"}
+
     def call(self, inputs):
         return self.factor * inputs
 
@@ -211,24 +214,80 @@ def test_equal_weights_make_equal_files_of_weights(tmp_path):
 def test_layers_of_the_users_own_are_kept_and_named(tmp_path):
     form, path, said = saved(stirred(with_layer(Doubled())), tmp_path)
     assert len(said) == 1 and "(Doubled)" in said[0] and "needs their code" in said[0]
+    assert "is a copy of the network in float32" in said[0]
     found = keras.models.load_model(path)(IMAGES)
     np.testing.assert_allclose(found, probabilities_of(form), atol=1e-5)
 
 
+def test_a_lambda_layer_is_said_to_need_safe_mode_off(tmp_path):
+    _, path, said = saved(with_layer(layers.Lambda(lambda x: x / 255)), tmp_path)
+    assert len(said) == 1 and said[0].endswith("loading it needs safe_mode=False")
+    assert keras.models.load_model(path, safe_mode=False).output.dtype == "float32"
+
+
 def test_a_copy_that_would_compute_something_else_is_not_saved(tmp_path):
-    form, _, _ = saved(model := with_layer(Forgetful(3.0)), tmp_path)
+    form, _, said = saved(model := with_layer(Forgetful(3.0)), tmp_path)
     stock_model = stock.StockModel(model, form, say=lambda line: None).up_to_date()
     np.testing.assert_allclose(stock_model(IMAGES), probabilities_of(form), atol=1e-5)
+    assert len(said) == 1 and "as it is, in float32" in said[0]
+    assert "computes something else)" in said[0]
 
 
 def test_a_subclassed_model_is_saved_as_it_is(tmp_path):
     form, path, said = saved(stirred_after_a_call(Subclassed(2)), tmp_path, outputs="logits")
-    assert "(Subclassed)" in said[0] and said[1].startswith("Subclassed: Keras cannot store")
+    assert len(said) == 1 and "(Subclassed computes its outputs in code)" in said[0]
+    assert "because they have no get_config method" in said[0]
     again = Subclassed(2)
     other = training_form(again, image_shape=(*SIZE, 1), outputs="logits")
     loaded = stock.StockModel(again, other, say=lambda line: None).up_to_date()
     loaded.load_weights(path)
     np.testing.assert_allclose(loaded(IMAGES), probabilities_of(form), atol=1e-5)
+
+
+class EndsInSigmoid(Subclassed):
+    def call(self, images, training=False):
+        return ops.sigmoid(super().call(images, training=training))
+
+
+@pytest.mark.parametrize(
+    ("make", "outputs"), [(EndsInSigmoid, "probabilities"), (Subclassed, "logits")]
+)
+@pytest.mark.parametrize("built_again", [True, False])
+def test_what_is_saved_as_it_is_gives_float32_after_training_in_bfloat16(
+    make, outputs, built_again
+):
+    said = []
+    with saved_models.dtype_policy("mixed_bfloat16"):
+        model = stirred_after_a_call(make(1))
+        form = training_form(model, image_shape=(*SIZE, 1), outputs=outputs)
+        build = (lambda: make(1)) if built_again else None
+        writer = stock.StockModel(model, form, build=build, say=said.append)
+        stock_model = writer.up_to_date()
+        assert keras.config.dtype_policy().name == "mixed_bfloat16"
+    found = np.asarray(stock_model(IMAGES))
+    assert found.dtype == np.float32 and stock_model.output.dtype == "float32"
+    np.testing.assert_allclose(found, probabilities_of(form), atol=0.01)
+    precisions = {layer.dtype_policy.name for layer in stock_model._flatten_layers()}
+    in_float32 = "mixed_bfloat16" not in precisions
+    assert in_float32 == built_again
+    expected = "as it is, in float32, " if built_again else "in mixed_bfloat16 with outputs in"
+    assert expected in said[0]
+    stirred(model)  # a later epoch's weights
+    np.testing.assert_allclose(writer.up_to_date()(IMAGES), probabilities_of(form), atol=0.01)
+
+
+class Negated(Subclassed):
+    def call(self, images, training=False):
+        return -super().call(images, training=training)
+
+
+def test_a_builder_of_another_model_is_not_used_for_the_file():
+    with saved_models.dtype_policy("mixed_bfloat16"):
+        model = stirred_after_a_call(Subclassed(1))
+        form = training_form(model, image_shape=(*SIZE, 1), outputs="logits")
+        writer = stock.StockModel(model, form, build=lambda: Negated(1), say=lambda line: None)
+        stock_model = writer.up_to_date()
+    np.testing.assert_allclose(stock_model(IMAGES), probabilities_of(form), atol=0.01)
 
 
 def stirred_after_a_call(model):
@@ -246,3 +305,11 @@ def test_the_precision_of_the_training_is_noted_beside_what_keras_reads(tmp_path
         noted = json.loads(archive.read(saved_models.PRECISION))
     assert noted["policy"] == "mixed_bfloat16"
     assert "c" in noted["layers"] and any(name.endswith("/c") for name in noted["layers"])
+
+
+def test_the_dtype_policy_is_put_back_even_after_an_error():
+    before = keras.config.dtype_policy().name
+    with pytest.raises(RuntimeError), saved_models.dtype_policy("mixed_bfloat16"):
+        assert keras.config.dtype_policy().name == "mixed_bfloat16"
+        raise RuntimeError
+    assert keras.config.dtype_policy().name == before

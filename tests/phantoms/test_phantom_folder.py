@@ -176,7 +176,7 @@ def test_other_settings_are_refused_and_named(tmp_path) -> None:
     make_phantoms(small(), tmp_path)
     before = contents(tmp_path)
     with pytest.raises(
-        UserError, match=r"max_size is 40 there, 48 asked for.*--overwrite"
+        UserError, match=r"max_size is 40 there, 48 was requested.*--overwrite"
     ) as error:
         make_phantoms(small(max_size=48), tmp_path)
     assert "\n" not in str(error.value)

@@ -152,6 +152,68 @@ def test_training_ended_at_a_batch_validates_what_it_has_and_ends(striped, tmp_p
     )
 
 
+def test_a_stop_in_the_step_in_which_a_callback_ends_training_keeps_its_decision(striped, tmp_path):
+    def end(batch, logs):
+        callback.model.stop_training = batch == 2
+
+    callback = keras.callbacks.LambdaCallback(on_train_batch_end=end)
+    whole = train(striped, tmp_path / "whole", callback)
+    stops = iter([False, False, True])
+    stopped = train(striped, tmp_path / "run", callback, should_stop=lambda: next(stops))
+    assert stopped.stopped and not stopped.history
+    resumed = train(striped, tmp_path / "run", BatchRecorder(), resume=True)
+    assert [row["val_loss"] for row in resumed.history] == [
+        row["val_loss"] for row in whole.history
+    ]
+    more = train(striped, tmp_path / "run", config=with_(epochs=4), resume=True)
+    assert len(more.history) == 4
+
+
+def test_callbacks_resume_with_their_own_state(striped, tmp_path):
+    """What they changed of their values comes back; of other callbacks it starts anew, which is said."""
+
+    class Counter(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            self.seen = []
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.seen.append(epoch)
+
+    def callbacks():
+        return (
+            keras.callbacks.EarlyStopping(
+                "val_loss", min_delta=100, patience=3, restore_best_weights=True
+            ),
+            keras.callbacks.ModelCheckpoint(tmp_path / "best.keras", save_best_only=True),
+            Counter(),
+        )
+
+    config, steps = with_(epochs=6), iter(range(99))
+    first = callbacks()
+    train(striped, tmp_path / "run", *first, config=config, should_stop=lambda: next(steps) > 4)
+    assert first[0].wait == 1 and first[2].seen == [0, 1]
+    second, said = callbacks(), []
+    result = trainer.train(
+        config, striped, tmp_path / "run", callbacks=second, resume=True, say=said.append
+    )
+    assert len(result.history) == 4
+    assert second[2].seen == [0, 1, 2, 3]
+    assert second[1].best == min(row["val_loss"] for row in result.history)
+    assert not any("callbacks:" in line for line in said)
+    trainer.train(config, striped, tmp_path / "run", resume=True, say=said.append)
+    assert any("EarlyStopping, ModelCheckpoint, Counter, now none" in line for line in said)
+
+
+def test_a_callback_that_sets_the_learning_rate_does_so_alone(striped, tmp_path):
+    """Otherwise a plateau of the engine's own would reduce it too."""
+    config = with_(epochs=3, plateau_patience=1, plateau_factor=0.1, learning_rate=1e-9)
+    alone = train(striped, tmp_path / "alone", config=config)
+    assert alone.history[-1]["learning_rate"] < 0.5e-9
+    reduce = keras.callbacks.ReduceLROnPlateau("val_loss", patience=99)
+    kept = train(striped, tmp_path / "kept", reduce, config=config)
+    assert [row["learning_rate"] for row in kept.history] == pytest.approx([1e-9] * 3)
+
+
 def test_a_callback_may_set_the_learning_rate_of_a_keras_models_training(striped, tmp_path):
     """A copy of the model is trained, in the scope of the devices."""
     model = keras.Sequential(

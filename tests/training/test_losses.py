@@ -60,7 +60,7 @@ def squared(labels, logits):
 
 
 def test_a_function_given_in_python_is_named_for_the_record_and_used_as_it_is():
-    config = train_arguments.with_loss(TrainConfig(label_smoothing=0.3), squared)
+    config = train_arguments.with_loss(TrainConfig(), squared)
     assert config.loss == f"{__name__}:squared"
     objective = losses.choose(config.loss, squared, label_smoothing=0.3)
     objective.check(units=1)
@@ -71,6 +71,9 @@ def test_a_function_given_in_python_is_named_for_the_record_and_used_as_it_is():
         train_arguments.with_loss(config, 3)
     with pytest.raises(UserError, match="--focal-gamma"):
         train_arguments.with_loss(TrainConfig(loss="focal", focal_gamma=1.0), squared)
+    with pytest.raises(UserError, match="--label-smoothing applies to"):
+        train_arguments.with_loss(TrainConfig(label_smoothing=0.3), squared)
+    assert train_arguments.with_loss(TrainConfig(label_smoothing=0.0), squared)
 
 
 def test_a_keras_loss_without_reduction_is_a_loss():
@@ -81,6 +84,42 @@ def test_a_keras_loss_without_reduction_is_a_loss():
     np.testing.assert_allclose(
         objective.training(LABELS, two), cross_entropy_from_logits(LABELS, two), rtol=1e-5
     )
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        keras.losses.BinaryCrossentropy(reduction="none"),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=False, reduction="none"),
+        keras.losses.sparse_categorical_crossentropy,
+    ],
+)
+def test_a_loss_of_probabilities_is_refused(loss):
+    with pytest.raises(UserError, match="give from_logits=True") as raised:
+        losses.choose("cross_entropy", loss)
+    assert "\n" not in str(raised.value)
+    given = functools.partial(keras.losses.sparse_categorical_crossentropy, from_logits=True)
+    losses.choose("cross_entropy", given).check(units=2)
+
+
+def broadcast(labels, logits):
+    return tf.reduce_mean((logits - tf.cast(labels, tf.float32)) ** 2, axis=1)
+
+
+def averaged(labels, logits):
+    return squared(labels, logits) / tf.cast(tf.size(labels), tf.float32)
+
+
+def squeezed(labels, logits):
+    return tf.nn.sigmoid_cross_entropy_with_logits(tf.cast(labels, tf.float32), tf.squeeze(logits))
+
+
+@pytest.mark.parametrize("wrong", [broadcast, averaged])
+def test_a_loss_that_mixes_examples_is_refused(wrong):
+    with pytest.raises(UserError, match="depends on the others in its batch") as raised:
+        losses.choose("own", wrong).check(units=1)
+    assert "\n" not in str(raised.value)
+    losses.choose("own", squeezed).check(units=1)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ import pytest
 from engine.base import files, locks
 from engine.base.config import UserError
 from engine.base.settings import TrainConfig
+from engine.base.user_code import Reference
 from engine.runs.run_directory import RunDirectory
-from engine.training import checkpoints, resuming
+from engine.training import checkpoints, code_identity, resuming
 
 CONFIG = TrainConfig(epochs=3)
 DESCRIBED = {
@@ -97,6 +98,24 @@ def test_what_auto_came_to_must_be_the_same(run, values, cure):
     assert cure in str(refused.value)
     ((name, value),) = values.items()
     assert refused.value.differing == f"{name} is {value} here, was {DESCRIBED['runtime'][name]}"
+
+
+def test_a_run_does_not_go_on_with_code_that_changed(run, tmp_path):
+    """What has no source, or was not recorded by an earlier version, is not compared."""
+    file = tmp_path / "own.py"
+    file.write_text("def build(image_format, num_classes): ...\n")
+    reference = Reference.parse(f"{file}:build", flag="--model")
+    before = code_identity.describe(model=reference, loss=lambda labels, logits: logits)
+    assert before.keys() == {"model"}
+    assert prepare(run, described={**DESCRIBED, "code": before}).step == 4
+    files.write_json(run.environment, {**DESCRIBED, "code": before})
+    assert prepare(run, described={**DESCRIBED, "code": before}).step == 4
+    assert prepare(run).step == 4
+    file.write_text("def build(image_format, num_classes): return 1\n")
+    now = code_identity.describe(model=reference, loss=None)
+    with pytest.raises(UserError, match=r"--resume: .*own.py \(--model\) changed") as refused:
+        prepare(run, described={**DESCRIBED, "code": now})
+    assert "\n" not in str(refused.value)
 
 
 def test_what_auto_came_to_can_be_asked_for_by_name(run):

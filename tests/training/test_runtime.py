@@ -1,7 +1,6 @@
 import subprocess
 import sys
 
-import keras
 import pytest
 import tensorflow as tf
 
@@ -72,14 +71,6 @@ def test_a_batch_that_does_not_divide_is_refused_with_the_nearest_that_do():
     for batch, replicas, nearest in ((10, 4, "8 or 12"), (3, 4, "are 4")):
         with pytest.raises(UserError, match=nearest):
             runtime._check_divides(batch, replicas)
-
-
-def test_the_dtype_policy_is_put_back_even_after_an_error():
-    before = keras.config.dtype_policy().name
-    with pytest.raises(RuntimeError), runtime.dtype_policy("mixed_bfloat16"):
-        assert keras.config.dtype_policy().name == "mixed_bfloat16"
-        raise RuntimeError
-    assert keras.config.dtype_policy().name == before
 
 
 @pytest.mark.parametrize(

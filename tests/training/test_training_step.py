@@ -8,9 +8,10 @@ import pytest
 import tensorflow as tf
 from built_in import small_model
 
+from engine.networks import saved_models
 from engine.networks.training_form import training_form
 from engine.pipeline import augmentation, mixing
-from engine.training import optimization, runtime, training_step
+from engine.training import optimization, training_step
 from engine.training.losses import cross_entropy_from_logits
 from engine.training.training_step import TrainingStep
 
@@ -317,7 +318,7 @@ def make_mixed_step(policy, replicas, *, global_clipnorm, class_weights=(1, 1), 
         devices = [f"/cpu:{i}" for i in range(replicas)]
         strategy = tf.distribute.MirroredStrategy(devices, tf.distribute.ReductionToOneDevice())
     keras.utils.set_random_seed(0)
-    with runtime.dtype_policy(policy), strategy.scope():
+    with saved_models.dtype_policy(policy), strategy.scope():
         model = small_model(image_size=SIZE, dropout=0.0)
         network = training_form(model).network
         optimizer = optimization.make_optimizer(

@@ -255,7 +255,7 @@ def test_a_search_that_is_told_to_stop_goes_on_where_it_was(striped, tmp_path):
         (
             {},
             SearchSpace((Range("depth", 2, 4), Choices("image_size", (8, 16)))),
-            "8x8 pixels allow 3",
+            "8x8 pixels allow 3; give",
         ),
         ({"model": "tutorial"}, SPACE, "--depth: searched, but --model tutorial"),
         ({"head": "sigmoid", "threshold": "luck"}, SPACE, "youden"),
