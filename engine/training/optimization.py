@@ -72,8 +72,9 @@ class FusedAdam(keras.optimizers.Adam):
     def _update_model_variables_moving_average(self, trainable_variables: Any) -> None:
         """Averages the weights with a momentum that grows from 0; Keras' is fixed from the second step."""
         momentum = momentum_at(self.iterations, self.ema_momentum)
+        # `trainable_variables` are those with gradients; averages replace the others as well.
         for variable, average in zip(
-            trainable_variables, self._model_variables_moving_average, strict=True
+            self._trainable_variables, self._model_variables_moving_average, strict=True
         ):
             average.assign(momentum * average + (1 - momentum) * variable)
 

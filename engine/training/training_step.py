@@ -6,6 +6,7 @@ same however the batch is divided.
 """
 
 import math
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,6 +27,7 @@ class TrainingStep:
 
     Args:
         network: pixels to logits (`training_form`); float32[B, H, W, C] -> float32[B, units].
+            What its layers add to the loss (regularizers, `add_loss`) is minimized along with it.
         optimizer: built for the network's weights, within the strategy's scope.
         class_weights: float32[K]; what an example of each class counts.
         loss: of each example; see `losses`.
@@ -72,8 +74,9 @@ class TrainingStep:
             stop: whether this worker was asked to stop; every worker learns of it.
 
         Returns:
-            The sum over examples of the (weighted) loss in each step, float32[steps], how many were
-            classified correctly, and whether any worker was asked to stop; the same on every worker.
+            The sum over examples of the (weighted) loss in each step, without what layers add to it,
+            float32[steps], how many were classified correctly, and whether any worker was asked to
+            stop; the same on every worker.
         """
         sums = self._execute(batches, tf.constant(steps), tf.constant(float(stop))).numpy()
         return sums[:, 0], int(sums[:, 1].sum()), bool(sums[:, 2].any())
@@ -122,9 +125,13 @@ class TrainingStep:
             logits = self._network(pixels, training=True)
             loss = tf.reduce_sum(self._mixed_losses(labels, logits, shares))
             objective = loss / self._global_batch_size
+            # The sum over replicas is minimized. Where there is nothing to add, no operation is.
+            if added := self._network.losses:
+                total = tf.add_n([tf.cast(one, tf.float32) for one in added])
+                objective += total / self._strategy.num_replicas_in_sync
             scaled = self._optimizer.scale_loss(objective)
         weights = self._network.trainable_variables
-        gradients = tape.gradient(scaled, weights)
+        gradients, weights = _that_exist(tape.gradient(scaled, weights), weights)
         self._optimizer.apply_gradients(zip(self._clipped(gradients), weights, strict=True))
         if shares is not None:
             labels = tf.where(shares >= 0.5, labels, mixing.neighbours(labels))
@@ -167,6 +174,28 @@ class TrainingStep:
         if loss_scale is not None:
             factor = tf.where(tf.math.is_finite(norm), factor, math.nan)
         return [gradient * tf.cast(factor, gradient.dtype) for gradient in gradients]
+
+
+def _that_exist(gradients: list[Any], weights: list[Any]) -> tuple[list[Any], list[Any]]:
+    """Gradients and their weights, without weights that the objective does not depend on.
+
+    Raises:
+        ValueError: it depends on none.
+    """
+    pairs = [pair for pair in zip(gradients, weights, strict=True) if pair[0] is not None]
+    if not pairs:
+        raise ValueError("the loss depends on no trainable weight of the network")
+    if len(pairs) < len(weights):
+        missing = [
+            weight.path
+            for gradient, weight in zip(gradients, weights, strict=True)
+            if gradient is None
+        ]
+        warnings.warn(
+            f"{', '.join(missing)}: the loss does not depend on these weights, which stay as they are",
+            stacklevel=2,
+        )
+    return [gradient for gradient, _ in pairs], [weight for _, weight in pairs]
 
 
 def predicted_labels(logits: tf.Tensor) -> tf.Tensor:

@@ -8,11 +8,11 @@ momentum    grows with the steps taken. A fixed one of 0.995 remembers 200 steps
 statistics  of batch normalization are those of the raw weights' activations. With averaged weights they
             gave an accuracy of chance; so they are estimated again, over training images, by the weights
             that are validated (Wu and Johnson, 2021, https://arxiv.org/abs/2105.07576). That also makes
-            up for moving averages that a few steps have not yet moved from their start.
+            up for moving averages that a few steps have not yet moved from their start. A layer that
+            is called with training=False keeps its own statistics.
 """
 
 import contextlib
-import itertools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -27,6 +27,8 @@ from engine.networks.keyed_dropout import keyed
 
 _BATCH = 256  # images that normalization is computed over
 _WINDOW = 9
+_PROBED = 2  # images that tell how often each batch normalization is updated
+_FAR = 2.0**40  # from any mean of activations
 
 
 def momentum_at(step: Any, momentum: float) -> Any:
@@ -72,6 +74,7 @@ class FinalWeights:
             and layer.trainable
             and layer.momentum < 1
         ]
+        self._shares: list[float] | None = None
         self._statistics_of = tf.function(
             self._batch_statistics, reduce_retracing=True, autograph=False
         )
@@ -93,6 +96,10 @@ class FinalWeights:
     def _estimate_statistics(self) -> None:
         """Gives every batch normalization the mean and variance over all images together."""
         images = self._load_images()
+        if self._shares is None:
+            self._find_shares(tf.constant(images[:_PROBED]))
+        if not self._shares:
+            return
         parts = np.array_split(images, math.ceil(len(images) / _BATCH))
         shares = [len(part) / len(images) for part in parts]
         batches = [self._statistics_of(tf.constant(part)) for part in parts]
@@ -103,18 +110,79 @@ class FinalWeights:
             layer.moving_mean.assign(mean)
             layer.moving_variance.assign(np.average(spread, axis=0, weights=shares))
 
+    def _find_shares(self, images: tf.Tensor) -> None:
+        """What one pass makes up of each layer's moving averages: 1 - momentum**k for k updates.
+
+        Layers that are not updated, for they are called with training=False, are left out from here
+        on, and so are those whose share cannot be told, such as ones that are called in both ways.
+        """
+        starts = [layer.moving_mean.numpy() + 1 for layer in self._normalizations]
+        ends = self._means_after_a_pass(images, self._normalizations, starts)
+        updated = [
+            layer
+            for layer, start, end in zip(self._normalizations, starts, ends, strict=True)
+            if (start != end).any()
+        ]
+        # What the images add is nothing beside such a start: its rest tells the number of updates.
+        starts = [np.full(layer.moving_mean.shape, _FAR) for layer in updated]
+        ends = self._means_after_a_pass(images, updated, starts)
+        if not all(np.isfinite(end).all() for end in ends):
+            return  # The weights are not finite; those of a later validation may be.
+        updates = [
+            _number_of_updates(end / _FAR, layer.momentum)
+            for layer, end in zip(updated, ends, strict=True)
+        ]
+        counted = [
+            (layer, 1 - layer.momentum**number)
+            for layer, number in zip(updated, updates, strict=True)
+            if number
+        ]
+        self._normalizations = [layer for layer, _ in counted]
+        self._shares = [share for _, share in counted]
+
+    def _means_after_a_pass(
+        self, images: tf.Tensor, layers: list[Any], starts: list[np.ndarray]
+    ) -> list[np.ndarray]:
+        """The layers' moving means after a pass that began at `starts`; puts back what it moved."""
+        variables = self._network.non_trainable_variables
+        before = [variable.numpy() for variable in variables]
+        for layer, start in zip(layers, starts, strict=True):
+            layer.moving_mean.assign(start)
+        self._pass(images)
+        ends = [layer.moving_mean.numpy() for layer in layers]
+        for variable, array in zip(variables, before, strict=True):
+            variable.assign(array)
+        return ends
+
     def _batch_statistics(self, images: tf.Tensor) -> list[tf.Tensor]:
         """uint8[B, H, W, C] -> of every batch normalization, float32[2, C]: mean and variance."""
+        assert self._shares is not None
         moving = [(layer.moving_mean, layer.moving_variance) for layer in self._normalizations]
-        for variable in itertools.chain(*moving):
-            variable.assign(tf.zeros_like(variable))
+        for pair in moving:
+            for variable in pair:
+                variable.assign(tf.zeros_like(variable))
+        self._pass(images)
+        return [
+            tf.stack([tf.convert_to_tensor(variable) for variable in pair]) / share
+            for pair, share in zip(moving, self._shares, strict=True)
+        ]
+
+    def _pass(self, images: tf.Tensor) -> None:
+        """A pass of training, uint8[B, H, W, C]; moves statistics."""
         # Without keys dropout would draw from, and move on, a state of its own.
         keys = counter_random.row_keys(
             tf.range(tf.shape(images)[0]), seed=0, epoch=0, purpose="statistics"
         )
         with keyed(keys):
             self._network(tf.cast(images, tf.float32), training=True)
-        return [
-            tf.stack([tf.convert_to_tensor(variable) for variable in pair]) / (1 - layer.momentum)
-            for layer, pair in zip(self._normalizations, moving, strict=True)
-        ]
+
+
+def _number_of_updates(kept: np.ndarray, momentum: float) -> int:
+    """How many updates leave the share `kept` of a start; 0 where no whole number does."""
+    if momentum <= 0:
+        return 1
+    with np.errstate(divide="ignore", invalid="ignore"):
+        numbers = np.log(kept.astype(np.float64)) / math.log(momentum)
+    number = float(np.median(numbers))
+    whole = np.isfinite(number) and number > 0.5 and np.abs(numbers - number).max() < 0.25
+    return round(number) if whole else 0

@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from engine.base import counter_random
 from engine.networks import keyed_dropout
@@ -103,3 +104,63 @@ def test_what_draws_from_a_state_of_its_own_is_named():
     by_keys, others = keyed_dropout.draw_by_keys(model)
     assert len(by_keys) == 1
     assert others == ["noise", "one_mask"]
+
+
+def test_a_layer_at_two_places_drops_apart_and_the_same_again_in_the_next_pass():
+    layer = keras.layers.Dropout(0.5, name="shared")
+    inputs = keras.Input((40,))
+    model = keras.Model(inputs, [layer(inputs), layer(inputs)])
+    keyed_dropout.draw_by_keys(model)
+    features = np.ones((100, 40), np.float32)
+    first, second = dropped(model, features, keys(100))
+    assert 0.4 < (first != second).mean() < 0.6
+    np.testing.assert_array_equal([first, second], dropped(model, features, keys(100)))
+    alone = model_of(keras.layers.Dropout(0.5, name="shared"))
+    as_before = dropped(alone, features, keys(100))
+    # Keras runs the second of two outputs first.
+    assert (as_before == first).all() or (as_before == second).all()
+
+
+def folding_model(sizes):
+    """Dropout over the rows of images [4, 10], as examples of their own."""
+    inputs = keras.Input((4, 10))
+    rows = keras.layers.Dropout(0.5, name="rows")(keras.ops.reshape(inputs, (-1, 10)))
+    whole = keras.ops.reshape(rows, sizes)
+    return keras.Model(inputs, keras.layers.Dropout(0.5, name="whole")(whole))
+
+
+def test_dropout_behind_a_folded_batch_draws_as_keras_does_and_is_named():
+    model = folding_model((-1, 4, 10))
+    assert keyed_dropout.draw_by_keys(model) == (["whole"], ["rows"])
+    for count in (1, 6):
+        outputs = dropped(model, np.ones((count, 4, 10), np.float32), keys(count))
+        assert outputs.shape == (count, 4, 10)
+    outputs = dropped(model, np.ones((200, 4, 10), np.float32), keys(200))
+    assert set(np.unique(outputs)) == {0, 4}
+    assert abs((outputs == 0).mean() - 0.75) < 0.02
+
+
+def test_rows_of_an_unknown_number_are_counted_when_the_step_runs():
+    class Fold(keras.layers.Layer):
+        def call(self, inputs):
+            rows = tf.reshape(inputs, (-1, 10))
+            return tf.boolean_mask(rows, rows[:, 0] > 0)
+
+        def compute_output_shape(self, shape):
+            return (None, 10)
+
+    inputs = keras.Input((4, 10))
+    model = keras.Model(inputs, keras.layers.Dropout(0.5, name="rows")(Fold()(inputs)))
+    keyed_dropout.draw_by_keys(model)
+    run = tf.function(
+        lambda features, some_keys: dropped_graph(model, features, some_keys), autograph=False
+    ).get_concrete_function(
+        tf.TensorSpec((None, 4, 10), tf.float32), tf.TensorSpec((None,), tf.uint64)
+    )
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"rows gets another number of rows"):
+        run(tf.ones((6, 4, 10)), keys(6))
+
+
+def dropped_graph(model, features, some_keys):
+    with keyed_dropout.keyed(some_keys):
+        return model(features, training=True)

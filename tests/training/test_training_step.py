@@ -132,6 +132,138 @@ def test_predict_covers_every_image_in_order():
     )
 
 
+def make_dense_step(outputs_of, *, make_optimizer=None, strategy=None, **options):
+    """A step of a small network, `outputs_of(pixels)` -> logits; see `make_step`."""
+    keras.utils.set_random_seed(0)
+    strategy = strategy or tf.distribute.OneDeviceStrategy("/cpu:0")
+    with strategy.scope():
+        inputs = keras.Input((*SIZE, 1))
+        outputs = outputs_of(keras.layers.Flatten()(inputs))
+        network = training_form(keras.Model(inputs, outputs), outputs="logits").network
+        optimizer = make_optimizer() if make_optimizer else keras.optimizers.SGD(0.01)
+        optimizer.build(network.trainable_variables)
+    defaults = {
+        "loss": cross_entropy_from_logits,
+        "global_clipnorm": 0.0,
+        "jit_compile": False,
+        "class_weights": np.ones(2),
+    }
+    step = TrainingStep(
+        network,
+        optimizer,
+        strategy=strategy,
+        global_batch_size=BATCH,
+        **{**defaults, **options},
+    )
+    return network, step
+
+
+@pytest.mark.parametrize("kind", ["kernel_regularizer", "activity_regularizer"])
+def test_losses_of_layers_are_minimized_and_not_reported(kind):
+    def outputs_of(pixels):
+        return keras.layers.Dense(1, **{kind: keras.regularizers.L2(0.1)})(pixels)
+
+    # Where no class counts, only the regularizer has a gradient.
+    network, step = make_dense_step(outputs_of, class_weights=np.zeros(2))
+    images = make_batch()["image"].astype(np.float32)
+    weights = network.trainable_variables
+    before = [variable.numpy() for variable in weights]
+    with tf.GradientTape() as tape:
+        logits = network(images)
+        # Keras divides what activities add by the batch.
+        penalized = weights[0] if kind == "kernel_regularizer" else logits / BATCH**0.5
+        penalty = 0.1 * tf.reduce_sum(tf.square(penalized))
+    gradients = tape.gradient(penalty, [v.value for v in weights], unconnected_gradients="zero")
+    loss, _, _ = step.run(repeated(make_batch()), 1)
+    assert loss == 0
+    for one, gradient, variable in zip(before, gradients, weights, strict=True):
+        expected = one - 0.01 * gradient.numpy()
+        np.testing.assert_allclose(variable.numpy(), expected, rtol=1e-3, atol=1e-4)
+    assert (weights[0].numpy() != before[0]).any()
+
+
+class _Unused(keras.layers.Layer):
+    """Has a weight that its outputs do not depend on."""
+
+    def build(self, shape):
+        self.unused = self.add_weight(shape=(3,), initializer="ones")
+        self.scale = self.add_weight(shape=(), initializer="ones")
+
+    def call(self, inputs):
+        return inputs * self.scale
+
+
+def _scaled_loss_optimizer(*, ema_momentum):
+    return optimization.make_optimizer(
+        "adamw",
+        learning_rate=0.01,
+        schedule="constant",
+        steps_per_epoch=5,
+        epochs=1,
+        warmup_epochs=0.0,
+        weight_decay=0.01,
+        ema_momentum=ema_momentum,
+        loss_scaling=True,
+    )
+
+
+@pytest.mark.parametrize("ema_momentum", [0.0, 0.9])
+def test_weights_without_a_gradient_stay_and_the_others_are_clipped(ema_momentum):
+    network, step = make_dense_step(
+        lambda pixels: keras.layers.Dense(1)(_Unused()(pixels)),
+        make_optimizer=lambda: _scaled_loss_optimizer(ema_momentum=ema_momentum),
+        global_clipnorm=0.01,
+    )
+    before = {variable.path: variable.numpy() for variable in network.trainable_variables}
+    with pytest.warns(UserWarning, match="the loss does not depend on"):
+        step.run(repeated(make_batch()), 2)
+    step._optimizer.finalize_variable_values(network.trainable_variables)
+    for variable in network.trainable_variables:
+        moved = (variable.numpy() != before[variable.path]).any()
+        assert moved == (variable.shape != (3,))
+
+
+_REPLICATED = """
+import sys
+sys.path[:0] = ["tests/training", "tests/helpers"]
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+import test_training_step as here
+here.check_replicas()
+"""
+
+
+def check_replicas():
+    """In a process with two logical devices: one and two come to the same weights."""
+
+    def outputs_of(pixels):
+        layer = keras.layers.Dense(
+            1, kernel_regularizer="l2", activity_regularizer=keras.regularizers.L2(1e-4)
+        )
+        return layer(_Unused()(pixels / 255))
+
+    weights = []
+    for devices in (["/cpu:0"], ["/cpu:0", "/cpu:1"]):
+        strategy = tf.distribute.MirroredStrategy(devices, tf.distribute.ReductionToOneDevice())
+        network, step = make_dense_step(
+            outputs_of,
+            strategy=strategy,
+            make_optimizer=lambda: _scaled_loss_optimizer(ema_momentum=0.9),
+            global_clipnorm=0.1,
+        )
+        step.run(distributed(step, make_batch()), 3)
+        step._optimizer.finalize_variable_values(network.trainable_variables)
+        weights.append([variable.numpy() for variable in network.trainable_variables])
+    for one, two in zip(*weights, strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_two_devices_add_the_losses_of_layers_once():
+    subprocess.run([sys.executable, "-c", _REPLICATED], check=True, cwd=Path(__file__).parents[2])
+
+
 _COMPILED = """
 import sys
 sys.path[:0] = ["tests/training", "tests/helpers"]

@@ -170,6 +170,50 @@ def test_normalization_inside_a_nested_network_is_found():
     np.testing.assert_allclose(mean, [images.mean()], rtol=1e-5)
 
 
+class _Transferred(keras.layers.Layer):
+    """A base with fixed statistics, and a normalization that is trained."""
+
+    def __init__(self):
+        super().__init__()
+        self.base = keras.layers.BatchNormalization(name="base")
+        self.head = keras.layers.BatchNormalization(name="head")
+
+    def call(self, inputs, training=False):
+        return self.head(self.base(inputs, training=False), training=training)
+
+
+def test_normalization_that_is_called_without_training_keeps_its_statistics():
+    block = _Transferred()
+    inputs = keras.Input((*SIZE, 1))
+    network = keras.Model(inputs, keras.layers.Flatten()(block(inputs)))
+    block.base.moving_mean.assign([50.0])
+    block.base.moving_variance.assign([400.0])
+    images = make_images(40)
+    _, final = final_weights(network, images=images)
+    for _ in range(2):
+        with final.in_place():
+            assert block.base.moving_mean.numpy() == [50.0]
+            assert block.base.moving_variance.numpy() == [400.0]
+            mean = block.head.moving_mean.numpy()
+        np.testing.assert_allclose(mean, [(images.mean() - 50) / 20], rtol=1e-3)
+    assert block.head.moving_mean.numpy() == [0.0]
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.999])
+def test_normalization_at_two_places_has_one_pass_statistics(momentum):
+    shared = keras.layers.BatchNormalization(momentum=momentum)
+    inputs = keras.Input((*SIZE, 1))
+    noisy = keras.layers.GaussianNoise(1e-3)(inputs)
+    both = keras.layers.Concatenate()([shared(noisy), shared(noisy)])
+    network = keras.Model(inputs, keras.layers.Flatten()(both))
+    images = make_images(40)
+    _, final = final_weights(network, images=images)
+    with final.in_place():
+        mean, variance = statistics_of(network)
+    np.testing.assert_allclose(mean, [images.mean()], rtol=1e-3)
+    np.testing.assert_allclose(variance, [images.var()], rtol=1e-3)
+
+
 _MIRRORED = """
 import sys
 from engine.training import trainer
