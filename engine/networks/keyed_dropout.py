@@ -30,6 +30,21 @@ class _Pass:
 
 _pass: contextvars.ContextVar[_Pass | None] = contextvars.ContextVar("pass", default=None)
 _TRACED_BATCH = 8
+# Operations of `keras.ops` that keep the batch axis, unless they reduce it.
+_ROWWISE = frozenset(
+    {
+        "Add",
+        "AveragePool",
+        "Cast",
+        "Divide",
+        "Einsum",
+        "Mean",
+        "Multiply",
+        "Std",
+        "Subtract",
+        "TrueDivide",
+    }
+)
 _SPATIAL = (
     keras.layers.SpatialDropout1D,
     keras.layers.SpatialDropout2D,
@@ -90,7 +105,7 @@ def _find_folded_batches(model: Any, calls: list["_KeyedCall"]) -> None:
     """Sets `fits` of every call whose input's first size can be told apart from the batch's.
 
     Stock layers keep the batch axis. Other code is traced, which computes nothing, with a batch of a
-    known size.
+    known size; that takes a quarter of a second of every start.
     """
     if not calls:
         return
@@ -134,9 +149,16 @@ def _operations(model: Any) -> list[Any]:
 
 def _keeps_batch(operation: Any) -> bool:
     if not isinstance(operation, keras.Layer):
-        return type(operation).__name__ == "Cast"
+        nodes = operation._inbound_nodes
+        return type(operation).__name__ in _ROWWISE and all(_gives_rows(node) for node in nodes)
     own_code = isinstance(operation, keras.layers.Lambda)
     return type(operation).__module__.startswith(("keras.", "engine.")) and not own_code
+
+
+def _gives_rows(node: Any) -> bool:
+    """Whether what an operation gives has a first size that only the batch's can be."""
+    taken = [size for tensor in node.input_tensors for size in tensor.shape[1:]]
+    return None not in taken and all(tensor.shape[:1] == (None,) for tensor in node.output_tensors)
 
 
 def _can_be_keyed(layer: Any) -> bool:

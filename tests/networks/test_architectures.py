@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from engine.base.config import UserError
 from engine.base.settings import ModelSettings
@@ -53,6 +54,23 @@ def test_depth_and_width_and_blocks_make_the_network_larger():
     assert build(depth=4).count_params() > count
     assert build(width=8).count_params() > count
     assert build(blocks=2).count_params() > count > build(blocks=0).count_params()
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "settings"),
+    [
+        ("cnn", SIZE, {}),
+        ("cnn", (240, 240), {}),
+        ("cnn", SIZE, {"image_size": (32, 24), "normalization": "batch"}),
+        ("tutorial", SIZE, {"image_size": (32, 24)}),
+    ],
+)
+def test_their_dropout_is_prepared_without_tracing_them(monkeypatch, name, size, settings):
+    model = build(name, image_format=ImageFormat(image_size=size, channels=1), **settings)
+    traced = []
+    monkeypatch.setattr(tf, "function", lambda *_, **options: traced.append(options))
+    assert training_form(model).has_dropout
+    assert not traced
 
 
 @pytest.mark.parametrize("name", ["cnn", "tutorial"])

@@ -140,6 +140,31 @@ def test_dropout_behind_a_folded_batch_draws_as_keras_does_and_is_named():
     assert abs((outputs == 0).mean() - 0.75) < 0.02
 
 
+@pytest.mark.parametrize(
+    "combine",
+    [
+        lambda x: keras.ops.mean(x, axis=0),
+        lambda x: keras.ops.mean(x, axis=0, keepdims=True),
+        lambda x: keras.ops.einsum("bij->ijb", x),
+    ],
+)
+def test_dropout_behind_operations_that_lose_the_batch_axis_has_no_keys(combine):
+    inputs = keras.Input((4, 10))
+    model = keras.Model(inputs, keras.layers.Dropout(0.5, name="rows")(combine(inputs)))
+    assert keyed_dropout.draw_by_keys(model) == ([], ["rows"])
+
+
+def test_dropout_behind_operations_on_each_example_goes_by_keys():
+    inputs = keras.Input((4, 10))
+    x = inputs / 2 - keras.ops.mean(inputs, axis=(1, 2), keepdims=True)
+    x = keras.ops.einsum("oi,bij->boj", np.ones((3, 4), np.float32), x)
+    model = keras.Model(inputs, keras.layers.Dropout(0.5, name="rows")(x))
+    assert keyed_dropout.draw_by_keys(model) == (["rows"], [])
+    features = np.random.default_rng(0).normal(size=(50, 4, 10)).astype(np.float32)
+    whole = dropped(model, features, keys(50))
+    np.testing.assert_allclose(dropped(model, features[:5], keys(50)[:5]), whole[:5], rtol=1e-5)
+
+
 def test_rows_of_an_unknown_number_are_counted_when_the_step_runs():
     class Fold(keras.layers.Layer):
         def call(self, inputs):
