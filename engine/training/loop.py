@@ -270,9 +270,9 @@ class Loop:
     def _reduce_on_plateau(self) -> None:
         patience = self._plan.plateau_patience
         if patience is not None and self._state.progress.on_plateau(patience):
-            rate = optimization.inner(self._state.optimizer).learning_rate
-            rate.assign(rate * self._plan.plateau_factor)
-            self._say(f"no progress: learning rate reduced to {float(rate):.2g}")
+            optimization.scale_learning_rate(self._state.optimizer, self._plan.plateau_factor)
+            rate = optimization.current_learning_rate(self._state.optimizer)
+            self._say(f"no progress: learning rate reduced to {rate:.2g}")
 
     def _out_of_patience(self) -> bool:
         patience = self._plan.early_stopping_patience
