@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from engine.base import progress
@@ -139,7 +138,8 @@ def train(
                 session.start_from(Path(config.init_from))
             result = session.train(should_stop, ends_early)
             if diagnose and not result.stopped:
-                result = dataclasses.replace(result, diagnosis=session.diagnose())
+                diagnosed = session.diagnose(result.images_per_second)
+                result = dataclasses.replace(result, diagnosis=diagnosed)
         # Workers leave together: one that is left behind would find its chief gone, and say so.
         run_on.agreed([0.0])
         return result
@@ -239,11 +239,9 @@ class _Session:
             steps_per_epoch=self._input.steps_per_epoch,
             say=say,
         )
-        plan = _loop_plan(config, self._input.steps_per_epoch)
-        if user_callbacks.sets_rate(callbacks):
-            plan = dataclasses.replace(plan, plateau_patience=None)
+        rate_is_ours = config.schedule == "constant" and not user_callbacks.sets_rate(callbacks)
         self._loop = loop.Loop(
-            plan,
+            _loop_plan(config, self._input.steps_per_epoch, rate_is_ours=rate_is_ours),
             self._state,
             built.step,
             open_batches=self._open_batches,
@@ -317,13 +315,14 @@ class _Session:
             learned_with=finishing.learned_with(self._config, has_dropout=self._has_dropout),
         )
 
-    def diagnose(self) -> str:
-        """What limited this training, in a sentence; its weights are of no use afterwards."""
+    def diagnose(self, images_per_second: float) -> str:
+        """What limited this training, in a sentence; its weights are of no use afterwards.
+
+        Args:
+            images_per_second: how fast it was.
+        """
         self._say("diagnosing: the input alone, then the step alone")
-        speeds = [row["images_per_second"] for row in self._state.rows]
-        return diagnosis.verdict(
-            self._input_speed(), self._step_speed(), float(np.median(speeds[1:] or speeds))
-        )
+        return diagnosis.verdict(self._input_speed(), self._step_speed(), images_per_second)
 
     def _input_speed(self) -> float:
         batches = self._open_batches(self._state.global_step)
@@ -342,14 +341,15 @@ class _Session:
         return self._runtime.distribute(lambda share: self._input.dataset(start_step, share))
 
 
-def _loop_plan(config: TrainConfig, steps_per_epoch: int) -> loop.Plan:
+def _loop_plan(config: TrainConfig, steps_per_epoch: int, *, rate_is_ours: bool) -> loop.Plan:
+    """Args: rate_is_ours: whether neither a schedule nor a callback sets the learning rate."""
     every, traced = config.checkpoint_every, config.profile
     return loop.Plan(
         epochs=config.epochs,
         steps_per_epoch=steps_per_epoch,
         global_batch_size=config.global_batch_size,
         early_stopping_patience=config.early_stopping_patience,
-        plateau_patience=config.plateau_patience if config.schedule == "constant" else None,
+        plateau_patience=config.plateau_patience if rate_is_ours else None,
         plateau_factor=config.plateau_factor,
         max_rewinds=config.max_rewinds if config.on_divergence == "rewind" else 0,
         steps_per_execution=config.steps_per_execution,
