@@ -10,7 +10,8 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from engine.base.config import UserError, closest
+from engine.base.config import UserError
+from engine.base.setting_names import closest
 from engine.networks import layer_paths
 
 Observer = Callable[[str, Any, Any], None]  # (path, layer, output)

@@ -68,9 +68,8 @@ def _graph(layer: Any) -> Any:
 
 
 def _owned(model: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    for path, layer in _numbered(
-        model, prefix
-    ):  # from the outside in: the innermost owner names it
+    # From the outside in: the innermost owner names it.
+    for path, layer in _numbered(model, prefix):
         for variable in getattr(layer, "variables", ()):
             yield f"{path}/{variable.name}", variable
 

@@ -17,7 +17,6 @@ from keras import ops
 from engine.base.config import UserError
 from engine.networks import keyed_dropout
 
-OUTPUTS = ("auto", "logits", "probabilities")
 _LEAST_PROBABILITY = 1e-7  # of what a model gives as probabilities, before its logarithm
 
 

@@ -33,6 +33,6 @@ def report(
     files.write_text(listing, "".join(f"{line}\n" for line in lines))
     return DivergenceError(
         f"the loss became {loss} at step {step} (learning rate {learning_rate:.2g}) on "
-        f"{', '.join(line.strip() for line in lines[:_NAMES_SHOWN])} (all {len(paths)} are listed in "
+        f"{', '.join(lines[:_NAMES_SHOWN])} (all {len(paths)} are listed in "
         f"{listing}); lower --learning-rate, raise --warmup-epochs, or give --on-divergence rewind"
     )

@@ -9,9 +9,9 @@ from scipy.special import expit, softmax
 
 from engine.metrics import curves, predictions, thresholds
 from engine.training.history import Row
+from engine.training.losses import Loss
 
 Predict = Callable[[np.ndarray], np.ndarray]  # uint8[N, H, W, C] -> logits float32[N, units]
-Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # int64[B], float32[B, units] -> float32[B]
 
 
 class Validation:
