@@ -14,9 +14,9 @@ from PIL import Image
 from engine.base import files
 from engine.inference import feature_maps
 from engine.networks import registry
+from engine.networks.ends import LOGITS
 from engine.runs.run_directory import RunDirectory
 
-_LOGITS = "logits"
 _STRONGEST = 0.65  # opacity of the strongest evidence
 # Perceptually even and legible to colour-blind readers; "jet" shows edges where there are none.
 _COLOURS = "inferno"
@@ -65,14 +65,14 @@ class GradCam:
         found: dict[str, Any] = {}
 
         def note(path: str, layer: Any, output: Any) -> None:
-            if path in (self.layer, _LOGITS):
+            if path in (self.layer, LOGITS):
                 found[path] = output
 
         with tf.GradientTape() as tape, feature_maps.observed(self._model, note):
             # What depends on nothing watched is not recorded, and frozen weights are not by default.
             tape.watch([v.value for v in self._model.variables if "float" in v.dtype])
             probabilities = self._model(images, training=False)
-            scores = _class_scores(found.get(_LOGITS), probabilities, classes)
+            scores = _class_scores(found.get(LOGITS), probabilities, classes)
             score = tf.reduce_sum(scores)
         features = found[self.layer]
         gradients = tf.cast(tape.gradient(score, features), tf.float32)

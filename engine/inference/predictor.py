@@ -17,12 +17,12 @@ from engine.base import command_line, files, progress
 from engine.base.config import UserError
 from engine.inference import precision
 from engine.metrics import predictions
+from engine.networks.ends import LOGITS
 from engine.runs import contract as contracts
 from engine.runs.contract import InferenceContract
 from engine.runs.run_directory import RunDirectory
 
 Batch = Mapping[str, Any]
-LOGITS = "logits"  # the layer before the sigmoid or softmax, in every built-in network
 
 UNCHOSEN_THRESHOLD = 0.5
 

@@ -4,6 +4,8 @@ from typing import Any
 
 from engine.images.format import ImageFormat
 
+LOGITS, PROBABILITIES = "logits", "probabilities"  # the last two layers, as `stock` names them too
+
 
 def choose_head(head: str, num_classes: int) -> str:
     """`auto` resolved: sigmoid for two classes, softmax for more.
@@ -70,6 +72,6 @@ def classifier(inputs: Any, features: Any, *, num_classes: int, head: str, name:
 
     head = choose_head(head, num_classes)
     units = 1 if head == "sigmoid" else num_classes
-    logits = keras.layers.Dense(units, dtype="float32", name="logits")(features)
-    outputs = keras.layers.Activation(head, dtype="float32", name="probabilities")(logits)
+    logits = keras.layers.Dense(units, dtype="float32", name=LOGITS)(features)
+    outputs = keras.layers.Activation(head, dtype="float32", name=PROBABILITIES)(logits)
     return keras.Model(inputs, outputs, name=name)

@@ -25,10 +25,10 @@ from keras import ops
 
 from engine.base import files, progress, user_code
 from engine.networks import saved_models
+from engine.networks.ends import LOGITS, PROBABILITIES
 from engine.networks.layers import StandardizedConv2D
 from engine.networks.training_form import TrainingForm, WithoutActivation, is_graph
 
-LOGITS, PROBABILITIES = "logits", "probabilities"
 _CHECKED_IMAGES = 4
 _LARGEST_DIFFERENCE = {"float32": 1e-3, "mixed_bfloat16": 0.1, "mixed_float16": 0.02}
 
