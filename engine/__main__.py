@@ -42,9 +42,9 @@ def main(argv: list[str] | None = None) -> int:
     if name in _VERSION:
         print(f"tfdata-engine {engine.__version__}")
         return command_line.DONE
-    module = COMMANDS.get(name.replace("-", "_"))
-    if module is None or module not in _installed():
-        known = did_you_mean(name, [name for name in COMMANDS if COMMANDS[name] in _installed()])
+    module, installed = COMMANDS.get(name.replace("-", "_")), _installed()
+    if module is None or module not in installed:
+        known = did_you_mean(name, [name for name in COMMANDS if COMMANDS[name] in installed])
         print(f"{program()}: error: no command is called {name!r}{known}", file=sys.stderr)
         return command_line.WRONG_INPUT
     return importlib.import_module(module).main(rest)
