@@ -215,7 +215,7 @@ def load_model(path: Path, run: RunDirectory | None = None) -> Any:
         if rebuilt is not None:
             rebuilt.load_weights(path)
             return rebuilt
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        reason = saved_models.reason(error)
         raise UserError(
             f"{path}: cannot be loaded ({reason}); expected a model that engine.train saved"
         ) from error

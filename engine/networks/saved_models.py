@@ -54,6 +54,11 @@ def load(path: Path, *, precisions: Collection[str] = ()) -> Any:
     return model
 
 
+def reason(error: Exception) -> str:
+    """Why a model cannot be loaded: the first line of what Keras says, which may say nothing."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
 @contextlib.contextmanager
 def dtype_policy(name: str) -> Iterator[None]:
     """Sets Keras' global dtype policy within a block, and puts the old one back."""

@@ -112,7 +112,7 @@ def _of_model_file(path: Path) -> Source:
     try:
         model = saved_models.load(path)
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        reason = saved_models.reason(error)
         raise UserError(f"--init-from {path}: cannot be loaded ({reason})") from error
     variables = layer_paths.named_variables(model)
     return Source(str(path), {name: variable.numpy() for name, variable in variables.items()})
