@@ -62,11 +62,10 @@ def check_pairs(config: TrainConfig, run_on: runtime.Runtime) -> None:
     size, replicas = config.global_batch_size, run_on.num_replicas
     if not (config.mixup or config.cutmix) or size // replicas % 2 == 0:
         return
-    below = size // (2 * replicas) * 2 * replicas
-    nearest = f"{below} or {below + 2 * replicas}" if below else str(2 * replicas)
     raise UserError(
         f"--global-batch-size {size} gives each of {replicas} devices {size // replicas} images, but "
-        f"--mixup and --cutmix mix them in pairs; the nearest that give pairs are {nearest}"
+        f"--mixup and --cutmix mix them in pairs; the nearest that give pairs are "
+        f"{runtime.nearest_multiples(size, 2 * replicas)}"
     )
 
 

@@ -290,12 +290,16 @@ def _strategy(name: str, devices: list[str], *, on_gpu: bool) -> tf.distribute.S
 
 def _check_divides(global_batch_size: int, replicas: int) -> None:
     if global_batch_size % replicas:
-        below = global_batch_size // replicas * replicas
-        nearest = f"{below} or {below + replicas}" if below else str(replicas)
         raise UserError(
             f"--global-batch-size {global_batch_size} does not divide among {replicas} replicas; "
-            f"the nearest that do are {nearest}"
+            f"the nearest that do are {nearest_multiples(global_batch_size, replicas)}"
         )
+
+
+def nearest_multiples(size: int, unit: int) -> str:
+    """`96 or 128`: the multiples of `unit` around `size`, 0 left out."""
+    below = size // unit * unit
+    return f"{below} or {below + unit}" if below else str(unit)
 
 
 def _device_name(on_gpu: bool) -> str:
