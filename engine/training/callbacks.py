@@ -27,6 +27,10 @@ from engine.base.config import UserError
 from engine.pipeline import callback_state
 from engine.training.checkpoints import Checkpoint
 
+_REPLACED = {  # callbacks of Keras that do not work here, and what does their work
+    keras.callbacks.BackupAndRestore: "resume=True continues a run at its exact batch",
+    keras.callbacks.SwapEMAWeights: "ema_momentum=... averages weights",
+}
 _BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
 _MISSING = object()
 
@@ -175,15 +179,12 @@ def check(callbacks: Sequence[Any], *, schedule: str) -> None:
             raise UserError(
                 f"callbacks: got {callback!r}, expected instances of keras.callbacks.Callback"
             )
-        if isinstance(callback, (keras.callbacks.BackupAndRestore, keras.callbacks.SwapEMAWeights)):
-            setting = (
-                "resume=True continues a run at its exact batch"
-                if isinstance(callback, keras.callbacks.BackupAndRestore)
-                else "ema_momentum=... averages weights"
-            )
-            raise UserError(
-                f"callbacks: {type(callback).__name__} does not work here and is not needed: {setting}"
-            )
+        for kind, setting in _REPLACED.items():
+            if isinstance(callback, kind):
+                raise UserError(
+                    f"callbacks: {type(callback).__name__} does not work here and is not needed: "
+                    f"{setting}"
+                )
         if sets_rate([callback]) and schedule != "constant":
             raise UserError(
                 f"callbacks: {type(callback).__name__} sets the learning rate, which follows --schedule "
