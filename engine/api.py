@@ -116,10 +116,11 @@ def train(
 
     if init_from is not None:
         settings["init_from"] = os.fspath(init_from)
-    network = registry.resolve(_model_of(config) if model is None else model)
+    base = _configured(TrainConfig, config, {}, "train()")
+    network = registry.resolve(base.model if model is None else model)
     values = registry.sorted_settings(network, settings)
     own = [parameter.name for parameter in network.parameters]
-    configured = _configured(TrainConfig, config, values, "train()", also_known=own)
+    configured = _configured(TrainConfig, base, values, "train()", also_known=own)
     configured = registry.checked(network, configured, given=values.keys() - {"model_settings"})
     configured = train_arguments.with_loss(configured, loss)
     train_arguments.check_start(
@@ -128,7 +129,6 @@ def train(
         Path(workdir),
         resume=resume,
         overwrite=overwrite,
-        directory_is_ours=not train_arguments.is_one_of_several(configured.strategy),
     )
     with _quiet_imports():
         from engine.training import trainer
@@ -226,11 +226,6 @@ def _quiet_imports() -> Iterator[None]:
         yield
 
 
-def _model_of(config: TrainConfig | Mapping[str, Any] | PathLike | None) -> str:
-    """The network that a configuration names."""
-    return _configured(TrainConfig, config, {}, "train()").model
-
-
 def _configured(
     config_class: type[ConfigType],
     config: ConfigType | Mapping[str, Any] | PathLike | None,
@@ -265,8 +260,9 @@ def _configured(
             "mapping or the path of a JSON file"
         )
     merged = {**values, **settings}
-    if "model_settings" in values and "model_settings" in settings:
-        merged["model_settings"] = {**values["model_settings"], **settings["model_settings"]}
+    own, below = settings.get("model_settings"), values.get("model_settings")
+    if isinstance(own, Mapping) and isinstance(below, Mapping):
+        merged["model_settings"] = {**below, **own}
     return config_class.from_json(merged, source=source)
 
 

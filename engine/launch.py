@@ -91,7 +91,7 @@ def _check(given: list[str]) -> None:
     from engine.training import train_arguments
 
     parser = train_arguments.build_parser(PROGRAM, __doc__)
-    train_arguments.checked_settings(parser.parse_args(given), directory_is_ours=True)
+    train_arguments.checked_settings(parser.parse_args(given), for_all=True)
 
 
 def launch(

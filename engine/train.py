@@ -27,10 +27,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    strategy = getattr(arguments, "strategy", "auto")  # absent where the flag was not given
-    settings = train_arguments.checked_settings(
-        arguments, directory_is_ours=not train_arguments.is_one_of_several(strategy)
-    )
+    settings = train_arguments.checked_settings(arguments)
     progress.say("loading TensorFlow ...")
     if arguments.preview_augmentation is not None:
         with command_line.quiet_imports(), command_line.without_scikit_learn():

@@ -93,6 +93,12 @@ def test_types_are_packaged_and_every_function_is_documented():
         (lambda tmp: engine.train(tmp, tmp / "new", epochs=0), "--epochs: got 0"),
         (lambda tmp: engine.train(tmp, tmp / "new", config=3), "config: got int, expected"),
         (lambda tmp: engine.train(tmp, tmp / "new", config=tmp / "no.json"), "cannot be read"),
+        (
+            lambda tmp: engine.train(
+                tmp, tmp / "new", config={"model_settings": {}}, model_settings=3
+            ),
+            "--model-settings: got 3",
+        ),
         (lambda tmp: engine.train(tmp, tmp / "new", model="cn"), "did you mean 'cnn'"),
         (lambda tmp: engine.evaluate(tmp / "absent", tmp), "no such run directory"),
         (lambda tmp: engine.evaluate(tmp / "absent", tmp, resample=3), "mean 'resamples'"),

@@ -49,12 +49,11 @@ def build_parser(program: str, description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def checked_settings(arguments: argparse.Namespace, *, directory_is_ours: bool) -> TrainConfig:
+def checked_settings(arguments: argparse.Namespace, *, for_all: bool = False) -> TrainConfig:
     """The settings that parsed flags ask for, if a training can start with them.
 
     Args:
-        directory_is_ours: whether --workdir is this process's to look at. Of several workers the chief
-            alone does, later: by the time that another one looks, the chief may have begun to write.
+        for_all: as for `check_start`.
 
     Raises:
         UserError: settings, shards or --workdir are wrong.
@@ -72,7 +71,7 @@ def checked_settings(arguments: argparse.Namespace, *, directory_is_ours: bool) 
         arguments.workdir,
         resume=arguments.resume,
         overwrite=arguments.overwrite,
-        directory_is_ours=directory_is_ours,
+        for_all=for_all,
     )
     if ":" in settings.loss:
         Reference.parse(settings.loss, flag="--loss").source()
@@ -103,12 +102,15 @@ def check_start(
     *,
     resume: bool,
     overwrite: bool,
-    directory_is_ours: bool,
+    for_all: bool = False,
 ) -> None:
     """Checks whatever of a training can be checked without TensorFlow.
 
+    Of several workers none looks at `workdir`; the chief does later. By the time that another one looks,
+    the chief may have begun to write.
+
     Args:
-        directory_is_ours: as for `checked_settings`.
+        for_all: whether this process checks for all workers, before any has started.
 
     Raises:
         UserError: the shards are missing or do not fit the settings, or a training may not start in
@@ -119,7 +121,7 @@ def check_start(
     begun = resume and checkpoints.paths(RunDirectory(workdir).checkpoints)
     if settings.init_from is not None and not begun:  # the checkpoints of a run hold all it needs
         initial_weights.check_source(Path(settings.init_from), Path(workdir))
-    if not directory_is_ours:
+    if _is_one_of_several(settings.strategy) and not for_all:
         return
     run = RunDirectory(workdir)
     resuming.check_directory(run, resume=resume, overwrite=overwrite)
@@ -127,7 +129,7 @@ def check_start(
         resuming.check_same_run(run, settings, data_identity.describe(manifest))
 
 
-def is_one_of_several(strategy: str) -> bool:
+def _is_one_of_several(strategy: str) -> bool:
     """Whether this process may be one worker of a cluster, as far as --strategy and environment say."""
     named = "TF_CONFIG" in os.environ or "SLURM_STEP_NUM_TASKS" in os.environ
     return strategy == "multi_worker" or (strategy == "auto" and named)

@@ -6,7 +6,7 @@ from striped_trainings import STEPS, train, with_
 from engine.base import locks
 from engine.base.config import UserError
 from engine.runs.run_directory import RunDirectory
-from engine.training import finishing
+from engine.training import finishing, train_arguments
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -64,3 +64,22 @@ def test_a_depth_that_does_not_fit_leaves_the_directory_free(striped, tmp_path):
         train(striped, tmp_path / "run", with_(depth=6))
     assert not any((tmp_path / "run").iterdir())
     assert train(striped, tmp_path / "run", with_(epochs=1)).history
+
+
+def test_the_directory_is_left_to_the_chief_by_workers_as_their_settings_say(
+    striped, tmp_path, monkeypatch
+):
+    (tmp_path / "notes.txt").write_text("mine")
+
+    def check(strategy, **options):
+        settings = with_(strategy=strategy)
+        train_arguments.check_start(
+            settings, striped, tmp_path, resume=False, overwrite=False, **options
+        )
+
+    check("multi_worker")
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
+    check("auto")
+    for strategy, options in (("single", {}), ("auto", {"for_all": True})):
+        with pytest.raises(UserError, match="holds other files"):
+            check(strategy, **options)
