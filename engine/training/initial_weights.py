@@ -8,7 +8,7 @@ which an equivalent standardized kernel is computed (`engine.networks.kernel_fol
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -158,15 +158,15 @@ def match(
         (arrays by variable, reasons by variable that gets none, the names of the arrays used).
     """
     pairs = _pairs(list(shapes), list(arrays))
+    of_source = _by_layer(arrays)
     found: dict[str, Array] = {}
     reasons: dict[str, str] = {}
     used: set[str] = set()
-    for layer in dict.fromkeys(name.rpartition("/")[0] for name in shapes):
-        names = [name for name in shapes if name.rpartition("/")[0] == layer]
+    for layer, names in _by_layer(shapes).items():
         own: dict[str, Array | str] = {
             _last(name): arrays[pairs[name]] for name in names if name in pairs
         }
-        source_layer = next((pairs[n].rpartition("/")[0] for n in names if n in pairs), None)
+        source_layer = next((_layer(pairs[name]) for name in names if name in pairs), None)
         own |= _converted(layer, {_last(name) for name in names}, source_layer, arrays, fresh)
         for name in names:
             array = own.get(_last(name))
@@ -179,12 +179,23 @@ def match(
             else:
                 found[name] = array
         if source_layer is not None and any(name in found for name in names):
-            used |= {n for n in arrays if n.rpartition("/")[0] == source_layer}
+            used |= set(of_source[source_layer])
     return found, reasons, used
+
+
+def _layer(name: str) -> str:
+    return name.rpartition("/")[0]
 
 
 def _last(name: str) -> str:
     return name.rpartition("/")[2]
+
+
+def _by_layer(names: Iterable[str]) -> dict[str, list[str]]:
+    layers: dict[str, list[str]] = {}
+    for name in names:
+        layers.setdefault(_layer(name), []).append(name)
+    return layers
 
 
 def _pairs(targets: list[str], sources: list[str]) -> dict[str, str]:
@@ -266,12 +277,12 @@ def summary_lines(outcome: Outcome, source: Source, record: Path) -> list[str]:
     """What was taken, and what was not, one line per layer."""
     total = len(outcome.taken) + len(outcome.not_taken)
     lines = [f"initial weights: {len(outcome.taken)} of {total} variables from {source.described}"]
-    layers: dict[str, list[str]] = {}
-    for name, reason in outcome.not_taken.items():
-        layers.setdefault(name.rpartition("/")[0], []).append(f"{_last(name)} {reason}")
-    details = [f"not taken: {layer}: {', '.join(parts)}" for layer, parts in layers.items()]
-    unused = dict.fromkeys(name.rpartition("/")[0] for name in outcome.unused)
-    details += [f"not used: {layer}" for layer in unused if layer not in layers]
+    layers = _by_layer(outcome.not_taken)
+    details = []
+    for layer, names in layers.items():
+        reasons = [f"{_last(name)} {outcome.not_taken[name]}" for name in names]
+        details.append(f"not taken: {layer}: {', '.join(reasons)}")
+    details += [f"not used: {layer}" for layer in _by_layer(outcome.unused) if layer not in layers]
     if len(details) > _LINES:
         more = f"and {len(details) - _LINES} more lines; all is in {record}"
         details = [*details[:_LINES], more]
