@@ -47,7 +47,7 @@ def _run(arguments: argparse.Namespace) -> int:
     settings = config.from_flags(ExplainConfig, arguments)
     image_files.check_paths(arguments.paths)
     with command_line.quiet_imports():
-        from engine.inference import explanation
+        from engine.inference import explanation, prediction
         from engine.inference.predictor import Predictor
 
     run = RunDirectory(arguments.run)
@@ -63,17 +63,9 @@ def _run(arguments: argparse.Namespace) -> int:
     explain = explanation.GradCam(
         predictor.model, layer=settings.layer or explanation.named_layer(run)
     )
-    images = image_files.decoded_images(
-        paths,
-        failures,
-        image_format=predictor.contract.image_format,
-        max_pixels=settings.max_pixels,
-        workers=settings.workers,
-    )
-    batches = image_files.batched(images, predictor.batch_size)
+    batches = prediction.predicted_batches(predictor, paths, failures, settings, done="explained")
     taken: set[str] = set()
-    for batch, probabilities in predictor.predict_batches(batches):
-        predicted = predictor.predicted_labels(probabilities)
+    for batch, probabilities, predicted in batches:
         shown = predicted if target is None else np.full_like(predicted, target)
         evidence = explain(batch["image"], shown)
         for place, path in enumerate(batch["path"]):
@@ -86,11 +78,6 @@ def _run(arguments: argparse.Namespace) -> int:
                 subject=names[shown[place]],
             )
             print(f"{files.one_line(path)}\t{files.one_line(picture)}", flush=True)
-    failures.say_doubts()
-    if failures.count:
-        progress.say(f"{failures.count} not read, {len(taken)} explained")
-    if not taken:
-        raise config.UserError("none of the paths holds an image that can be read")
     return command_line.DONE
 
 

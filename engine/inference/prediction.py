@@ -10,7 +10,7 @@ from engine.base import progress
 from engine.base.config import UserError
 from engine.base.run_settings import PredictConfig
 from engine.images import image_files
-from engine.inference.predictor import Predictor
+from engine.inference.predictor import Batch, Predictor
 from engine.runs import contract
 from engine.runs.run_directory import RunDirectory
 
@@ -62,6 +62,33 @@ def _predictions(
     failures: image_files.Failures,
     settings: PredictConfig,
 ) -> Iterator[list[Prediction]]:
+    names = predictor.contract.class_names
+    batches = predicted_batches(predictor, paths, failures, settings, done="predicted")
+    for batch, probabilities, labels in batches:
+        yield [
+            _prediction(path, probability, names, names[label])
+            for path, probability, label in zip(batch["path"], probabilities, labels, strict=True)
+        ]
+
+
+def predicted_batches(
+    predictor: Predictor,
+    paths: Iterator[Path],
+    failures: image_files.Failures,
+    settings: PredictConfig,
+    *,
+    done: str,
+) -> Iterator[tuple[Batch, np.ndarray, np.ndarray]]:
+    """Yields image files in batches with probabilities and int64[B] labels; says at the end what failed.
+
+    Args:
+        paths: those that `image_files.require_files` gives.
+        failures: takes in the files that cannot be read.
+        done: what happens to the others, such as `predicted`.
+
+    Raises:
+        UserError: none of the files can be read.
+    """
     images = image_files.decoded_images(
         paths,
         failures,
@@ -69,19 +96,15 @@ def _predictions(
         max_pixels=settings.max_pixels,
         workers=settings.workers,
     )
-    names = predictor.contract.class_names
     count = 0
     batches = image_files.batched(images, predictor.batch_size)
     for batch, probabilities in predictor.predict_batches(batches):
         labels = predictor.predicted_labels(probabilities)
         count += len(labels)
-        yield [
-            _prediction(path, probability, names, names[label])
-            for path, probability, label in zip(batch["path"], probabilities, labels, strict=True)
-        ]
+        yield batch, probabilities, labels
     failures.say_doubts()
     if failures.count:
-        progress.say(f"{failures.count} not read, {count} predicted")
+        progress.say(f"{failures.count} not read, {count} {done}")
     if not count:
         raise UserError("none of the paths holds an image that can be read")
 
