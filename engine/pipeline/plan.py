@@ -4,10 +4,12 @@ import dataclasses
 import numbers
 from typing import Any
 
+import tensorflow as tf
+
 from engine.base.config import UserError
 from engine.base.setting_values import check_service_address
 from engine.base.settings import InputSettings, TrainConfig
-from engine.pipeline import augmentation
+from engine.pipeline import augmentation, mixing
 from engine.pipeline.augmentation import Strengths
 from engine.pipeline.mixing import NO_MIXING, Mixing
 
@@ -87,6 +89,32 @@ class InputPlan:
                 f"cache='memory' keeps the images here, data_service={self.data_service!r} brings "
                 "them from elsewhere; give one of them"
             )
+
+    def draw(
+        self, positions: tf.Tensor, *, epoch: tf.Tensor | int, image_size: tuple[int, int]
+    ) -> dict[str, tf.Tensor]:
+        """What happens to the images at `positions` of an epoch.
+
+        Args:
+            positions: int64[B], places in the epoch's order.
+            epoch: scalar int.
+            image_size: (height, width) in pixels.
+
+        Returns:
+            What `augmentation.draw` and `mixing.draw` give for the plan.
+        """
+        return {
+            **augmentation.draw(
+                positions,
+                seed=self.seed,
+                epoch=epoch,
+                image_size=image_size,
+                strengths=self.strengths,
+            ),
+            **mixing.draw(
+                positions, seed=self.seed, epoch=epoch, image_size=image_size, mixing=self.mixing
+            ),
+        }
 
     @classmethod
     def from_config(cls, config: TrainConfig, *, held_splits: tuple[str, ...] = ()) -> "InputPlan":
