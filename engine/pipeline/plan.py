@@ -13,7 +13,11 @@ from engine.pipeline import augmentation, mixing
 from engine.pipeline.augmentation import Strengths
 from engine.pipeline.mixing import NO_MIXING, Mixing
 
-_CHOICES = {"cache": ("auto", "memory", "streaming"), "sampling": ("natural", "balanced")}
+_CHOICES = {
+    field.name: field.metadata["choices"]
+    for field in dataclasses.fields(InputSettings)
+    if field.metadata["choices"] is not None
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
