@@ -118,15 +118,6 @@ class Places:
     starts: np.ndarray
 
 
-def find_records(shards: Path, manifest: Manifest, split: str) -> Places:
-    """Reads what stands around the image of each record, and no image.
-
-    Raises:
-        DamagedShardError: a shard holds other records than the manifest says.
-    """
-    return places_of(scan_split(shards, manifest, split))
-
-
 def places_of(found: Sequence[ScannedShard]) -> Places:
     """Where each record of scanned shards begins."""
     return Places(
