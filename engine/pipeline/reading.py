@@ -82,7 +82,7 @@ class StoredSplit:
 
     def index(self) -> RecordIndex:
         """Random access to the images, which must be stored raw; raises as `scanned` does."""
-        return RecordIndex(self.shards, self.manifest, self.name, self.scanned)
+        return RecordIndex(self.manifest, self.scanned)
 
     def first_images(self, count: int) -> np.ndarray:
         """The first images, uint8[<=count, H, W, C].
