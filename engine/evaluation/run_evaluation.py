@@ -64,7 +64,7 @@ def evaluate_run(
     run.require_trained()
     manifest = tfrecords.read_manifest(shards)
     dataset_checks.split_info(manifest, settings.split)
-    check_same_format(contract.read(run), manifest, shards)
+    check_same_format(contract.stored(run), manifest, shards)
     subject = _subject(run, shards, manifest, settings)
     for warning in subject.warnings:
         progress.say(f"warning: {warning}")
