@@ -149,20 +149,11 @@ def _is_threshold(value: Any) -> bool:
     return value is None or (type(value) in (int, float) and 0 <= value <= HIGHEST_THRESHOLD)
 
 
-def _are_names(value: Any) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) > 1
-        and all(isinstance(name, str) and name for name in value)
-        and len(set(value)) == len(value)
-    )
-
-
 _TEXT_OR_NULL = Rule("text or null", lambda value: value is None or schema.is_text(value))
 _RULES = {
     "format_version": schema.one_of(FORMAT_VERSION),
     "image_format": schema.OBJECT,
-    "class_names": Rule("a list of at least two different, non-empty names", _are_names),
+    "class_names": schema.names("a list of at least two different, non-empty names", at_least=2),
     "threshold": Rule("a number from 0 to 1, or null", _is_threshold),
     "threshold_rule": _TEXT_OR_NULL,
     "model": _TEXT_OR_NULL,
