@@ -52,7 +52,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     run = RunDirectory(arguments.run)
     run.require_trained()
-    names = contract.read(run).class_names
+    names = contract.stored(run).class_names
     target = target_class(settings.target, names)
     failures = image_files.Failures()
     paths = image_files.require_files(arguments.paths, failures)

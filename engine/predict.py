@@ -58,7 +58,7 @@ def _run(arguments: argparse.Namespace) -> int:
     run = RunDirectory(arguments.run)
     batches = prediction.predict_files(run, arguments.paths, settings)
     kind = JsonWriter if arguments.json else CsvWriter if arguments.csv else TextWriter
-    with kind(contract.read(run).class_names, sys.stdout) as writer:
+    with kind(contract.stored(run).class_names, sys.stdout) as writer:
         for batch in batches:
             for found in batch:
                 writer.write(found)

@@ -105,6 +105,20 @@ def one_of(*choices: Any) -> Rule:
     )
 
 
+def names(expected: str, *, at_least: int) -> Rule:
+    """A list of different, non-empty texts, no fewer than `at_least`."""
+
+    def are_names(value: Any) -> bool:
+        return (
+            isinstance(value, list)
+            and len(value) >= at_least
+            and all(is_text(name) and name for name in value)
+            and len(set(value)) == len(value)
+        )
+
+    return Rule(expected, are_names)
+
+
 COUNT = Rule("a whole number, 0 or more", is_count)
 TEXT = Rule("text", is_text)
 BOOLEAN = Rule("true or false", lambda value: isinstance(value, bool))

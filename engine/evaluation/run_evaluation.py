@@ -4,9 +4,9 @@
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from engine.runs.contract import InferenceContract
 from engine.runs.run_directory import RunDirectory
 from engine.shards import data_identity, dataset_checks, tfrecords
 from engine.shards.tfrecords import Manifest
+
+if TYPE_CHECKING:
+    from engine.pipeline.reading import StoredSplit
 
 
 def evaluate_run(
@@ -64,19 +67,22 @@ def evaluate_run(
     run.require_trained()
     manifest = tfrecords.read_manifest(shards)
     dataset_checks.split_info(manifest, settings.split)
-    check_same_format(contract.read(run), manifest, shards)
+    check_same_format(contract.stored(run), manifest, shards)
     subject = _subject(run, shards, manifest, settings)
     for warning in subject.warnings:
         progress.say(f"warning: {warning}")
     directory = run.evaluation(subject.name)
     with evaluation_files.held(directory, subject):
         predictor = _load(run, subject, settings.batch_size)
-        predictions = predict_split(predictor, shards, manifest, settings.split)
+        from engine.pipeline.reading import StoredSplit  # with TensorFlow, which `_load` announces
+
+        stored = StoredSplit(shards, settings.split, manifest)
+        predictions = predict_split(predictor, stored)
         result = _measured(predictions, predictor, manifest, settings)
         if settings.shifts:
             from engine.evaluation import shift_evaluation
 
-            shifted = shift_evaluation.measure(predictor, shards, manifest, settings.split)
+            shifted = shift_evaluation.measure(predictor, stored)
             result = dataclasses.replace(result, shifts=shifted)
         result = dataclasses.replace(result, subject=subject)
         evaluation_files.write_results(directory, result, predictions)
@@ -175,30 +181,27 @@ def warnings_about(trained_on: Mapping[str, Any], data: Mapping[str, Any], split
     return warnings
 
 
-def predict_split(
-    predictor: Predictor, shards: Path, manifest: Manifest, split: str
-) -> SplitPredictions:
+def predict_split(predictor: Predictor, stored: "StoredSplit") -> SplitPredictions:
     """Predicts every example of a split once, with progress on standard error.
 
     Raises:
-        UserError: there is no such split.
+        UserError: a shard is damaged.
     """
-    from engine.pipeline.reading import StoredSplit
+    from engine.pipeline.reading import decoded_text
 
-    stored = StoredSplit(shards, split, manifest)
     dataset = stored.dataset(predictor.batch_size, ("image", "label", "path", "patient"))
     labels, outputs = [], []
     paths: list[str] = []
     patients: list[str] = []
     with (
         stored.damage_named(),
-        progress.ProgressBar(f"evaluating {split}", total=stored.num_examples) as bar,
+        progress.ProgressBar(f"evaluating {stored.name}", total=stored.num_examples) as bar,
     ):
         for batch in dataset.as_numpy_iterator():
             labels.append(np.asarray(batch["label"]))
             outputs.append(predictor.outputs(batch["image"]))
-            paths += _texts(batch["path"])
-            patients += _texts(batch["patient"])
+            paths += map(decoded_text, batch["path"])
+            patients += map(decoded_text, batch["patient"])
             bar.advance(len(batch["label"]))
     return SplitPredictions(
         np.concatenate(labels),
@@ -207,7 +210,3 @@ def predict_split(
         paths,
         patients,
     )
-
-
-def _texts(values: Iterable[bytes]) -> list[str]:
-    return [value.decode("utf-8", errors="backslashreplace") for value in values]

@@ -1,7 +1,6 @@
 """How a run does on the images of a split under each shift: point estimates."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -12,23 +11,21 @@ from engine.metrics import curves
 from engine.metrics.predictions import predict_labels
 from engine.metrics.shift_results import ShiftResults
 from engine.pipeline.reading import StoredSplit
-from engine.shards.tfrecords import Manifest
 
 
-def measure(predictor: Predictor, shards: Path, manifest: Manifest, split: str) -> ShiftResults:
+def measure(predictor: Predictor, stored: StoredSplit) -> ShiftResults:
     """Measures the split under each of `engine.evaluation.shifts`, with progress on standard error.
 
     Raises:
-        UserError: there is no such split, or a shard is damaged.
+        UserError: a shard is damaged.
     """
-    stored = StoredSplit(shards, split, manifest)
     names = shifts.shift_names()
     outputs: dict[str, list[Outputs]] = {name: [] for name in names}
     labels = []
     total = stored.num_examples * len(names)
     with (
         stored.damage_named(),
-        progress.ProgressBar(f"evaluating {split}, shifted", total=total) as bar,
+        progress.ProgressBar(f"evaluating {stored.name}, shifted", total=total) as bar,
     ):
         for batch in stored.dataset(predictor.batch_size).as_numpy_iterator():
             images, truths = batch["image"], batch["label"]

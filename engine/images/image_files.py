@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from engine.base import files, machine, progress
+from engine.base import files, machine, progress, wording
 from engine.base.config import UserError
-from engine.images import decoding, image_folder, wording
+from engine.images import decoding, image_folder
 from engine.images.format import ImageFormat
 
 _GLOB_CHARACTERS = frozenset("*?[")

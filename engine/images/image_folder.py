@@ -11,7 +11,7 @@ from pathlib import Path
 
 from engine.base.config import UserError
 from engine.base.files import one_line
-from engine.images.wording import counted, some_of
+from engine.base.wording import counted, some_of
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SPLIT_FOLDERS = {

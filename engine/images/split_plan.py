@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from engine.base.config import UserError
 from engine.base.files import one_line
+from engine.base.wording import counted, some_of
 from engine.images.folder_contents import Contents
 from engine.images.image_folder import TEST, TRAIN, VALIDATION, Example, ImageFolder
 from engine.images.patients import with_patients
-from engine.images.wording import counted, some_of
 
 SMALL_VALIDATION = 50  # images of a class; below it, a share of them is known to 10 points at best
 DEFAULT_FRACTION = 0.1

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from engine.base.config import UserError
+from engine.base.wording import counted
 from engine.metrics import bootstrap, calibration, intervals, predictions
 from engine.metrics.estimate import HEADLINE, Estimate, title
 from engine.metrics.estimator import Estimator
@@ -128,14 +129,13 @@ class Evaluation:
     def summary_lines(self) -> list[str]:
         """What was counted, how it was decided, and the headline metrics, one per line."""
         split = f"{self.subject.split}: " if self.subject else ""
-        images = "image" if self.num_examples == 1 else "images"
-        patients = "patient" if self.num_patients == 1 else "patients"
         if self.threshold is None:
             decided = "the largest probability decides; rates are means over classes"
         else:
             decided = f"threshold {self.threshold:.3f} for {self.class_names[1]}"
         return [
-            f"{split}{self.num_examples:,} {images} of {self.num_patients:,} {patients}; "
+            f"{split}{counted(self.num_examples, 'image')} of "
+            f"{counted(self.num_patients, 'patient')}; "
             "95 % intervals over patients",
             decided,
             *(f"{title(name):<11}  {self.metrics[name]}" for name in HEADLINE),

@@ -4,14 +4,20 @@ import dataclasses
 import numbers
 from typing import Any
 
+import tensorflow as tf
+
 from engine.base.config import UserError
 from engine.base.setting_values import check_service_address
 from engine.base.settings import InputSettings, TrainConfig
-from engine.pipeline import augmentation
+from engine.pipeline import augmentation, mixing
 from engine.pipeline.augmentation import Strengths
 from engine.pipeline.mixing import NO_MIXING, Mixing
 
-_CHOICES = {"cache": ("auto", "memory", "streaming"), "sampling": ("natural", "balanced")}
+_CHOICES = {
+    field.name: field.metadata["choices"]
+    for field in dataclasses.fields(InputSettings)
+    if field.metadata["choices"] is not None
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,6 +93,32 @@ class InputPlan:
                 f"cache='memory' keeps the images here, data_service={self.data_service!r} brings "
                 "them from elsewhere; give one of them"
             )
+
+    def draw(
+        self, positions: tf.Tensor, *, epoch: tf.Tensor | int, image_size: tuple[int, int]
+    ) -> dict[str, tf.Tensor]:
+        """What happens to the images at `positions` of an epoch.
+
+        Args:
+            positions: int64[B], places in the epoch's order.
+            epoch: scalar int.
+            image_size: (height, width) in pixels.
+
+        Returns:
+            What `augmentation.draw` and `mixing.draw` give for the plan.
+        """
+        return {
+            **augmentation.draw(
+                positions,
+                seed=self.seed,
+                epoch=epoch,
+                image_size=image_size,
+                strengths=self.strengths,
+            ),
+            **mixing.draw(
+                positions, seed=self.seed, epoch=epoch, image_size=image_size, mixing=self.mixing
+            ),
+        }
 
     @classmethod
     def from_config(cls, config: TrainConfig, *, held_splits: tuple[str, ...] = ()) -> "InputPlan":

@@ -42,9 +42,8 @@ def draw_preview(config: TrainConfig, shards: Path, path: Path) -> None:
 def _seen(images: np.ndarray, plan: InputPlan, epoch: int) -> np.ndarray:
     """uint8[N, H, W, C]: what an epoch shows of the images at its first positions."""
     positions, image_size = tf.range(len(images), dtype=tf.int64), images.shape[1:3]
-    at = {"seed": plan.seed, "epoch": epoch, "image_size": image_size}
-    draws = augmentation.draw(positions, strengths=plan.strengths, **at)
+    draws = plan.draw(positions, epoch=epoch, image_size=image_size)
     pixels = augmentation.apply({"image": images, **draws})
     if plan.mixing:
-        pixels = mixing.apply(pixels, mixing.draw(positions, mixing=plan.mixing, **at)["mix"])
+        pixels = mixing.apply(pixels, draws["mix"])
     return np.clip(np.rint(pixels.numpy()), 0, 255).astype(np.uint8)

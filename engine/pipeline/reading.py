@@ -82,7 +82,7 @@ class StoredSplit:
 
     def index(self) -> RecordIndex:
         """Random access to the images, which must be stored raw; raises as `scanned` does."""
-        return RecordIndex(self.shards, self.manifest, self.name, self.scanned)
+        return RecordIndex(self.manifest, self.scanned)
 
     def first_images(self, count: int) -> np.ndarray:
         """The first images, uint8[<=count, H, W, C].
@@ -105,7 +105,7 @@ class StoredSplit:
             read = make_record_reader(self.places, self.manifest)
             serialized = read(tf.constant(indices, tf.int64))
             parsed = tfrecords.parse_batch(serialized, self.manifest, features=("path",))
-        return [decoded_path(path) for path in parsed["path"].numpy()]
+        return [decoded_text(path) for path in parsed["path"].numpy()]
 
     def load(self, features: Sequence[str] = ("image", "label")) -> dict[str, np.ndarray]:
         """Reads every example into memory; what is returned is not kept.
@@ -207,9 +207,9 @@ def make_record_reader(places: Places, manifest: Manifest) -> Callable[[tf.Tenso
     return read
 
 
-def decoded_path(path: bytes) -> str:
-    """A path as it is stored, as text; bytes that are not UTF-8 are escaped."""
-    return path.decode("utf-8", "backslashreplace")
+def decoded_text(stored: bytes) -> str:
+    """A path or a patient as records hold it, as text; bytes that are not UTF-8 are escaped."""
+    return stored.decode("utf-8", "backslashreplace")
 
 
 def _empty_like(batch: np.ndarray, num_examples: int) -> np.ndarray:

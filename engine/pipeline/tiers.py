@@ -11,6 +11,7 @@ WindowedTier  PNG or JPEG images stay in the shards, permuted within windows (`w
 ServiceTier   the batches of MemoryTier, read by workers of tf.data service (`service_input`)
 """
 
+import abc
 import functools
 from collections.abc import Callable
 from typing import Protocol
@@ -23,7 +24,7 @@ from engine.base.machine import available_memory_bytes
 from engine.pipeline import batch_order, service_input, windowed_streaming
 from engine.pipeline.dataset_options import unconverted, untuned
 from engine.pipeline.plan import InputPlan
-from engine.pipeline.reading import StoredSplit, decoded_path
+from engine.pipeline.reading import StoredSplit, decoded_text
 from engine.pipeline.share import WHOLE, Share
 
 # int64[B] -> the images of those examples, uint8[B, H, W, C]
@@ -115,6 +116,26 @@ class _PermutedTier:
         places = tf.range(self._plan.global_batch_size, dtype=tf.int64)
         return self._split.paths(self._order_at(tf.constant(step, tf.int64), places).numpy())
 
+    @functools.cached_property
+    def _order_at(self) -> batch_order.Order:
+        return batch_order.make_order(
+            self._split.labels,
+            global_batch_size=self._plan.global_batch_size,
+            steps=self._split.num_examples // self._plan.global_batch_size,
+            seed=self._plan.seed,
+            sampling=self._plan.sampling,
+            num_classes=len(self._split.manifest.class_names),
+        )
+
+
+class _GatheredTier(_PermutedTier, abc.ABC):
+    """Batches that are put together in this process, image by image."""
+
+    @property
+    @abc.abstractmethod
+    def _images_at(self) -> _Images:
+        """The images at any places of the split; kept, so that all datasets share what it reads."""
+
     def batches(self, start_step: int, share: Share = WHOLE) -> tf.data.Dataset:
         order_at, batch_size = self._order_at, self._plan.global_batch_size
         image_shape = self._split.manifest.image_shape
@@ -132,23 +153,8 @@ class _PermutedTier:
             batch_at, num_parallel_calls=2, deterministic=True
         )
 
-    @property
-    def _images_at(self) -> _Images:
-        raise NotImplementedError
 
-    @functools.cached_property
-    def _order_at(self) -> batch_order.Order:
-        return batch_order.make_order(
-            self._split.labels,
-            global_batch_size=self._plan.global_batch_size,
-            steps=self._split.num_examples // self._plan.global_batch_size,
-            seed=self._plan.seed,
-            sampling=self._plan.sampling,
-            num_classes=len(self._split.manifest.class_names),
-        )
-
-
-class MemoryTier(_PermutedTier):
+class MemoryTier(_GatheredTier):
     """The split decoded in host memory, once for all datasets that are opened."""
 
     name = "memory"
@@ -162,7 +168,7 @@ class MemoryTier(_PermutedTier):
         return lambda order: tf.gather(images, order)
 
 
-class IndexedTier(_PermutedTier):
+class IndexedTier(_GatheredTier):
     """Raw images, each read from the page cache by its place in its shard."""
 
     name = "streaming"
@@ -224,7 +230,7 @@ class WindowedTier:
 
     def paths(self, step: int) -> list[str]:
         batch = next(iter(self._read(step, WHOLE, ("path",)).with_options(untuned())))
-        return [decoded_path(path) for path in batch["path"].numpy()]
+        return [decoded_text(path) for path in batch["path"].numpy()]
 
     def _read(self, start_step: int, share: Share, features: tuple[str, ...]) -> tf.data.Dataset:
         return windowed_streaming.make_batches(

@@ -5,7 +5,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from engine.base import counter_random
-from engine.pipeline import augmentation, batch_order, mixing, tiers
+from engine.pipeline import batch_order, tiers
 from engine.pipeline.dataset_options import unconverted, untuned
 from engine.pipeline.plan import InputPlan
 from engine.pipeline.reading import PREFETCHED_BATCHES, StoredSplit
@@ -55,26 +55,20 @@ class TrainingInput:
 
         Returns:
             Dictionaries of `image` uint8[B, H, W, C], `label` int64[B], `key` uint64[B] (of each
-            place in the epoch, for further random numbers), and what `augmentation.draw` and
-            `mixing.draw` give for the plan.
+            place in the epoch, for further random numbers), and what `InputPlan.draw` gives.
 
         Raises:
             UserError: the shards cannot be read.
         """
         plan, image_size = self.plan, self.split.manifest.image_size
-        steps, batch_size, seed = self.steps_per_epoch, plan.global_batch_size, plan.seed
+        steps, batch_size = self.steps_per_epoch, plan.global_batch_size
 
         @unconverted
         def with_draws(number: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             step, places = batch_order.part_of_step(number, batch_size, share)
             positions, epoch = step % steps * batch_size + places, step // steps
-            draws = augmentation.draw(
-                positions, seed=seed, epoch=epoch, image_size=image_size, strengths=plan.strengths
-            )
-            draws |= mixing.draw(
-                positions, seed=seed, epoch=epoch, image_size=image_size, mixing=plan.mixing
-            )
-            keys = counter_random.row_keys(positions, seed=seed, epoch=epoch)
+            draws = plan.draw(positions, epoch=epoch, image_size=image_size)
+            keys = counter_random.row_keys(positions, seed=plan.seed, epoch=epoch)
             return {**batch, **draws, "key": keys}
 
         return (

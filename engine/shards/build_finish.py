@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import engine
-from engine.base import files
+from engine.base import files, wording
 from engine.base.build_settings import BuildConfig
 from engine.base.config import UserError
 from engine.base.csv_rows import CsvRows
-from engine.images import decoding, wording
+from engine.images import decoding
 from engine.images.image_folder import ImageFolder
 from engine.images.split_plan import Plan
 from engine.shards import build_journal, tfrecords

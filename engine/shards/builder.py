@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from engine.base import files, locks, machine
+from engine.base import files, locks, machine, wording
 from engine.base.build_settings import BuildConfig
 from engine.base.config import free_settings
 from engine.base.progress import ProgressBar
@@ -30,7 +30,6 @@ from engine.images import (
     patients,
     source_file,
     split_plan,
-    wording,
 )
 from engine.images.folder_contents import Contents
 from engine.images.format import ImageFormat

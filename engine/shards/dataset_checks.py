@@ -10,8 +10,8 @@ import numpy as np
 
 from engine.base.config import UserError
 from engine.base.settings import TrainConfig
+from engine.base.wording import counted
 from engine.images.split_plan import SMALL_VALIDATION
-from engine.images.wording import counted
 from engine.metrics import thresholds
 from engine.shards import tfrecords
 from engine.shards.tfrecords import Manifest

@@ -194,15 +194,6 @@ def shard_name(split: str, index: int, count: int) -> str:
 # ---------------------------------------------------------------------------- what is believed
 
 
-def _are_class_names(value: Any) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) > 0
-        and all(isinstance(name, str) and name for name in value)
-        and len(set(value)) == len(value)
-    )
-
-
 def _are_splits(value: Any) -> bool:
     return isinstance(value, dict) and len(value) > 0 and set(value) <= set(SPLITS)
 
@@ -229,7 +220,7 @@ _SPLIT = {
 SOURCE_RULES = {"name": schema.TEXT, "num_files": schema.COUNT, "fingerprint": schema.TEXT}
 _MANIFEST = {
     "format_version": schema.one_of(FORMAT_VERSION),
-    "class_names": Rule("a list of different, non-empty names", _are_class_names),
+    "class_names": schema.names("a list of different, non-empty names", at_least=1),
     **image_formats.RULES,
     "encoding": schema.one_of("raw", "png", "jpeg"),
     "resize_method": schema.TEXT,

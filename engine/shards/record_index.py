@@ -12,13 +12,12 @@ import dataclasses
 import os
 import resource
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from engine.base.python_calls import calls
 from engine.shards import tfrecords
-from engine.shards.record_scan import HEAD_BYTES, REPAIR, ScannedShard, scan_split
+from engine.shards.record_scan import HEAD_BYTES, REPAIR, ScannedShard
 from engine.shards.tfrecords import FRAME_BYTES, DamagedShardError, Manifest
 
 _ALIGNMENT = 64  # of what TensorFlow takes over without copying, bytes
@@ -29,30 +28,20 @@ class RecordIndex:
     """Random access to the images of one split, which must be stored raw.
 
     Args:
-        shards: the directory.
-        split: one of the manifest's.
-        scanned: what `scan_split` found in it, if it has been scanned already.
+        found: a split's shards, as `scan_split` found them.
 
     Attributes:
         labels: int64[N], in the order of the records.
 
     Raises:
         ValueError: the images are not stored raw.
-        DamagedShardError: a shard holds other records than the manifest says.
     """
 
-    def __init__(
-        self,
-        shards: Path,
-        manifest: Manifest,
-        split: str,
-        scanned: Sequence[ScannedShard] | None = None,
-    ) -> None:
+    def __init__(self, manifest: Manifest, found: Sequence[ScannedShard]) -> None:
         if manifest.encoding != "raw":
             raise ValueError(f"images are stored as {manifest.encoding}, expected raw")
         self._shape = manifest.image_shape
         self._image_bytes = int(np.prod(self._shape))
-        found = scan_split(shards, manifest, split) if scanned is None else scanned
         _allow_open_files(len(found))
         self._files = [
             open(shard.path, "rb", buffering=0)  # noqa: SIM115 (read from as long as this lives)
@@ -116,15 +105,6 @@ class Places:
     paths: tuple[str, ...]
     file_of: np.ndarray
     starts: np.ndarray
-
-
-def find_records(shards: Path, manifest: Manifest, split: str) -> Places:
-    """Reads what stands around the image of each record, and no image.
-
-    Raises:
-        DamagedShardError: a shard holds other records than the manifest says.
-    """
-    return places_of(scan_split(shards, manifest, split))
 
 
 def places_of(found: Sequence[ScannedShard]) -> Places:

@@ -70,8 +70,8 @@ def parse_batch(
 
     Args:
         serialized: string[B], records of the shards that `manifest` describes.
-        features: those wanted among `image`, `label`, `path` and `patient`; others are not parsed
-            is not parsed.
+        features: those wanted among `image`, `label`, `path` and `patient`; others are not
+            parsed.
 
     Returns:
         `image` uint8[B, H, W, C], its shape static but for B; `label` int64[B]; `path` string[B];

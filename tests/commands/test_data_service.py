@@ -19,8 +19,8 @@ from engine.base.config import UserError
 from engine.base.setting_values import check_service_address
 from engine.base.settings import TrainConfig
 from engine.pipeline import service_input
+from engine.pipeline.reading import StoredSplit
 from engine.runs.run_directory import RunDirectory
-from engine.shards.record_index import find_records
 from engine.training import checkpoints
 
 FLAGS = [
@@ -115,7 +115,7 @@ def test_two_training_workers_get_the_batches_of_one_process(striped, service, t
 @pytest.mark.slow
 def test_a_worker_that_cannot_read_the_shards_is_one_line(service, tmp_path):
     manifest = write_shards(tmp_path, {"train": 40})
-    places = find_records(tmp_path, manifest, "train")
+    places = StoredSplit(tmp_path, "train", manifest).places
     for path in places.paths:
         Path(path).unlink()
     read = service_input.make_reader(places, manifest)

@@ -9,10 +9,10 @@ from numbered_shards import numbered_image, write_shards
 from engine.base.config import UserError
 from engine.pipeline import service_input
 from engine.pipeline.plan import InputPlan
+from engine.pipeline.reading import StoredSplit
 from engine.pipeline.service_input import BATCHES_AHEAD, InOrder
 from engine.pipeline.training_input import TrainingInput
 from engine.shards import record_scan, tfrecords
-from engine.shards.record_index import find_records
 
 
 def batch(number):
@@ -89,7 +89,7 @@ def test_nobody_at_the_address_is_one_line():
 @pytest.mark.parametrize("encoding", ["raw", "png"])
 def test_records_are_read_in_any_order_by_operations_alone(tmp_path, encoding):
     manifest = write_shards(tmp_path, {"train": 70}, encoding=encoding)
-    read = service_input.make_reader(find_records(tmp_path, manifest, "train"), manifest)
+    read = service_input.make_reader(StoredSplit(tmp_path, "train", manifest).places, manifest)
     order = np.random.default_rng(0).permutation(70)[:32]
     images, labels = tf.function(read)(tf.constant(order))
     np.testing.assert_array_equal(images[:, 0, 0, 0], order)
@@ -139,4 +139,4 @@ def test_a_shard_with_fewer_records_than_it_should_have_is_named(tmp_path):
     shard = tmp_path / manifest.splits["train"].shards[1].file
     shard.write_bytes(shard.read_bytes()[:-1])
     with pytest.raises(tfrecords.DamagedShardError, match=shard.name):
-        find_records(tmp_path, manifest, "train")
+        _ = StoredSplit(tmp_path, "train", manifest).places

@@ -7,7 +7,6 @@ from numbered_shards import write_shards
 
 from engine.pipeline.reading import StoredSplit
 from engine.shards import tfrecords
-from engine.shards.record_index import RecordIndex
 from engine.shards.tfrecords import DamagedShardError
 
 SCRIPT = """
@@ -27,7 +26,7 @@ def numbered(tmp_path_factory):
 
 
 def index_of(shards, split="train", manifest=None):
-    return RecordIndex(shards, manifest or tfrecords.read_manifest(shards), split)
+    return StoredSplit(shards, split, manifest).index()
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])

@@ -12,7 +12,6 @@ from engine.base.config import UserError
 from engine.pipeline import datasets
 from engine.pipeline.reading import StoredSplit
 from engine.shards import manifest, record_scan, tfrecords
-from engine.shards.record_index import RecordIndex, find_records
 from engine.shards.tfrecords import DamagedShardError
 
 COUNTS = {"train": 40, "validation": 11}
@@ -36,8 +35,8 @@ READERS = {
     "evaluation": evaluation_dataset,
     "whole split": lambda shards, found: StoredSplit(shards, "train", found).load(),
     "preview": lambda shards, found: StoredSplit(shards, "train", found).first_images(2),
-    "index": lambda shards, found: RecordIndex(shards, found, "train"),
-    "data service": lambda shards, found: find_records(shards, found, "train"),
+    "index": lambda shards, found: StoredSplit(shards, "train", found).index(),
+    "data service": lambda shards, found: StoredSplit(shards, "train", found).places,
 }
 
 
