@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from numbered_shards import striped_image, write_shards
+from numbered_shards import write_shards
 
 from engine import data_service
 from engine.base import loopback
@@ -36,13 +36,6 @@ def run_in_background(*arguments):
         stderr=subprocess.STDOUT,
         text=True,
     )
-
-
-@pytest.fixture(scope="module")
-def striped(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("striped")
-    write_shards(directory, {"train": 100, "validation": 40}, draw=striped_image)
-    return str(directory)
 
 
 class Service:

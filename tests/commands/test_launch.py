@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numbered_shards import striped_image, write_shards
 
 from engine import launch
 from engine.runs.run_directory import RunDirectory
@@ -20,13 +19,6 @@ FLAGS = [
     *("--global-batch-size", "16", "--depth", "2", "--width", "4", "--precision", "float32"),
     *("--epochs", "3", "--augment", "light", "--seed", "3", "--deterministic"),
 ]
-
-
-@pytest.fixture(scope="module")
-def striped(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("striped")
-    write_shards(directory, {"train": 100, "validation": 40}, draw=striped_image)
-    return str(directory)
 
 
 @pytest.fixture(scope="module")

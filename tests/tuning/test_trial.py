@@ -7,7 +7,6 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
-from numbered_shards import striped_image, write_shards
 
 from engine.base import files
 from engine.base.settings import TrainConfig
@@ -28,13 +27,6 @@ CONFIG = TrainConfig(
     precision="float32",
     deterministic=True,
 )
-
-
-@pytest.fixture(scope="module")
-def striped(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("striped")
-    write_shards(directory, {"train": 100, "validation": 40}, draw=striped_image)
-    return directory
 
 
 def make(path, *, config=CONFIG, **spec):
