@@ -69,20 +69,30 @@ def test_shards_that_are_none_are_said_to_be_none(tmp_path, capsys):
     assert "no such directory" in capsys.readouterr().err
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_saves_a_run_that_resume_goes_on_with(striped, tmp_path, number, status):
-    flags = [str(striped), "--workdir", str(tmp_path / "run"), *FLAGS, "--epochs", "3000"]
-    command = [sys.executable, "-m", "engine.train", *flags]
+def signalled(command, number):
+    """Signals a training once it has said two epochs; its exit status, and what it had said."""
+    said = []
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         for line in process.stderr:
-            if line.startswith("epoch 2/"):
+            said.append(line)
+            if sum(line.startswith("epoch ") for line in said) == 2:
                 break
         process.send_signal(number)
         process.stderr.read()
-        assert process.wait(timeout=120) == status
+        return process.wait(timeout=120), said
+
+
+@pytest.mark.slow
+def test_a_signal_saves_a_run_that_resume_goes_on_with(striped, tmp_path):
+    flags = [str(striped), "--workdir", str(tmp_path / "run"), *FLAGS, "--epochs", "3000"]
+    command = [sys.executable, "-m", "engine.train", *flags]
+    status, said = signalled(command, signal.SIGTERM)
+    assert status == 143 and said[-1].startswith("epoch 2/")
     stored = json.loads(RunDirectory(tmp_path / "run").config.read_text())
     assert stored["epochs"] == 3000
+    status, said = signalled([*command, "--resume"], signal.SIGINT)
+    assert status == 130
+    assert any("resuming after" in line for line in said)
     again = subprocess.Popen([*command, "--resume"], stderr=subprocess.PIPE, text=True)
     with again as process:
         resumed = any("resuming after" in line for line in process.stderr)

@@ -125,24 +125,25 @@ def test_early_stopping_ends_a_run_which_stays_ended_until_it_is_extended(stripe
     assert [epoch for epoch, _ in recorder.named("epoch_begin")] == [2, 3]
 
 
-def test_training_ended_at_a_batch_validates_what_it_has_and_ends(striped, tmp_path):
-    def stop(batch, logs):
-        callback.model.stop_training = batch == 2
-
-    callback = keras.callbacks.LambdaCallback(on_train_batch_end=stop)
-    result = train(striped, tmp_path / "run", callback)
-    assert len(result.history) == 1
-    assert result.history[0]["images_per_second"] == pytest.approx(
-        3 * 16 / result.history[0]["train_seconds"]
-    )
+class EndAtTheThirdBatch(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        self.model.stop_training = batch == 2
 
 
-def test_a_stop_in_the_step_in_which_a_callback_ends_training_keeps_its_decision(striped, tmp_path):
-    def end(batch, logs):
-        callback.model.stop_training = batch == 2
+@pytest.fixture(scope="module")
+def ended_at_the_third_batch(striped, tmp_path_factory):
+    return train(striped, tmp_path_factory.mktemp("ended") / "run", EndAtTheThirdBatch())
 
-    callback = keras.callbacks.LambdaCallback(on_train_batch_end=end)
-    whole = train(striped, tmp_path / "whole", callback)
+
+def test_training_ended_at_a_batch_validates_what_it_has_and_ends(ended_at_the_third_batch):
+    (row,) = ended_at_the_third_batch.history
+    assert row["images_per_second"] == pytest.approx(3 * 16 / row["train_seconds"])
+
+
+def test_a_stop_in_the_step_in_which_a_callback_ends_training_keeps_its_decision(
+    striped, tmp_path, ended_at_the_third_batch
+):
+    whole, callback = ended_at_the_third_batch, EndAtTheThirdBatch()
     stops = iter([False, False, True])
     stopped = train(striped, tmp_path / "run", callback, should_stop=lambda: next(stops))
     assert stopped.stopped and not stopped.history
