@@ -47,30 +47,50 @@ def box_of(module: str) -> str:
 def arrows(modules: Mapping[str, ast.Module]) -> dict[tuple[str, str], int]:
     """(importing box, imported box) -> how many pairs of modules stand behind the arrow."""
     found: dict[tuple[str, str], int] = {}
-    for module, tree in modules.items():
+    for module, others in imports(modules).items():
         if module == "engine":  # offers the Python API lazily, from the commands' row
             continue
-        for other in _imported_modules(tree, modules) - {module, *PROJECT}:
+        for other in others:
             pair = (box_of(module), box_of(other))
             if pair[0] != pair[1]:
                 found[pair] = found.get(pair, 0) + 1
     return found
 
 
-def _imported_modules(tree: ast.Module, modules: Mapping[str, ast.Module]) -> set[str]:
-    return {
-        name
-        for node in ast.walk(tree)
-        for candidate in _candidates(node)
-        if (name := _module_of(candidate, modules))
-    }
+def imports(modules: Mapping[str, ast.Module]) -> dict[str, set[str]]:
+    """Module -> the modules that it names in any import, in functions and type checks too."""
+    graph = {}
+    for module, tree in modules.items():
+        package = module if is_package(module) else module.rpartition(".")[0]
+        graph[module] = imported_modules(tree, package, modules) - {module}
+    return graph
 
 
-def _candidates(node: ast.AST) -> Iterator[str]:
+def imported_modules(tree: ast.Module, package: str, modules: Mapping[str, ast.Module]) -> set[str]:
+    """The modules that a file of `package` names, without the top packages themselves."""
+    names = (name for node in ast.walk(tree) for name in _imported_names(node, package))
+    return {_module_of(name, modules) for name in names} - {"", *PROJECT}
+
+
+def _imported_names(node: ast.AST, package: str) -> Iterator[str]:
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names)
-    elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-        yield from (f"{node.module}.{alias.name}" for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        base = node.module or ""
+        if node.level:
+            above = package.rsplit(".", node.level - 1)[0] if node.level > 1 else package
+            base = f"{above}.{base}".rstrip(".")
+        yield from (f"{base}.{alias.name}" for alias in node.names)
+    elif isinstance(node, ast.Call):
+        yield from _called_name(node)
+
+
+def _called_name(call: ast.Call) -> Iterator[str]:
+    """The name in `importlib.import_module("engine.x")`."""
+    if ast.unparse(call.func).endswith(("import_module", "__import__")) and call.args:
+        name = call.args[0]
+        if isinstance(name, ast.Constant) and isinstance(name.value, str):
+            yield name.value
 
 
 def _module_of(name: str, modules: Mapping[str, ast.Module]) -> str:
@@ -119,9 +139,8 @@ def purpose(name: str, modules: Mapping[str, ast.Module]) -> str:
 def render() -> str:
     """The page."""
     modules = read_modules()
-    order = ROWS
     found = arrows(modules)
-    drawn = sorted(essential(found), key=lambda pair: [order.index(box) for box in pair])
+    drawn = sorted(essential(found), key=lambda pair: [ROWS.index(box) for box in pair])
     sections = [
         "# Architecture",
         "Drawn from the imports by `make docs`. `tests/test_architecture.py` checks that this page is\n"
@@ -133,38 +152,38 @@ def render() -> str:
             [
                 "```mermaid",
                 "flowchart TD",
-                *(f"    {box}" for box in order),
+                *(f"    {box}" for box in ROWS),
                 *(f"    {start} --> {end}" for start, end in drawn),
                 "```",
             ]
         ),
-        f'An arrow means "imports". There are {len(found)} between {len(order)} boxes; those that a\n'
+        f'An arrow means "imports". There are {len(found)} between {len(ROWS)} boxes; those that a\n'
         "longer path implies are left out of the drawing. All of them, with the number of pairs of\n"
         "modules behind each:",
-        _matrix(found, order),
+        _matrix(found),
         "## The packages",
-        _purposes(modules, order),
-        *_modules(modules, order),
+        _purposes(modules),
+        *_modules(modules),
     ]
     return "\n\n".join(sections) + "\n"
 
 
-def _matrix(found: Mapping[tuple[str, str], int], order: list[str]) -> str:
-    imported = [box for box in order if any(end == box for _, end in found)]
+def _matrix(found: Mapping[tuple[str, str], int]) -> str:
+    imported = [box for box in ROWS if any(end == box for _, end in found)]
     lines = [
         "| imports | " + " | ".join(imported) + " |",
         "| --- |" + " ---: |" * len(imported),
     ]
-    for box in order:
+    for box in ROWS:
         counts = [str(found.get((box, other), "")) for other in imported]
         if any(counts):
             lines.append(f"| **{box}** | " + " | ".join(counts) + " |")
     return "\n".join(lines)
 
 
-def _purposes(modules: Mapping[str, ast.Module], order: list[str]) -> str:
+def _purposes(modules: Mapping[str, ast.Module]) -> str:
     lines = ["| package | purpose |", "| --- | --- |"]
-    for box in order:
+    for box in ROWS:
         if box == COMMANDS:
             lines.append("| `engine/` | the commands, each `python -m engine.<command>` |")
         elif box in ABOVE:
@@ -175,8 +194,8 @@ def _purposes(modules: Mapping[str, ast.Module], order: list[str]) -> str:
     return "\n".join(lines)
 
 
-def _modules(modules: Mapping[str, ast.Module], order: list[str]) -> Iterator[str]:
-    for box in order:
+def _modules(modules: Mapping[str, ast.Module]) -> Iterator[str]:
+    for box in ROWS:
         names = [name for name in modules if box_of(name) == box]
         shown = [name for name in names if purpose(name, modules) and name not in (box, "engine")]
         lines = ["| module | |", "| --- | --- |"]

@@ -1,4 +1,4 @@
-"""What many tests share: a small folder of phantoms, its shards, and hardware that a test needs.
+"""What many tests share: small shards, of phantoms and of stripes, and hardware that a test needs.
 
 TensorFlow is imported by the tests that need it, not here.
 """
@@ -44,6 +44,16 @@ def shards(image_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     directory = tmp_path_factory.mktemp("shards") / "phantoms"
     config = BuildConfig(image_size=IMAGE_SIZE, channels=1, validation_fraction=0.2, workers=1)
     builder.build(config, image_folder, directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def striped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards of striped images of 16 x 16 x 1, which a small network learns in an epoch. Read only."""
+    from numbered_shards import striped_image, write_shards
+
+    directory = tmp_path_factory.mktemp("striped")
+    write_shards(directory, {"train": 100, "validation": 40, "test": 40}, draw=striped_image)
     return directory
 
 

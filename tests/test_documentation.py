@@ -42,6 +42,7 @@ SMALL = {
     "engine.evaluate": "--resamples 200",
     "tuning.search": f"{SMALL_TRAINING} --max-trials 1",
 }
+MAKES_DATA = 2  # commands of the quick start: phantoms, and shards of them
 COMMANDS = [
     pytest.param(words, id=f"{page.name}: {' '.join(words)[:60]}")
     for page in PAGES
@@ -101,26 +102,33 @@ def test_the_quick_start_is_commands_that_this_test_runs_and_a_set_up_that_make_
     subprocess.run(["make", "-n", "setup"], cwd=ROOT, check=True, capture_output=True)
 
 
-@pytest.mark.slow
-def test_the_quick_start_runs_from_top_to_bottom(tmp_path, monkeypatch, capfd):
-    monkeypatch.chdir(tmp_path)
-    for module, *words in markdown_blocks.commands(quick_start()):
-        status = command_module(module).main([*words, *SMALL.get(module, "").split()])
-        assert status == 0, f"{module} {words}: {capfd.readouterr().err[-2000:]}"
-    for made in ("data/preview.png", "saved_models/quick/report.md", "saved_models/quick-best"):
-        assert (tmp_path / made).exists()
-    assert list((tmp_path / "data/heatmaps").glob("*.png"))
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """Phantoms and shards under the names that the pages use, as small as they can be."""
     folder = tmp_path_factory.mktemp("documentation")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        for module, *words in markdown_blocks.commands(quick_start())[:2]:
+        for module, *words in markdown_blocks.commands(quick_start())[:MAKES_DATA]:
             assert command_module(module).main([*words, *SMALL[module].split()]) == 0
     return folder
+
+
+@pytest.fixture
+def beside_data(data, tmp_path, monkeypatch):
+    """A directory, made the current one, with a copy of `data`."""
+    shutil.copytree(data, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_the_quick_start_runs_from_top_to_bottom(beside_data, capfd):
+    for module, *words in markdown_blocks.commands(quick_start())[MAKES_DATA:]:
+        status = command_module(module).main([*words, *SMALL.get(module, "").split()])
+        assert status == 0, f"{module} {words}: {capfd.readouterr().err[-2000:]}"
+    for made in ("data/preview.png", "saved_models/quick/report.md", "saved_models/quick-best"):
+        assert (beside_data / made).exists()
+    assert list((beside_data / "data/heatmaps").glob("*.png"))
 
 
 @pytest.mark.slow
@@ -129,10 +137,8 @@ def data(tmp_path_factory):
     [page for page in WRITTEN if RUNNABLE[page]],
     ids=lambda page: str(page.relative_to(ROOT)),
 )
-def test_python_blocks_run_from_top_to_bottom(page, data, tmp_path, monkeypatch):
-    shutil.copytree(data, tmp_path, dirs_exist_ok=True)
-
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.usefixtures("beside_data")
+def test_python_blocks_run_from_top_to_bottom(page, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     namespace = {"__name__": "documentation"}
     for block in RUNNABLE[page]:
@@ -147,9 +153,8 @@ def test_the_network_of_the_guide_is_that_of_the_examples():
 
 
 @pytest.mark.slow
-def test_the_example_runs_as_it_stands(data, tmp_path, monkeypatch, capsys):
-    shutil.copytree(data, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.usefixtures("beside_data")
+def test_the_example_runs_as_it_stands(monkeypatch, capsys):
     monkeypatch.syspath_prepend(str(ROOT / "examples"))
     example = importlib.import_module("own_network")
     example.main(["--images", "data/phantoms", "--image-size", "32", "--epochs", "1"])

@@ -10,16 +10,15 @@ import re
 import subprocess
 import sys
 import types
-from collections.abc import Iterator
 from pathlib import Path
 
+import generate_architecture
 import pytest
 
 import engine
 import tuning
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("engine", "tuning", "benchmarks")
 TUNING_ROWS = ("commands", "runs", "parts", "formats", "ground")
 COMMANDS_ROW = "commands"
 API_ROW = "api"  # a module at the top of engine that is no command
@@ -51,58 +50,6 @@ def read_rows(package: types.ModuleType) -> dict[str, str]:
     return rows
 
 
-def module_names() -> dict[str, Path]:
-    """Every module of the project: dotted name -> file."""
-    names = {}
-    for package in PACKAGES:
-        for path in sorted((ROOT / package).rglob("*.py")):
-            parts = path.relative_to(ROOT).with_suffix("").parts
-            names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return names
-
-
-MODULES = module_names()
-
-
-def imports_of(path: Path, module: str) -> set[str]:
-    """The project's modules that a file names in any import, in functions and type checks too."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    return {found for node in ast.walk(tree) for found in _imported(node, package)} - {module}
-
-
-def _imported(node: ast.AST, package: str) -> Iterator[str]:
-    if isinstance(node, ast.Import):
-        candidates = [alias.name for alias in node.names]
-    elif isinstance(node, ast.ImportFrom):
-        base = node.module or ""
-        if node.level:
-            above = package.rsplit(".", node.level - 1)[0] if node.level > 1 else package
-            base = f"{above}.{base}".rstrip(".")
-        candidates = [f"{base}.{alias.name}" for alias in node.names]
-    elif _is_import_call(node):
-        candidates = [node.args[0].value]  # type: ignore[attr-defined]
-    else:
-        return
-    for name in candidates:
-        # `from engine.base.config import UserError` names a module and something in it.
-        while name and name not in MODULES:
-            name = name.rpartition(".")[0]
-        if name and name not in PACKAGES:
-            yield name
-
-
-def _is_import_call(node: ast.AST) -> bool:
-    """`importlib.import_module("engine.x")`."""
-    return (
-        isinstance(node, ast.Call)
-        and ast.unparse(node.func).endswith(("import_module", "__import__"))
-        and bool(node.args)
-        and isinstance(node.args[0], ast.Constant)
-        and isinstance(node.args[0].value, str)
-    )
-
-
 ENGINE_ROWS = list(read_rows(engine))
 TUNING_MODULES = {row: text.split() for row, text in read_rows(tuning).items()}
 
@@ -128,7 +75,8 @@ COMMANDS = {
     *(f"tuning.{name}" for name in TUNING_MODULES[COMMANDS_ROW]),
     *OTHER_COMMANDS,
 }
-GRAPH = {module: imports_of(path, module) for module, path in MODULES.items()}
+MODULES = generate_architecture.read_modules()
+GRAPH = generate_architecture.imports(MODULES)
 
 
 def test_the_rows_of_engine_are_its_packages() -> None:
@@ -213,7 +161,7 @@ def test_imports_in_functions_and_by_name_are_seen() -> None:
         "import importlib\nimportlib.import_module('engine.base.progress')\n"
         "from engine.base.settings import TrainConfig\nfrom . import command_line\n"
     )
-    seen = {name for node in ast.walk(ast.parse(source)) for name in _imported(node, "engine.base")}
+    seen = generate_architecture.imported_modules(ast.parse(source), "engine.base", MODULES)
     assert seen == {
         f"engine.base.{name}"
         for name in ("files", "config", "progress", "settings", "command_line")

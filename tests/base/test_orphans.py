@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import pytest
-from numbered_shards import striped_image, write_shards
 
 from engine.base import orphans
 from engine.runs.run_directory import RunDirectory
@@ -41,13 +40,6 @@ print(child.pid, flush=True)
 """
 _STUBBORN = "import signal; command_line._sigterm_raises = __import__('contextlib').nullcontext; "
 _STUBBORN += "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
-
-
-@pytest.fixture(scope="module")
-def striped(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("striped")
-    write_shards(directory, {"train": 100, "validation": 40}, draw=striped_image)
-    return directory
 
 
 def alive(pid):

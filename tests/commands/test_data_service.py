@@ -1,27 +1,24 @@
 import contextlib
-import csv
 import os
 import re
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from numbered_shards import striped_image, write_shards
+from command_runs import history, wait_for_step
+from numbered_shards import write_shards
 
-from engine import data_service
+from engine import data_service, train
 from engine.base import loopback
 from engine.base.config import UserError
 from engine.base.setting_values import check_service_address
 from engine.base.settings import TrainConfig
 from engine.pipeline import service_input
 from engine.pipeline.reading import StoredSplit
-from engine.runs.run_directory import RunDirectory
-from engine.training import checkpoints
 
 FLAGS = [
     *("--global-batch-size", "16", "--depth", "2", "--width", "4", "--precision", "float32"),
@@ -36,13 +33,6 @@ def run_in_background(*arguments):
         stderr=subprocess.STDOUT,
         text=True,
     )
-
-
-@pytest.fixture(scope="module")
-def striped(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("striped")
-    write_shards(directory, {"train": 100, "validation": 40}, draw=striped_image)
-    return str(directory)
 
 
 class Service:
@@ -80,29 +70,11 @@ def service(tmp_path_factory):
     running.end()
 
 
-def history(run):
-    rows = list(csv.DictReader(RunDirectory(run).history.open()))
-    names = ("loss", "accuracy", "val_loss", "val_auroc", "learning_rate")
-    return np.array([[float(row[name]) for name in names] for row in rows])
-
-
-def wait_for_steps(run, step):
-    deadline = time.monotonic() + 120
-    while not any(
-        int(path.stem.partition("-")[2]) >= step
-        for path in checkpoints.paths(RunDirectory(run).checkpoints)
-    ):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 @pytest.mark.slow
 def test_two_training_workers_get_the_batches_of_one_process(striped, service, tmp_path):
     flags = [*FLAGS, "--epochs", "2"]
     runs = tmp_path / "alone", tmp_path / "two"
-    alone = run_in_background("engine.train", striped, "--workdir", str(runs[0]), *flags)
-    printed, _ = alone.communicate(timeout=200)
-    assert alone.returncode == 0, printed
+    assert train.main([str(striped), "--workdir", str(runs[0]), *flags]) == 0
     two = run_in_background(
         *("engine.launch", "--num-workers", "2", "--", striped, "--workdir", str(runs[1])),
         *(*flags, "--data-service", f"grpc://{service.address}"),
@@ -134,20 +106,18 @@ def test_a_worker_that_cannot_read_the_shards_is_one_line(service, tmp_path):
 def test_training_is_the_same_though_dispatcher_and_a_worker_are_killed(striped, service, tmp_path):
     flags = [*FLAGS, "--epochs", "12"]
     alone, fed = tmp_path / "alone", tmp_path / "fed"
-    whole = run_in_background("engine.train", striped, "--workdir", str(alone), *flags)
-    printed, _ = whole.communicate(timeout=200)
-    assert whole.returncode == 0, printed
-    train = run_in_background(
+    assert train.main([str(striped), "--workdir", str(alone), *flags]) == 0
+    training = run_in_background(
         *("engine.train", striped, "--workdir", str(fed), *flags),
         *("--data-service", f"grpc://{service.address}"),
     )
-    wait_for_steps(fed, 5)
+    wait_for_step(fed, 5)
     service.dispatcher.kill()
     service.dispatcher.wait()
     service.dispatcher = service.start_dispatcher()
     service.workers[1].kill()
-    printed, _ = train.communicate(timeout=200)
-    assert train.returncode == 0, printed
+    printed, _ = training.communicate(timeout=200)
+    assert training.returncode == 0, printed
     assert f"input: service tier, tf.data service at {service.address}" in printed
     np.testing.assert_array_equal(history(fed), history(alone))
     service.dispatcher.terminate()

@@ -1,4 +1,3 @@
-import csv
 import os
 import random
 import re
@@ -10,23 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numbered_shards import striped_image, write_shards
+from command_runs import history, newest_step, wait_for_step
 
-from engine import launch
-from engine.runs.run_directory import RunDirectory
-from engine.training import checkpoints
+from engine import launch, train
 
 FLAGS = [
     *("--global-batch-size", "16", "--depth", "2", "--width", "4", "--precision", "float32"),
     *("--epochs", "3", "--augment", "light", "--seed", "3", "--deterministic"),
 ]
-
-
-@pytest.fixture(scope="module")
-def striped(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("striped")
-    write_shards(directory, {"train": 100, "validation": 40}, draw=striped_image)
-    return str(directory)
 
 
 @pytest.fixture(scope="module")
@@ -36,22 +26,15 @@ def alone(striped, tmp_path_factory):
 
 
 def train_alone(shards, run, *flags):
-    command = [sys.executable, "-m", "engine.train", shards, "--workdir", str(run)]
-    subprocess.run([*command, *FLAGS, *flags], check=True)
+    assert train.main([str(shards), "--workdir", str(run), *FLAGS, *flags]) == 0
     return history(run)
-
-
-def history(run):
-    rows = list(csv.DictReader(RunDirectory(run).history.open()))
-    names = ("loss", "accuracy", "val_loss", "val_auroc", "learning_rate")
-    return np.array([[float(row[name]) for name in names] for row in rows])
 
 
 def start(shards, run, *flags, cache="memory"):
     command = [sys.executable, "-m", "engine.launch", "--num-workers", "2", "--grace-seconds", "30"]
-    train = [shards, "--workdir", str(run), *FLAGS, "--cache", cache, *flags]
+    training = [shards, "--workdir", str(run), *FLAGS, "--cache", cache, *flags]
     return subprocess.Popen(
-        [*command, "--", *train], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*command, "--", *training], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
 
 
@@ -60,19 +43,6 @@ def workers_of(process):
         ["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True
     )
     return [int(pid) for pid in found.stdout.split()]
-
-
-def newest_step(path):
-    """The step of the newest checkpoint; 0 if there is none."""
-    return max((int(one.stem.partition("-")[2]) for one in checkpoints.paths(path)), default=0)
-
-
-def wait_for(path, step):
-    """Returns once there is a checkpoint of that step or a later one."""
-    deadline = time.monotonic() + 120
-    while newest_step(path) < step:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @pytest.mark.slow
@@ -97,24 +67,34 @@ def test_two_workers_train_in_bfloat16_and_learn_as_in_float32(striped, alone, t
     np.testing.assert_allclose(history(tmp_path / "run")[:, loss], alone[:, loss], rtol=0.03)
 
 
+def isolation_allowed():
+    """Whether this system allows network namespaces."""
+    ask = "import sys; from engine.base import loopback; sys.exit(not loopback.isolate())"
+    return subprocess.run([sys.executable, "-c", ask], check=False).returncode == 0
+
+
 @pytest.mark.slow
 def test_a_job_whose_workers_are_killed_or_told_to_stop_goes_on_when_run_again(striped, tmp_path):
-    """Worker 0 is the chief; with the kills of tests/test_kills.py these are twenty.
+    """Worker 0 is the chief; with the kills of tests/training/test_kills.py these are twenty.
 
     One job is ended again and again, as each start costs two imports of TensorFlow.
     """
+    isolated = isolation_allowed()
     chance, run = random.Random(1), tmp_path / "run"
     flags = ["--epochs", "12", "--checkpoint-every", "2"]
-    saved = RunDirectory(run).checkpoints
     for victim in (0, 1, 0, 1, None):
-        begun = newest_step(saved)
+        begun = newest_step(run)
         process = start(striped, run, *flags, "--resume")
-        wait_for(saved, step=begun + chance.randint(1, 4))
+        wait_for_step(run, begun + chance.randint(1, 4))
         time.sleep(chance.uniform(0, 0.1))
         if victim is None:
             process.send_signal(signal.SIGTERM)
         else:
-            os.kill(workers_of(process)[victim], signal.SIGKILL)
+            workers = workers_of(process)
+            if isolated:  # other networks do not see the workers' ports
+                (network,) = {Path(f"/proc/{pid}/ns/net").readlink() for pid in workers}
+                assert network != Path("/proc/self/ns/net").readlink()
+            os.kill(workers[victim], signal.SIGKILL)
         printed, _ = process.communicate(timeout=120)
         assert process.returncode == (143 if victim is None else 128 + signal.SIGKILL), printed
         assert victim is None or f"worker {victim} ended with signal SIGKILL" in printed
@@ -174,24 +154,6 @@ def test_ports_that_are_open_for_a_while_are_named_loudly(monkeypatch, capsys):
         assert launch.main(["--", "shards", "--workdir", "run"]) == 0
         said = re.search(r"joined: warning: port \d+, \d+ of TensorFlow's", capsys.readouterr().err)
         assert (said is None) is isolated
-
-
-@pytest.mark.slow
-def test_other_networks_do_not_see_the_workers_ports(striped, tmp_path):
-    if not isolation_allowed():
-        pytest.skip("this system allows no network namespaces")
-    process = start(striped, tmp_path / "run", "--epochs", "300", "--checkpoint-every", "2")
-    wait_for(RunDirectory(tmp_path / "run").checkpoints, step=2)
-    networks = {str(Path(f"/proc/{pid}/ns/net").readlink()) for pid in workers_of(process)}
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=120)
-    assert len(networks) == 1
-    assert str(Path("/proc/self/ns/net").readlink()) not in networks
-
-
-def isolation_allowed():
-    ask = "import sys; from engine.base import loopback; sys.exit(not loopback.isolate())"
-    return subprocess.run([sys.executable, "-c", ask], check=False).returncode == 0
 
 
 def test_workers_get_ports_and_numbers_of_their_own():

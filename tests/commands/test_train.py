@@ -4,7 +4,6 @@ import subprocess
 import sys
 
 import pytest
-from numbered_shards import striped_image, write_shards
 
 from engine import train
 from engine.runs.run_directory import RunDirectory
@@ -12,15 +11,8 @@ from engine.runs.run_directory import RunDirectory
 FLAGS = ["--epochs", "1", "--global-batch-size", "16", "--depth", "2", "--width", "4"]
 
 
-@pytest.fixture(scope="module")
-def striped(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("striped")
-    write_shards(directory, {"train": 100, "validation": 40}, draw=striped_image)
-    return str(directory)
-
-
 def test_a_run_says_how_good_and_how_fast_on_standard_output(striped, tmp_path, capsys):
-    assert train.main([striped, "--workdir", str(tmp_path / "run"), *FLAGS]) == 0
+    assert train.main([str(striped), "--workdir", str(tmp_path / "run"), *FLAGS]) == 0
     printed = capsys.readouterr()
     assert "best val_auroc" in printed.out
     assert "images/s" in printed.out
@@ -30,7 +22,7 @@ def test_a_run_says_how_good_and_how_fast_on_standard_output(striped, tmp_path, 
 
 
 def test_a_diagnosis_ends_the_run_on_request(striped, tmp_path, capsys):
-    assert train.main([striped, "--workdir", str(tmp_path / "run"), "--diagnose", *FLAGS]) == 0
+    assert train.main([str(striped), "--workdir", str(tmp_path / "run"), "--diagnose", *FLAGS]) == 0
     assert " x headroom" in capsys.readouterr().out
 
 
@@ -38,14 +30,14 @@ def test_settings_come_from_a_file_and_flags_stand_over_it(striped, tmp_path):
     settings = {"epochs": 5, "depth": 2, "width": 4, "global_batch_size": 16, "seed": 7}
     (tmp_path / "settings.json").write_text(json.dumps(settings))
     flags = ["--config", str(tmp_path / "settings.json"), "--epochs", "1"]
-    assert train.main([striped, "--workdir", str(tmp_path / "run"), *flags]) == 0
+    assert train.main([str(striped), "--workdir", str(tmp_path / "run"), *flags]) == 0
     stored = json.loads(RunDirectory(tmp_path / "run").config.read_text())
     assert (stored["epochs"], stored["seed"]) == (1, 7)
 
 
 def test_a_preview_is_drawn_and_nothing_trained(striped, tmp_path, capsys):
     picture = tmp_path / "preview.png"
-    assert train.main([striped, "--preview-augmentation", str(picture)]) == 0
+    assert train.main([str(striped), "--preview-augmentation", str(picture)]) == 0
     assert capsys.readouterr().err == "loading TensorFlow ...\n"
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert list(tmp_path.iterdir()) == [picture]
@@ -66,7 +58,7 @@ def test_a_preview_is_drawn_and_nothing_trained(striped, tmp_path, capsys):
 )
 def test_wrong_input_gets_one_line_and_status_two(striped, tmp_path, capsys, flags, said):
     flags = [flag.format(tmp=tmp_path) for flag in flags]
-    assert train.main([striped, *flags]) == 2
+    assert train.main([str(striped), *flags]) == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1
     assert said in lines[0]
@@ -77,20 +69,30 @@ def test_shards_that_are_none_are_said_to_be_none(tmp_path, capsys):
     assert "no such directory" in capsys.readouterr().err
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_saves_a_run_that_resume_goes_on_with(striped, tmp_path, number, status):
-    flags = [striped, "--workdir", str(tmp_path / "run"), *FLAGS, "--epochs", "3000"]
-    command = [sys.executable, "-m", "engine.train", *flags]
+def signalled(command, number):
+    """Signals a training once it has said two epochs; its exit status, and what it had said."""
+    said = []
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         for line in process.stderr:
-            if line.startswith("epoch 2/"):
+            said.append(line)
+            if sum(line.startswith("epoch ") for line in said) == 2:
                 break
         process.send_signal(number)
         process.stderr.read()
-        assert process.wait(timeout=120) == status
+        return process.wait(timeout=120), said
+
+
+@pytest.mark.slow
+def test_a_signal_saves_a_run_that_resume_goes_on_with(striped, tmp_path):
+    flags = [str(striped), "--workdir", str(tmp_path / "run"), *FLAGS, "--epochs", "3000"]
+    command = [sys.executable, "-m", "engine.train", *flags]
+    status, said = signalled(command, signal.SIGTERM)
+    assert status == 143 and said[-1].startswith("epoch 2/")
     stored = json.loads(RunDirectory(tmp_path / "run").config.read_text())
     assert stored["epochs"] == 3000
+    status, said = signalled([*command, "--resume"], signal.SIGINT)
+    assert status == 130
+    assert any("resuming after" in line for line in said)
     again = subprocess.Popen([*command, "--resume"], stderr=subprocess.PIPE, text=True)
     with again as process:
         resumed = any("resuming after" in line for line in process.stderr)

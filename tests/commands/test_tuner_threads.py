@@ -10,7 +10,6 @@ import fake_run
 import pytest
 import tensorflow as tf
 from native_stacks import tuner_threads
-from numbered_shards import striped_image, write_shards
 
 from engine import evaluate
 from engine.base.settings import TrainConfig
@@ -22,13 +21,6 @@ SMALL = [
     *("--global-batch-size", "16", "--depth", "2", "--width", "4", "--precision", "float32"),
     *("--augment", "light"),
 ]
-
-
-@pytest.fixture(scope="module")
-def striped(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("striped")
-    write_shards(directory, {"train": 100, "validation": 40, "test": 40}, draw=striped_image)
-    return directory
 
 
 @pytest.fixture

@@ -1,20 +1,12 @@
-"""Shards of striped images, and runs on them that several files compare with."""
+"""Runs on the striped shards that several files compare with."""
 
 import shutil
 
 import pytest
-from numbered_shards import striped_image, write_shards
 from striped_trainings import train
 
 from engine.runs.run_directory import RunDirectory
 from engine.training import finishing
-
-
-@pytest.fixture(scope="session")
-def striped(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("striped")
-    write_shards(directory, {"train": 100, "validation": 40}, draw=striped_image)
-    return directory
 
 
 @pytest.fixture

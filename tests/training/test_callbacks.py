@@ -3,12 +3,16 @@ import csv
 import keras
 import numpy as np
 import pytest
-from numbered_shards import striped_image, write_shards
+import striped_trainings
+from numbered_shards import striped_image
+from striped_trainings import STEPS, with_
 
 from engine.base.config import UserError
 from engine.base.settings import TrainConfig
 from engine.runs.run_directory import RunDirectory
-from engine.training import finishing, trainer
+from engine.training import trainer
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 CONFIG = TrainConfig(
     epochs=3,
@@ -22,31 +26,12 @@ CONFIG = TrainConfig(
     deterministic=True,
     steps_per_execution="4",
 )
-STEPS = 6  # per epoch: 100 // 16
 IMAGES = np.stack([striped_image(number) for number in range(8)])
 LOGS = ["accuracy", "learning_rate", "loss", "val_accuracy", "val_auroc", "val_loss"]
 
 
-@pytest.fixture(scope="module")
-def striped(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("striped")
-    write_shards(directory, {"train": 100, "validation": 40}, draw=striped_image)
-    return directory
-
-
-@pytest.fixture(autouse=True)
-def undrawn(monkeypatch):
-    monkeypatch.setattr(
-        finishing.history_plot, "draw", lambda rows, path, **options: path.write_bytes(b"")
-    )
-
-
-def with_(**changes):
-    return TrainConfig.from_json({**CONFIG.to_json(), **changes})
-
-
 def train(shards, run, *callbacks, config=CONFIG, **options):
-    return trainer.train(config, shards, run, callbacks=callbacks, say=lambda line: None, **options)
+    return striped_trainings.train(shards, run, config, callbacks=callbacks, **options)
 
 
 class Recorder(keras.callbacks.Callback):
@@ -120,7 +105,7 @@ def test_epochs_are_seen_as_model_fit_shows_them(striped, tmp_path):
 
 def test_batches_are_seen_one_by_one_where_a_callback_asks_for_them(striped, tmp_path):
     recorder = BatchRecorder()
-    result = train(striped, tmp_path / "run", recorder, config=with_(epochs=1))
+    result = train(striped, tmp_path / "run", recorder, config=with_(CONFIG, epochs=1))
     calls = recorder.named("batch_end")
     assert [batch for batch, _ in calls] == list(range(STEPS))
     assert calls[-1][1]["loss"] == result.history[0]["loss"]
@@ -135,29 +120,30 @@ def test_early_stopping_ends_a_run_which_stays_ended_until_it_is_extended(stripe
     assert stopped.threshold is not None
     assert len(train(striped, tmp_path / "run", resume=True).history) == 2
     recorder = Recorder()
-    more = train(striped, tmp_path / "run", recorder, config=with_(epochs=4), resume=True)
+    more = train(striped, tmp_path / "run", recorder, config=with_(CONFIG, epochs=4), resume=True)
     assert len(more.history) == 4
     assert [epoch for epoch, _ in recorder.named("epoch_begin")] == [2, 3]
 
 
-def test_training_ended_at_a_batch_validates_what_it_has_and_ends(striped, tmp_path):
-    def stop(batch, logs):
-        callback.model.stop_training = batch == 2
-
-    callback = keras.callbacks.LambdaCallback(on_train_batch_end=stop)
-    result = train(striped, tmp_path / "run", callback)
-    assert len(result.history) == 1
-    assert result.history[0]["images_per_second"] == pytest.approx(
-        3 * 16 / result.history[0]["train_seconds"]
-    )
+class EndAtTheThirdBatch(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        self.model.stop_training = batch == 2
 
 
-def test_a_stop_in_the_step_in_which_a_callback_ends_training_keeps_its_decision(striped, tmp_path):
-    def end(batch, logs):
-        callback.model.stop_training = batch == 2
+@pytest.fixture(scope="module")
+def ended_at_the_third_batch(striped, tmp_path_factory):
+    return train(striped, tmp_path_factory.mktemp("ended") / "run", EndAtTheThirdBatch())
 
-    callback = keras.callbacks.LambdaCallback(on_train_batch_end=end)
-    whole = train(striped, tmp_path / "whole", callback)
+
+def test_training_ended_at_a_batch_validates_what_it_has_and_ends(ended_at_the_third_batch):
+    (row,) = ended_at_the_third_batch.history
+    assert row["images_per_second"] == pytest.approx(3 * 16 / row["train_seconds"])
+
+
+def test_a_stop_in_the_step_in_which_a_callback_ends_training_keeps_its_decision(
+    striped, tmp_path, ended_at_the_third_batch
+):
+    whole, callback = ended_at_the_third_batch, EndAtTheThirdBatch()
     stops = iter([False, False, True])
     stopped = train(striped, tmp_path / "run", callback, should_stop=lambda: next(stops))
     assert stopped.stopped and not stopped.history
@@ -165,7 +151,7 @@ def test_a_stop_in_the_step_in_which_a_callback_ends_training_keeps_its_decision
     assert [row["val_loss"] for row in resumed.history] == [
         row["val_loss"] for row in whole.history
     ]
-    more = train(striped, tmp_path / "run", config=with_(epochs=4), resume=True)
+    more = train(striped, tmp_path / "run", config=with_(CONFIG, epochs=4), resume=True)
     assert len(more.history) == 4
 
 
@@ -188,7 +174,7 @@ def test_callbacks_resume_with_their_own_state(striped, tmp_path):
             Counter(),
         )
 
-    config, steps = with_(epochs=6), iter(range(99))
+    config, steps = with_(CONFIG, epochs=6), iter(range(99))
     first = callbacks()
     train(striped, tmp_path / "run", *first, config=config, should_stop=lambda: next(steps) > 4)
     assert first[0].wait == 1 and first[2].seen == [0, 1]
@@ -206,7 +192,7 @@ def test_callbacks_resume_with_their_own_state(striped, tmp_path):
 
 def test_a_callback_that_sets_the_learning_rate_does_so_alone(striped, tmp_path):
     """Otherwise a plateau of the engine's own would reduce it too."""
-    config = with_(epochs=3, plateau_patience=1, plateau_factor=0.1, learning_rate=1e-9)
+    config = with_(CONFIG, epochs=3, plateau_patience=1, plateau_factor=0.1, learning_rate=1e-9)
     alone = train(striped, tmp_path / "alone", config=config)
     assert alone.history[-1]["learning_rate"] < 0.5e-9
     reduce = keras.callbacks.ReduceLROnPlateau("val_loss", patience=99)
@@ -226,7 +212,7 @@ def test_a_callback_may_set_the_learning_rate_of_a_keras_models_training(striped
     )
     before = model.get_weights()
     rates = keras.callbacks.LearningRateScheduler(lambda epoch, rate: 1e-3 / (epoch + 1))
-    config = with_(epochs=2, depth=TrainConfig.depth, width=TrainConfig.width)
+    config = with_(CONFIG, epochs=2, depth=TrainConfig.depth, width=TrainConfig.width)
     result = train(striped, tmp_path / "run", rates, config=config, model=model)
     np.testing.assert_allclose([row["learning_rate"] for row in result.history], [1e-3, 5e-4])
     for ours, theirs in zip(before, model.get_weights(), strict=True):
@@ -249,6 +235,6 @@ def test_what_does_not_work_as_a_callback_is_refused_before_training(
 ):
     with pytest.raises(UserError, match=message):
         trainer.train(
-            with_(schedule="cosine"), striped, tmp_path / "run", callbacks=wrong and [wrong]
+            with_(CONFIG, schedule="cosine"), striped, tmp_path / "run", callbacks=wrong and [wrong]
         )
     assert not (tmp_path / "run").exists()

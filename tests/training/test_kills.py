@@ -8,7 +8,6 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from numbered_shards import striped_image, write_shards
 
 from engine.networks import layers  # noqa: F401 (registers the layers of a model file)
 from engine.runs.run_directory import RunDirectory
@@ -76,13 +75,6 @@ killed = [
 ]
 print(json.dumps([undisturbed, sum(killed), stretch(parts, STEPS + 1, 0)]))
 """
-
-
-@pytest.fixture(scope="module")
-def striped(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("striped")
-    write_shards(directory, {"train": 100, "validation": 40}, draw=striped_image)
-    return directory
 
 
 def train(shards, whole, parts, cache, *, kills):

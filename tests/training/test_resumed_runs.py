@@ -59,17 +59,17 @@ def test_a_run_is_not_resumed_on_other_images(striped, copy_of):
 
 
 def test_a_run_is_not_resumed_on_another_split_or_pixel_size_and_its_record_stays(
-    striped, tmp_path
+    copy_of, tmp_path
 ):
-    train(striped, tmp_path / "run", with_(epochs=1))
-    run = RunDirectory(tmp_path / "run")
+    config = with_(epochs=1, deterministic=True)
+    _, run = copy_of(config)
     before = run.environment.read_bytes()
     write_shards(tmp_path / "split", {"train": 97, "validation": 43}, draw=striped_image)
     large = {"draw": lambda n: np.kron(striped_image(n), np.ones((2, 2, 1), np.uint8))}
     write_shards(tmp_path / "size", {"train": 100, "validation": 40}, **large)
     for name in ("split", "size"):
         with pytest.raises(UserError, match="other data"):
-            train(tmp_path / name, run.path, with_(epochs=1), resume=True)
+            train(tmp_path / name, run.path, config, resume=True)
     assert run.environment.read_bytes() == before
 
 

@@ -1,6 +1,4 @@
-import subprocess
-import sys
-
+import forked_trainings
 import pytest
 import tensorflow as tf
 
@@ -97,35 +95,11 @@ def test_xla_is_used_where_the_stack_can(asked, on_gpu, replicas, deterministic,
     assert expected[1] in reason
 
 
-_MIRRORED = """
-import numpy as np, sys
-from engine.training import trainer
-from engine.base.settings import TrainConfig
-sys.path.insert(0, "tests")
-config = TrainConfig(
-    epochs=2, global_batch_size=16, depth=2, width=4, dropout=0.5, augment="strong",
-    precision="float32", num_logical_devices=int(sys.argv[2]), global_clipnorm=0.5,
-)
-result = trainer.train(config, sys.argv[1], sys.argv[3], say=lambda line: None)
-print(*[row["loss"] for row in result.history])
-"""
-
-
 @pytest.mark.slow
-def test_two_and_four_devices_train_as_one(tmp_path):
+def test_two_and_four_devices_train_as_one(striped, tmp_path):
     """Same losses with the batch divided: augmentation, dropout, clipping and averaging included."""
-    from numbered_shards import striped_image, write_shards
-
-    write_shards(tmp_path / "shards", {"train": 100, "validation": 40}, draw=striped_image)
-    losses = []
-    for devices in (1, 2, 4):
-        arguments = [str(tmp_path / "shards"), str(devices), str(tmp_path / f"run{devices}")]
-        done = subprocess.run(
-            [sys.executable, "-c", _MIRRORED, *arguments],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        losses.append([float(loss) for loss in done.stdout.split()])
-    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
-    assert losses[0] == pytest.approx(losses[2], rel=1e-5)
+    settings = {"dropout": 0.5, "augment": "strong", "global_clipnorm": 0.5}
+    rows = forked_trainings.losses(striped, tmp_path, (1, 2, 4), **settings)
+    one, two, four = ([loss for loss, _ in row] for row in rows)
+    assert one == pytest.approx(two, rel=1e-5)
+    assert one == pytest.approx(four, rel=1e-5)

@@ -62,9 +62,11 @@ def test_the_model_file_holds_the_best_epochs_weights(striped, tmp_path):
     assert curves.mean_auroc(labels.astype(int), probabilities) == pytest.approx(best, abs=1e-6)
 
 
-def test_validation_ranks_images_whose_probabilities_are_all_one(striped, tmp_path, monkeypatch):
+def test_validation_ranks_images_whose_probabilities_are_all_one(
+    striped, undisturbed, tmp_path, monkeypatch
+):
     config = with_(epochs=1, deterministic=True)
-    usual = train(striped, tmp_path / "usual", config)
+    usual, _ = undisturbed(config)
     predict = TrainingStep.predict
     monkeypatch.setattr(TrainingStep, "predict", lambda step, images: 40 + predict(step, images))
     saturated = train(striped, tmp_path / "saturated", config)
@@ -91,13 +93,11 @@ def test_what_training_is_measured_with_is_what_is_switched_on(striped):
     ]
 
 
-def test_the_same_seed_gives_the_same_run_and_another_seed_another(striped, undisturbed, tmp_path):
+def test_the_same_seed_gives_the_same_run(striped, undisturbed, tmp_path):
     config = with_(epochs=1, deterministic=True)
     one, _ = undisturbed(config)
     same = train(striped, tmp_path / "same", config)
-    other = train(striped, tmp_path / "other", with_(config, seed=1))
     assert comparable(one.history) == comparable(same.history)
-    assert one.history[0]["loss"] != other.history[0]["loss"]
 
 
 @pytest.mark.parametrize("change", ["seed", "order", "draws"])

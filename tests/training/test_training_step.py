@@ -223,7 +223,7 @@ def test_weights_without_a_gradient_stay_and_the_others_are_clipped(ema_momentum
         assert moved == (variable.shape != (3,))
 
 
-_REPLICATED = """
+_TWO_DEVICES = """
 import sys
 sys.path[:0] = ["tests/training", "tests/helpers"]
 import tensorflow as tf
@@ -231,7 +231,29 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 import test_training_step as here
 here.check_replicas()
+here.check_precisions(2, jit_compile=False)
 """
+# In a process of its own: another test may have asked for deterministic operations, which cannot be
+# taken back, and XLA has no deterministic gradient of a pooling.
+_COMPILED = """
+import sys
+sys.path[:0] = ["tests/training", "tests/helpers"]
+import test_training_step as here
+here.check_precisions(1, jit_compile=True)
+print(*here.losses_with_augmentation(jit_compile=True))
+"""
+
+
+def run_apart(program):
+    """Runs a program, which checks by functions of this file; returns its standard output."""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
+    return done.stdout
 
 
 def check_replicas():
@@ -259,19 +281,6 @@ def check_replicas():
         np.testing.assert_allclose(one, two, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.slow
-def test_two_devices_add_the_losses_of_layers_once():
-    subprocess.run([sys.executable, "-c", _REPLICATED], check=True, cwd=Path(__file__).parents[2])
-
-
-_COMPILED = """
-import sys
-sys.path[:0] = ["tests/training", "tests/helpers"]
-import test_training_step as here
-print(*here.losses_with_augmentation(jit_compile=True))
-"""
-
-
 def losses_with_augmentation(*, jit_compile):
     batch = make_batch()
     batch |= augmentation.draw(
@@ -284,32 +293,6 @@ def losses_with_augmentation(*, jit_compile):
     _, step = make_step(jit_compile=jit_compile)
     batches = repeated(batch)
     return [step.run(batches, 1)[0].item() for _ in range(3)]
-
-
-@pytest.mark.slow
-def test_a_step_compiled_by_xla_learns_the_same_with_augmentation_before_it():
-    # In a process of its own: another test may have asked for deterministic operations, which
-    # cannot be taken back, and XLA has no deterministic gradient of a pooling.
-    done = subprocess.run(
-        [sys.executable, "-c", _COMPILED],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=Path(__file__).parents[2],
-    )
-    compiled = [float(loss) for loss in done.stdout.split()]
-    np.testing.assert_allclose(compiled, losses_with_augmentation(jit_compile=False), rtol=1e-3)
-
-
-_SCALED = """
-import sys
-sys.path[:0] = ["tests/training", "tests/helpers"]
-import tensorflow as tf
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-import test_training_step as here
-here.check_precisions(int(sys.argv[1]), jit_compile=sys.argv[2] == "xla")
-"""
 
 
 def make_mixed_step(policy, replicas, *, global_clipnorm, class_weights=(1, 1), jit_compile=False):
@@ -352,7 +335,7 @@ def distributed(step, batch):
 
 
 def check_precisions(replicas, *, jit_compile):
-    """In a process with two logical devices: precisions agree, and an overflow skips a step."""
+    """Precisions agree, and an overflow skips a step; needs as many logical devices as replicas."""
     losses = {}
     for policy in ("float32", "mixed_bfloat16", "mixed_float16"):
         _, _, step = make_mixed_step(policy, replicas, global_clipnorm=1.0, jit_compile=jit_compile)
@@ -396,10 +379,16 @@ def check_overflow(replicas, *, global_clipnorm, jit_compile):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["1 plain", "1 xla", "2 plain"])
-def test_every_precision_learns_alike_and_an_overflow_is_skipped_by_all_replicas(mode):
-    subprocess.run(
-        [sys.executable, "-c", _SCALED, *mode.split()],
-        check=True,
-        cwd=Path(__file__).parents[2],
-    )
+def test_every_precision_learns_alike_and_an_overflow_is_skipped():
+    check_precisions(1, jit_compile=False)
+
+
+@pytest.mark.slow
+def test_two_devices_add_the_losses_of_layers_once_and_skip_an_overflow_together():
+    run_apart(_TWO_DEVICES)
+
+
+@pytest.mark.slow
+def test_a_step_compiled_by_xla_learns_the_same_with_augmentation_before_it_in_every_precision():
+    compiled = [float(loss) for loss in run_apart(_COMPILED).split()]
+    np.testing.assert_allclose(compiled, losses_with_augmentation(jit_compile=False), rtol=1e-3)

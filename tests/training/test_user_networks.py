@@ -1,12 +1,12 @@
 """Networks of users' own, trained whole: whatever a network is made of, a resume and the devices change nothing."""
 
-import itertools
 import json
 
 import keras
 import numpy as np
 import pytest
 from numbered_shards import striped_image, write_shards
+from striped_trainings import stop_after
 
 from engine.base.config import UserError
 from engine.base.settings import TrainConfig
@@ -14,7 +14,9 @@ from engine.inference.predictor import Predictor
 from engine.networks import registry
 from engine.runs.run_directory import RunDirectory
 from engine.shards import tfrecords
-from engine.training import checkpoints, finishing, trainer
+from engine.training import checkpoints, trainer
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 SOURCE = """
 import keras
@@ -61,9 +63,6 @@ def shards(tmp_path_factory):
 def here(tmp_path, monkeypatch):
     (tmp_path / "net.py").write_text(SOURCE)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(
-        finishing.history_plot, "draw", lambda rows, path, **options: path.write_bytes(b"")
-    )
 
 
 def train(shards, workdir, *, model=None, **settings):
@@ -75,11 +74,6 @@ def train(shards, workdir, *, model=None, **settings):
 
 def last_arrays(workdir):
     return checkpoints.load_newest(RunDirectory(workdir).checkpoints).arrays
-
-
-def stop_after(steps):
-    calls = itertools.count(1)
-    return lambda: next(calls) >= steps
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,8 @@
-import subprocess
-import sys
-from pathlib import Path
-
+import forked_trainings
 import keras
 import numpy as np
 import pytest
 from built_in import small_model
-from numbered_shards import striped_image, write_shards
 
 from engine.networks.training_form import training_form
 from engine.training import optimization, weight_averaging
@@ -214,31 +210,7 @@ def test_normalization_at_two_places_has_one_pass_statistics(momentum):
     np.testing.assert_allclose(variance, [images.var()], rtol=1e-3)
 
 
-_MIRRORED = """
-import sys
-from engine.training import trainer
-from engine.base.settings import TrainConfig
-config = TrainConfig(
-    epochs=2, global_batch_size=16, depth=2, width=4, precision="float32", normalization="batch",
-    num_logical_devices=int(sys.argv[2]),
-)
-result = trainer.train(config, sys.argv[1], sys.argv[3], say=lambda line: None)
-print(*[row[name] for row in result.history for name in ("loss", "val_loss")])
-"""
-
-
 @pytest.mark.slow
-def test_two_devices_validate_what_one_does(tmp_path):
-    write_shards(tmp_path / "shards", {"train": 100, "validation": 40}, draw=striped_image)
-    losses = []
-    for devices in (1, 2):
-        arguments = [str(tmp_path / "shards"), str(devices), str(tmp_path / f"run{devices}")]
-        done = subprocess.run(
-            [sys.executable, "-c", _MIRRORED, *arguments],
-            capture_output=True,
-            text=True,
-            check=True,
-            cwd=Path(__file__).parents[2],
-        )
-        losses.append([float(loss) for loss in done.stdout.split()])
-    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+def test_two_devices_validate_what_one_does(striped, tmp_path):
+    one, two = forked_trainings.losses(striped, tmp_path, (1, 2), normalization="batch")
+    np.testing.assert_allclose(one, two, rtol=1e-4)

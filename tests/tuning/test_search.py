@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 import pytest
-from numbered_shards import striped_image, write_shards
 
 from engine.base import machine
 from engine.base.settings import TrainConfig
@@ -35,13 +34,6 @@ FLAGS = [
     *("--learning-rate", "1e-3:1e-2", "--global-batch-size", "16", "--precision", "float32"),
     *("--augment", "light", "--deterministic"),
 ]
-
-
-@pytest.fixture(scope="module")
-def striped(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("striped")
-    write_shards(directory, {"train": 100, "validation": 40, "test": 40}, draw=striped_image)
-    return directory
 
 
 def command(shards, workdir, *flags):

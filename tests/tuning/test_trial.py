@@ -7,7 +7,6 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
-from numbered_shards import striped_image, write_shards
 
 from engine.base import files
 from engine.base.settings import TrainConfig
@@ -28,13 +27,6 @@ CONFIG = TrainConfig(
     precision="float32",
     deterministic=True,
 )
-
-
-@pytest.fixture(scope="module")
-def striped(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("striped")
-    write_shards(directory, {"train": 100, "validation": 40}, draw=striped_image)
-    return directory
 
 
 def make(path, *, config=CONFIG, **spec):
@@ -66,9 +58,8 @@ def test_of_epochs_that_tie_a_trial_names_the_one_whose_weights_were_kept(
     assert outcome.metrics["val_loss"] == pytest.approx(min(losses), rel=1e-4)
 
 
-def test_a_trial_is_the_training_of_its_configuration(striped, tmp_path):
-    trial = make(tmp_path / "0")
-    assert run(trial, striped) == 0
+def test_a_trial_is_the_training_of_its_configuration(striped, tmp_path, completed):
+    trial = completed
     undisturbed = trainer.train(CONFIG, striped, tmp_path / "run", say=lambda line: None)
     outcome = Outcome.read(trial.outcome)
     assert outcome.status == "completed"
@@ -79,15 +70,14 @@ def test_a_trial_is_the_training_of_its_configuration(striped, tmp_path):
     assert trial.outcome.read_bytes() == before
 
 
-def test_a_trial_carried_further_is_one_training(striped, tmp_path):
+def test_a_trial_carried_further_is_one_training(striped, tmp_path, completed):
     first = make(tmp_path / "0", last_epoch=2)
     further = make(tmp_path / "1", last_epoch=4, continue_from="0")
-    whole = make(tmp_path / "2")
-    for trial in (first, further, whole):
+    for trial in (first, further):
         assert run(trial, striped) == 0
-    assert history(first) == history(whole)[:2]
-    assert history(further) == history(whole)
-    assert Outcome.read(further.outcome).history == Outcome.read(whole.outcome).history
+    assert history(first) == history(completed)[:2]
+    assert history(further) == history(completed)
+    assert Outcome.read(further.outcome).history == Outcome.read(completed.outcome).history
 
 
 def test_without_the_earlier_trials_checkpoint_it_is_trained_anew(striped, tmp_path, capsys):
@@ -100,6 +90,14 @@ def test_without_the_earlier_trials_checkpoint_it_is_trained_anew(striped, tmp_p
     assert history(further)[:1] == history(first)
 
 
+@pytest.fixture(scope="module")
+def completed(striped, tmp_path_factory):
+    """A trial of all epochs. Read only."""
+    trial = make(tmp_path_factory.mktemp("completed") / "0")
+    assert run(trial, striped) == 0
+    return trial
+
+
 def began_elsewhere(trial, **values):
     """As if `auto` had come to other values where the trial was begun."""
     described = trial.run.read_environment()
@@ -107,10 +105,11 @@ def began_elsewhere(trial, **values):
     files.write_json(trial.run.environment, described)
 
 
-def test_a_trial_begun_in_another_precision_is_trained_from_its_start(striped, tmp_path, capsys):
+def test_a_trial_begun_in_another_precision_is_trained_from_its_start(
+    striped, tmp_path, capsys, completed
+):
     """A search cannot be told what `auto` came to there, and one trial must not end it."""
-    whole, trial = make(tmp_path / "0"), make(tmp_path / "1")
-    assert run(whole, striped) == 0
+    trial = make(tmp_path / "1")
     begun = trainer.train(CONFIG, striped, trial.run.path, should_stop=iter([False, True]).__next__)
     assert begun.stopped
     began_elsewhere(trial, precision="mixed_bfloat16", order="windows")
@@ -121,7 +120,7 @@ def test_a_trial_begun_in_another_precision_is_trained_from_its_start(striped, t
         "warning: precision is float32 here, was mixed_bfloat16; order is whole split here, was "
         "windows; restarting trial 1"
     ]
-    assert history(trial) == history(whole)
+    assert history(trial) == history(completed)
     assert trial.run.read_environment()["runtime"]["precision"] == "float32"
 
 

@@ -30,13 +30,6 @@ SPACE = SearchSpace((Range("depth", 2, 4), Range("learning_rate", 1e-4, 1e-2, "l
 GRID = SearchSpace((Range("depth", 2, 4), Choices("width", (8, 16))))
 
 
-@pytest.fixture(scope="module")
-def striped(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("striped")
-    write_shards(directory, {"train": 100, "validation": 40, "test": 40}, draw=striped_image)
-    return directory
-
-
 @pytest.fixture
 def figures_drawn():
     """Asked for by a test that looks at the figures."""
