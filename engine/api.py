@@ -122,6 +122,7 @@ def train(
     values = registry.sorted_settings(network, settings)
     own = [parameter.name for parameter in network.parameters]
     configured = _configured(TrainConfig, base, values, "train()", also_known=own)
+    configured = registry.with_defaults(network, configured, _given(config) | values.keys())
     configured = registry.checked(network, configured, given=values.keys() - {"model_settings"})
     configured = train_arguments.with_loss(configured, loss)
     train_arguments.check_start(
@@ -264,6 +265,15 @@ def _configured(
     if isinstance(own, Mapping) and isinstance(below, Mapping):
         merged["model_settings"] = {**below, **own}
     return config_class.from_json(merged, source=source)
+
+
+def _given(config: Config | Mapping[str, Any] | PathLike | None) -> set[str]:
+    """The settings that a configuration gives, defaults included where it is one of the engine's."""
+    if config is None:
+        return set()
+    if isinstance(config, Config):
+        return {field.name for field in dataclasses.fields(config)}
+    return set(config if isinstance(config, Mapping) else read_settings(Path(config)))
 
 
 @contextlib.contextmanager
