@@ -9,7 +9,7 @@ from engine.runs.run_directory import RunDirectory
 
 METRICS = "metrics.json"
 SHIFTS = "shifts.json"  # only where shifts were measured
-SPLITS = ("test", "validation", "train")  # the most important one first
+SPLITS = ("test", "external", "validation", "train")  # the most important one first
 
 
 def names(run: RunDirectory) -> list[str]:
