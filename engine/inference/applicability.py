@@ -33,6 +33,7 @@ _MOST_COMPONENTS = 64
 _TAIL_SHARE = 0.1  # of the images that a tail is fitted to
 _FEWEST_IN_TAIL = 10
 _FARTHEST = 1e6  # what a distance that is not finite counts as
+_LEAST = 1e-4  # distance: that of an image to itself, whose logarithm must be finite
 _TINY = 1e-9
 _PART = 256  # images compared with the training images at a time
 
@@ -71,7 +72,9 @@ class Group:
             whitening.astype(np.float32),
             ((training - mean) @ whitening).astype(np.float32),
         )
-        return dataclasses.replace(group, limit=tail_quantile(group.distances(held_out)))
+        limit = tail_quantile(group.distances(held_out))
+        # Of features that never vary, such as those of a dead layer, every distance is the least one.
+        return dataclasses.replace(group, limit=limit if limit > 2 * _LEAST else 1.0)
 
     def distances(self, features: np.ndarray) -> np.ndarray:
         """float64[N]: the root mean square distance to the nearest training images, per component."""
@@ -89,7 +92,7 @@ class Group:
         count = min(NEIGHBOURS, squared.shape[1])
         nearest = np.partition(squared, count - 1, axis=1)[:, :count]
         mean = nearest.mean(axis=1, dtype=np.float64) / self.whitening.shape[1]
-        found = np.sqrt(np.maximum(mean, _TINY))
+        found = np.sqrt(np.maximum(mean, _LEAST**2))
         return np.where(np.isfinite(found), np.minimum(found, _FARTHEST), _FARTHEST)
 
 
@@ -125,12 +128,6 @@ class Applicability:
         ]
         found: np.ndarray = np.max(ratios, axis=0) / self.limit
         return np.minimum(found, _FARTHEST)
-
-    def fits(self, feature_sizes: Mapping[str, int]) -> bool:
-        """Whether features of these sizes are those that it was learned from."""
-        return all(
-            feature_sizes.get(name) == len(group.mean) for name, group in self.groups.items()
-        )
 
 
 def is_unlike(distances: np.ndarray) -> np.ndarray:
@@ -197,10 +194,14 @@ def _distinct(features: Features) -> list[str]:
     """The names of the groups, without those that repeat an earlier one or hold nothing."""
     names: list[str] = []
     for name, found in features.items():
-        repeats = any(
-            features[other].shape == found.shape and np.allclose(features[other], found, rtol=1e-3)
-            for other in names
-        )
-        if found.shape[1] and not repeats:
+        if found.shape[1] and not any(_repeats(found, features[other]) for other in names):
             names.append(name)
     return names
+
+
+def _repeats(found: np.ndarray, other: np.ndarray) -> bool:
+    """Whether features are the same ones, rounded in another way (in bfloat16, by 0.4 %)."""
+    if found.shape != other.shape:
+        return False
+    differences = np.abs(found - other).mean(axis=0)
+    return bool((differences <= 0.05 * (found.std(axis=0) + _TINY)).all())

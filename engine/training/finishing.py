@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -71,12 +72,14 @@ def finish(
     validation: Validation,
     threshold_rule: str | None,
     learned_with: list[str],
+    remember: Callable[[], None] = lambda: None,
 ) -> TrainResult:
     """Completes a run's directory; the model has its best weights afterwards.
 
     Args:
         threshold_rule: how the decision threshold is chosen; None where there is none to choose.
         learned_with: see `learned_with`.
+        remember: called once the model is final, for what else the run keeps of its data.
     """
     state.use_best()
     threshold = None
@@ -87,6 +90,7 @@ def finish(
         files.write_json(run.threshold, {**chosen.to_json(), "model": run.model_digest()})
         contract.complete(run, threshold=chosen.threshold, threshold_rule=chosen.rule)
         threshold = chosen.threshold
+    remember()
     history_plot.draw(
         state.rows, run.history_figure, best_epoch=result.best_epoch, learned_with=learned_with
     )
