@@ -316,7 +316,7 @@ class RuntimeSettings(Config):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DecisionSettings(Config):
-    """How the decision threshold is chosen, and which images are unlike the training images."""
+    """The decision threshold, and the distance from the training images."""
 
     threshold: str = setting(
         "youden",

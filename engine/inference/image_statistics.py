@@ -47,7 +47,7 @@ def _of_block(images: np.ndarray) -> dict[str, np.ndarray]:
 def _grey_levels(images: np.ndarray) -> np.ndarray:
     """float64[N, 12]: quantiles, mean, deviation, and how much is black, white, and in use at all."""
     count, size = len(images), math.prod(images.shape[1:])
-    offsets = 256 * np.arange(count, dtype=np.int64)[:, None]
+    offsets: np.ndarray = 256 * np.arange(count, dtype=np.int64)[:, None]
     flat = (images.reshape(count, size) + offsets).ravel()
     shares = np.bincount(flat, minlength=256 * count).reshape(count, 256)
     shares = shares / max(1, size)
