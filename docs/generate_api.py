@@ -43,7 +43,14 @@ TOPICS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "engine.training.state",
         ),
     ),
-    ("Using a model", ("engine.inference.predictor", "engine.inference.explanation")),
+    (
+        "Using a model",
+        (
+            "engine.inference.predictor",
+            "engine.inference.ensemble",
+            "engine.inference.explanation",
+        ),
+    ),
     (
         "Evaluation",
         (
@@ -51,6 +58,7 @@ TOPICS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "engine.metrics.evaluation",
             "engine.metrics.estimate",
             "engine.metrics.shift_results",
+            "engine.metrics.member_results",
             "engine.metrics.thresholds",
         ),
     ),

@@ -35,6 +35,10 @@ def show(result: Evaluation) -> None:
     if result.shifts is not None:
         heads = [title(metric) for metric in result.shifts.metrics]
         _print_table(["images", *heads], result.shifts.rows())
+    if result.members is not None:
+        heads = [title(metric) for metric in result.members.metrics]
+        _print_table(["run", *heads], result.members.rows())
+        print(result.members.spread_text())
     print("\n".join(result.summary_lines()))
 
 

@@ -36,10 +36,31 @@ class Outputs:
     Both are calibrated as the run's contract says. The log-odds come from the model's logits, and keep
     the order where probabilities are tied at 0 and 1. Without a calibration, in a run of an earlier
     version, the probabilities are the model's own of float32, tied from log-odds of about 17 on.
+
+    Attributes:
+        members: where several runs are averaged, what each of them gives.
     """
 
     probabilities: np.ndarray
     log_odds: np.ndarray
+    members: "tuple[Outputs, ...]" = ()
+
+    @property
+    def spread(self) -> np.ndarray | None:
+        """The standard deviation of the probabilities over the members; None of a single run."""
+        if not self.members:
+            return None
+        return np.std([member.probabilities for member in self.members], axis=0)
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Outputs]") -> "Outputs":
+        """Those of several batches, in order, as one."""
+        members = zip(*(part.members for part in parts), strict=True)
+        return cls(
+            np.concatenate([part.probabilities for part in parts]),
+            np.concatenate([part.log_odds for part in parts]),
+            members=tuple(cls.joined(of_one) for of_one in members),
+        )
 
 
 class Predictor:
@@ -55,7 +76,8 @@ class Predictor:
             `engine.metrics.temperature`.
 
     Raises:
-        UserError: a prevalence is given that the contract holds no prior for; or the model does not take such images, or gives another number of classes.
+        UserError: a prevalence is given that the contract holds no prior for; or the model does not
+            take such images, or gives another number of classes.
     """
 
     def __init__(
@@ -69,8 +91,8 @@ class Predictor:
         self.model = model
         self.contract = contract
         self.batch_size = batch_size
-        self.prevalence = None if prevalence is None else tuple(prevalence)
-        self.threshold = _deciding_threshold(contract, prevalence)
+        self.prevalence = prevalence
+        self.threshold = deciding_threshold(contract, prevalence)
         self._check_model()
         self._compiled = self._compile()
 
@@ -140,9 +162,14 @@ class Predictor:
             batches: a `tf.data.Dataset` or an iterator of dicts that hold `image`,
                 uint8[B, H, W, C]; what else they hold is passed on.
         """
+        for batch, outputs in self.output_batches(batches):
+            yield batch, outputs.probabilities
+
+    def output_batches(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Outputs]]:
+        """Yields each batch with its outputs, in order; see `predict_batches`."""
         numpy_batches = getattr(batches, "as_numpy_iterator", None)
         for batch in numpy_batches() if numpy_batches else batches:
-            yield batch, self.predict(np.asarray(batch["image"]))
+            yield batch, self.outputs(np.asarray(batch["image"]))
 
     def predicted_labels(self, probabilities: np.ndarray) -> np.ndarray:
         """int64[N] class indices, by the threshold or by the largest probability."""
@@ -212,9 +239,10 @@ def wanted_prevalence(
     return shares
 
 
-def _deciding_threshold(
-    contract: InferenceContract, prevalence: Sequence[float] | None
+def deciding_threshold(
+    contract: InferenceContract, prevalence: Sequence[float] | None = None
 ) -> float | None:
+    """The threshold of two classes, 0.5 where none was chosen; None of more classes."""
     if not contract.is_binary:
         return None
     threshold = UNCHOSEN_THRESHOLD if contract.threshold is None else contract.threshold

@@ -22,6 +22,7 @@ from engine.base.wording import counted
 from engine.metrics import bootstrap, calibration, intervals, predictions
 from engine.metrics.estimate import HEADLINE, Estimate, title
 from engine.metrics.estimator import Estimator
+from engine.metrics.member_results import MemberResults
 from engine.metrics.shift_results import ShiftResults
 
 CLASS_METRICS = (
@@ -49,6 +50,7 @@ class Subject:
         model: see `RunDirectory.model_digest`.
         threshold_rule: the rule by which the threshold was chosen on validation; None if it was not.
         warnings: what a reader of the figures must know.
+        averaged: the runs whose average was measured, where it is not the run of the directory alone.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Subject:
     model: str | None
     threshold_rule: str | None = None
     warnings: tuple[str, ...] = ()
+    averaged: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Its part of `metrics.json`."""
@@ -73,6 +76,7 @@ class Subject:
             "model": self.model,
             "threshold_rule": self.threshold_rule,
             "warnings": list(self.warnings),
+            **({"averaged": list(self.averaged)} if self.averaged else {}),
         }
 
     @classmethod
@@ -94,6 +98,7 @@ class Subject:
             model=None if model is None else str(model),
             threshold_rule=None if rule is None else str(rule),
             warnings=tuple(str(warning) for warning in values.get("warnings", ())),
+            averaged=tuple(str(run) for run in values.get("averaged", ())),
         )
 
 
@@ -109,6 +114,7 @@ class Evaluation:
         threshold: the decision threshold; None where the largest probability decides.
         subject: what was measured; None where only arrays were.
         shifts: the figures under changed exposure, contrast, framing and sharpness, if measured.
+        members: the figures of each run, where several were averaged.
     """
 
     class_names: tuple[str, ...]
@@ -122,6 +128,7 @@ class Evaluation:
     reliability: calibration.Reliability
     subject: Subject | None = None
     shifts: ShiftResults | None = None
+    members: MemberResults | None = None
 
     def __str__(self) -> str:
         return "\n".join(self.summary_lines())
@@ -144,7 +151,8 @@ class Evaluation:
     def to_json(self) -> dict[str, Any]:
         """The contents of `metrics.json`: valid JSON, without NaN.
 
-        `shifts` is a key of its own where they were measured; on disk they are in `shifts.json`.
+        `shifts` and `members` are keys of their own where they were measured; on disk they are in
+        `shifts.json` and `members.json`.
         """
         values: dict[str, Any] = self.subject.to_json() if self.subject else {}
         values |= {
@@ -168,6 +176,8 @@ class Evaluation:
         values["reliability"] = self.reliability.to_json()
         if self.shifts is not None:
             values["shifts"] = self.shifts.to_json()
+        if self.members is not None:
+            values["members"] = self.members.to_json()
         return values
 
     @classmethod
@@ -187,6 +197,7 @@ class Evaluation:
     @classmethod
     def _from_json(cls, values: Mapping[str, Any]) -> "Evaluation":
         threshold, shifts = values["threshold"], values.get("shifts")
+        members = values.get("members")
         class_names = tuple(str(name) for name in values["class_names"])
         confusion = np.array(values["confusion_matrix"], np.int64)
         if confusion.shape != (len(class_names), len(class_names)):
@@ -212,6 +223,7 @@ class Evaluation:
             ),
             subject=Subject.from_json(values),
             shifts=None if shifts is None else ShiftResults.from_json(shifts),
+            members=None if members is None else MemberResults.from_json(members),
         )
 
 

@@ -62,6 +62,7 @@ def _evaluation(run: RunDirectory, name: str, model: str | None) -> list[str]:
         _confusion(result),
         f"Expected calibration error: {result.reliability.expected_calibration_error:.3f}.",
         _shifts(result),
+        _members(result),
         _figures(directory, run.path),
     ]
 
@@ -78,7 +79,10 @@ def _title(name: str, subject: Subject | None) -> str:
 def _subject(subject: Subject | None, model: str | None) -> list[str]:
     measured = subject.model if subject else None
     parts = []
-    if model is not None and measured != model:
+    if subject is not None and subject.averaged:
+        runs = ", ".join(markdown.text(name) for name in subject.averaged)
+        parts.append(f"**Not this run alone:** the average of {runs} was measured.")
+    elif model is not None and measured != model:
         which = f"model `{measured[:12]}`" if measured else "a model that is not named"
         parts.append(
             f"> **Out of date:** these figures are of {which}, the run's model is now "
@@ -147,6 +151,17 @@ def _shifts(result: Evaluation) -> str:
         f"{markdown.table(heads, rows)}\n\n"
         f"Lowest under any change: {markdown.text(shifts.lowest_text())}."
     )
+
+
+def _members(result: Evaluation) -> str:
+    """The figures of each run, where several were averaged."""
+    members = result.members
+    if members is None:
+        return ""
+    heads = ("run", *(title(metric) for metric in members.metrics))
+    rows = [(markdown.text(name), *values) for name, *values in members.rows()]
+    text = members.spread_text()
+    return f"{_capitalized(text)}. Each at its own threshold:\n\n{markdown.table(heads, rows)}"
 
 
 def _figures(directory: Path, base: Path) -> str:
