@@ -3,10 +3,14 @@
 import dataclasses
 
 from engine.base.config import Config, setting
-from engine.base.setting_values import check_directory_name
+from engine.base.setting_values import check_directory_name, check_prevalence
 
 # Each batch is padded to its size: at 224 x 224 the default network takes 10 GB for so many images.
 MAX_BATCH_SIZE = 4096
+_PREVALENCE_HELP = (
+    "the share of the positive class where the images come from (P,P,... for each of several classes), "
+    "for which probabilities are given; none: the share that training implied"
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,6 +53,9 @@ class PredictConfig(Config):
     )
     max_pixels: int | None = setting(
         None, minimum=1, help="largest image to decode, in pixels; none: as engine.build_tfrecords"
+    )
+    prevalence: str | None = setting(
+        None, parse=check_prevalence, metavar="P", help=_PREVALENCE_HELP
     )
 
 
