@@ -20,9 +20,11 @@ import numpy as np
 from engine.base.config import UserError
 from engine.base.wording import counted
 from engine.metrics import bootstrap, calibration, intervals, predictions
+from engine.metrics import strata as stratification
 from engine.metrics.estimate import HEADLINE, Estimate, title
 from engine.metrics.estimator import Estimator
 from engine.metrics.shift_results import ShiftResults
+from engine.metrics.strata_results import StrataResults
 
 CLASS_METRICS = (
     "auroc",
@@ -109,6 +111,7 @@ class Evaluation:
         threshold: the decision threshold; None where the largest probability decides.
         subject: what was measured; None where only arrays were.
         shifts: the figures under changed exposure, contrast, framing and sharpness, if measured.
+        strata: the figures by each column of metadata that was asked for.
     """
 
     class_names: tuple[str, ...]
@@ -122,6 +125,7 @@ class Evaluation:
     reliability: calibration.Reliability
     subject: Subject | None = None
     shifts: ShiftResults | None = None
+    strata: tuple[StrataResults, ...] = ()
 
     def __str__(self) -> str:
         return "\n".join(self.summary_lines())
@@ -139,6 +143,7 @@ class Evaluation:
             "95 % intervals over patients",
             decided,
             *(f"{title(name):<11}  {self.metrics[name]}" for name in HEADLINE),
+            *(line for column in self.strata for line in column.summary_lines()),
         ]
 
     def to_json(self) -> dict[str, Any]:
@@ -166,6 +171,8 @@ class Evaluation:
         values["confusion_matrix"] = self.confusion.tolist()
         values["expected_calibration_error"] = self.reliability.expected_calibration_error
         values["reliability"] = self.reliability.to_json()
+        if self.strata:
+            values["strata"] = [column.to_json() for column in self.strata]
         if self.shifts is not None:
             values["shifts"] = self.shifts.to_json()
         return values
@@ -212,6 +219,7 @@ class Evaluation:
             ),
             subject=Subject.from_json(values),
             shifts=None if shifts is None else ShiftResults.from_json(shifts),
+            strata=tuple(StrataResults.from_json(each) for each in values.get("strata", ())),
         )
 
 
@@ -225,6 +233,7 @@ def evaluate(
     resamples: int = 1000,
     seed: int = 0,
     log_odds: Array | None = None,
+    columns: Sequence[stratification.Column] = (),
 ) -> Evaluation:
     """Measures probabilities against labels.
 
@@ -240,10 +249,11 @@ def evaluate(
         seed: the intervals are a pure function of the arrays and of this.
         log_odds: as the probabilities; what examples are ranked by, where probabilities of float32
             are tied at 0 and 1. None ranks by the probabilities.
+        columns: what is known of the examples; each is measured by its strata.
 
     Raises:
         UserError: there is no example, the arrays do not fit one another, a label names no class,
-            or a probability is not a number between 0 and 1.
+            a probability is not a number between 0 and 1, or a column gives no strata.
     """
     labels, probabilities = predictions.checked(labels, probabilities, len(class_names))
     binary = probabilities.ndim == 1
@@ -275,6 +285,12 @@ def evaluate(
         },
         confusion=confusion_matrix(labels, examples.predicted, len(class_names)),
         reliability=calibration.reliability_curve(labels, probabilities, groups=examples.groups),
+        strata=tuple(
+            stratification.measure(
+                examples, column, class_names=class_names, resamples=resamples, seed=seed
+            )
+            for column in columns
+        ),
     )
 
 
