@@ -134,6 +134,11 @@ class ModelSettings(Config):
     model_settings: Mapping[str, Any] = setting(
         FrozenSettings(), flag=False, help="the settings of a network of your own, by name"
     )
+    weights: str = setting(
+        "auto",
+        choices=("auto", "imagenet", "none"),
+        help="what a pretrained network starts from; auto: imagenet; none: random weights",
+    )
     depth: int = setting(4, minimum=2, maximum=7, help="stages of the cnn, each at half the size")
     width: int = setting(24, minimum=4, maximum=512, help="channels of the first stage")
     blocks: int = setting(

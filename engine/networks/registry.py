@@ -106,6 +106,19 @@ def checked(
     return dataclasses.replace(config, model=network.name, model_settings=own)
 
 
+def check_weights(network: Network, config: ModelSettings) -> None:
+    """Raises `UserError` where the pretrained weights that a configuration names are not there.
+
+    Needs no TensorFlow.
+    """
+    network.check_weights(settings_of(network, config))
+
+
+def is_pretrained(network: Network, config: ModelSettings) -> bool:
+    """Whether the network starts from pretrained weights, as its own and not by `--init-from`."""
+    return "weights" in network.settings and config.weights != "none"
+
+
 def build(
     network: Network, config: ModelSettings, image_format: ImageFormat, num_classes: int
 ) -> Any:

@@ -14,7 +14,7 @@ from engine.base.config import UserError
 from engine.base.flag_parser import FlagParser
 from engine.base.settings import TrainConfig
 from engine.base.user_code import Reference
-from engine.networks import model_flags
+from engine.networks import model_flags, registry
 from engine.runs.run_directory import RunDirectory
 from engine.shards import data_identity, dataset_checks, tfrecords
 from engine.training import checkpoints, initial_weights, resuming
@@ -119,8 +119,11 @@ def check_start(
     manifest = tfrecords.read_manifest(shards)
     dataset_checks.check_trainable(manifest, settings)
     begun = resume and checkpoints.paths(RunDirectory(workdir).checkpoints)
-    if settings.init_from is not None and not begun:  # the checkpoints of a run hold all it needs
-        initial_weights.check_source(Path(settings.init_from), Path(workdir))
+    if not begun:  # the checkpoints of a run hold all it needs
+        if settings.init_from is not None:
+            initial_weights.check_source(Path(settings.init_from), Path(workdir))
+        if (network := registry.built_in().get(settings.model)) is not None:
+            registry.check_weights(network, settings)
     if _is_one_of_several(settings.strategy) and not for_all:
         return
     run = RunDirectory(workdir)

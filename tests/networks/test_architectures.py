@@ -16,6 +16,8 @@ IMAGES = ImageFormat(image_size=SIZE, channels=1)
 def build(name="cnn", num_classes=2, image_format=IMAGES, **settings):
     if name == "cnn":
         settings = {"depth": 3, "width": 4, **settings}
+    if "weights" in registry.resolve(name).settings:
+        settings = {"weights": "none", **settings}
     config = ModelSettings(model=name, **settings)
     return registry.build(registry.resolve(name), config, image_format, num_classes)
 
@@ -73,7 +75,7 @@ def test_their_dropout_is_prepared_without_tracing_them(monkeypatch, name, size,
     assert not traced
 
 
-@pytest.mark.parametrize("name", ["cnn", "tutorial"])
+@pytest.mark.parametrize("name", ["cnn", "tutorial", "efficientnet_lite0"])
 def test_a_saved_model_gives_the_same_probabilities(name, tmp_path):
     model = build(name)
     model.save(tmp_path / "model.keras")
@@ -81,7 +83,7 @@ def test_a_saved_model_gives_the_same_probabilities(name, tmp_path):
     np.testing.assert_array_equal(model(images()), again(images()))
 
 
-@pytest.mark.parametrize("name", ["cnn", "tutorial"])
+@pytest.mark.parametrize("name", ["cnn", "tutorial", "efficientnet_lite0"])
 def test_only_standardized_convolutions_are_not_stock_keras(name):
     for layer in build(name)._flatten_layers():
         stock = type(layer).__module__.startswith("keras.")
