@@ -102,7 +102,9 @@ def check_loss(text: str) -> str:
 
 def parse_class_mapping(text: str) -> dict[str, str]:
     """`theirs=ours,other=ours` to a dictionary; names are without surrounding blanks."""
-    expected = "expected SHARDS' NAME=RUN'S NAME[,...], such as 'No Finding=NORMAL,Infiltration=PNEUMONIA'"
+    expected = (
+        "expected SHARDS' NAME=RUN'S NAME[,...], such as 'No Finding=NORMAL,Infiltration=PNEUMONIA'"
+    )
     pairs = [[name.strip() for name in pair.split("=")] for pair in text.split(",")]
     if any(len(pair) != 2 or not all(pair) for pair in pairs):
         raise ValueError(expected)

@@ -51,6 +51,8 @@ class Subject:
         model: see `RunDirectory.model_digest`.
         threshold_rule: the rule by which the threshold was chosen on validation; None if it was not.
         warnings: what a reader of the figures must know.
+        classes: class of the data set -> class of the run, where they were mapped.
+        left_out: class of the data set -> its images, which were left out.
     """
 
     name: str
@@ -61,6 +63,8 @@ class Subject:
     model: str | None
     threshold_rule: str | None = None
     warnings: tuple[str, ...] = ()
+    classes: Mapping[str, str] | None = None
+    left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Its part of `metrics.json`."""
@@ -75,6 +79,8 @@ class Subject:
             "model": self.model,
             "threshold_rule": self.threshold_rule,
             "warnings": list(self.warnings),
+            **({"classes": dict(self.classes)} if self.classes is not None else {}),
+            **({"left_out": dict(self.left_out)} if self.left_out else {}),
         }
 
     @classmethod
@@ -87,6 +93,7 @@ class Subject:
         if "split" not in values or "data" not in values:
             return None
         data, model, rule = values["data"], values["model"], values.get("threshold_rule")
+        classes = values.get("classes")
         return cls(
             name=str(values.get("name", values["split"])),
             split=str(values["split"]),
@@ -96,6 +103,8 @@ class Subject:
             model=None if model is None else str(model),
             threshold_rule=None if rule is None else str(rule),
             warnings=tuple(str(warning) for warning in values.get("warnings", ())),
+            classes=None if classes is None else {str(k): str(v) for k, v in classes.items()},
+            left_out={str(k): int(v) for k, v in values.get("left_out", {}).items()},
         )
 
 

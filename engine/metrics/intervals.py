@@ -149,9 +149,7 @@ class _Area:
         )
 
 
-def _by_class(
-    positive: Array, scores: Array, groups: Array, patients: int
-) -> tuple[Array, Array]:
+def _by_class(positive: Array, scores: Array, groups: Array, patients: int) -> tuple[Array, Array]:
     """Of positives, then negatives, by patient: the sum of placements [2, G], and the count [2, G].
 
     A positive's placement is the part of the negatives that it scores above; a negative's, the part

@@ -6,6 +6,7 @@ with which the score tells one stratum from another among images of one class.
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -131,7 +132,7 @@ def _binned(
     limits = [f"{edge:g}" for edge in edges]
     names = [
         f"under {limits[0]}",
-        *(f"{low} to under {high}" for low, high in zip(limits, limits[1:], strict=False)),
+        *(f"{low} to under {high}" for low, high in itertools.pairwise(limits)),
         f"{limits[-1]} and over",
     ]
     bins = {value: int(np.searchsorted(edges, n, "right")) for value, n in numbers.items()}
@@ -165,17 +166,18 @@ def _stratum(
 
 def _within(examples: bootstrap.Examples, strata: Array) -> Estimate:
     """AUROC within strata; of more than two classes, the mean over those for which it is defined."""
-    members, scores, areas = [], [], []
-    for place, label in enumerate(examples.scored):
-        member, score = examples.labels == label, examples.scores_of(place)
-        area = curves.auroc_within(member, score, strata)
-        if area is not None:
-            members, scores, areas = [*members, member], [*scores, score], [*areas, area]
-    if not areas:
+    ranked = [
+        (examples.labels == label, examples.scores_of(place))
+        for place, label in enumerate(examples.scored)
+    ]
+    areas = [curves.auroc_within(member, scores, strata) for member, scores in ranked]
+    defined = [place for place, area in enumerate(areas) if area is not None]
+    if not defined:
         return Estimate(None, reason="no stratum holds examples of both classes")
-    value = float(np.mean(areas))
+    value = float(np.mean([areas[place] for place in defined]))
     if examples.num_groups < 2:
         return Estimate(value, reason="an interval needs two patients or more")
+    members, scores = zip(*(ranked[place] for place in defined), strict=True)
     return Estimate(value, *intervals.mean_area(members, scores, examples.groups, strata))
 
 
