@@ -9,7 +9,7 @@ import numpy as np
 
 from engine.base import setting_values
 from engine.base.config import UserError
-from engine.base.setting_names import did_you_mean
+from engine.base.setting_names import closest
 from engine.base.wording import counted
 from engine.shards.tfrecords import Manifest
 
@@ -82,10 +82,7 @@ def matched(
     for theirs, ours in names.items():
         for name, known, whose in ((theirs, found, shards), (ours, trained_on, "the run")):
             if name not in known:
-                raise UserError(
-                    f"--classes: {whose} has no class {name!r}{did_you_mean(name, list(known))}; "
-                    f"expected one of {', '.join(known)}"
-                )
+                raise UserError(f"--classes: {whose} has no class {name!r}; {_meant(name, known)}")
     counts = manifest.splits[split].class_counts
     if not sum(counts.get(name, 0) for name in names):
         raise UserError(
@@ -94,6 +91,11 @@ def matched(
     labels = [trained_on.index(names[name]) if name in names else -1 for name in found]
     left_out = {name: counts.get(name, 0) for name in found if name not in names}
     return ClassMapping(names, np.array(labels), left_out)
+
+
+def _meant(name: str, known: Sequence[str]) -> str:
+    meant = closest(name, known)
+    return f"did you mean {meant!r}?" if meant else f"expected one of {', '.join(known)}"
 
 
 def example(found: Sequence[str], trained_on: Sequence[str]) -> str:

@@ -98,7 +98,7 @@ def stratified(
     numbers = {value: _number(value) for value in different}
     if edges is None and len(different) > MOST_NUMBERS and None not in numbers.values():
         found = np.array([numbers[value] for value in values if value], np.float64)
-        edges = np.unique(np.quantile(found, [0.25, 0.5, 0.75], method="nearest")).tolist()
+        edges = np.unique(np.quantile(found, [0.25, 0.5, 0.75], method="higher")).tolist()
     if edges is not None:
         return _binned(values, numbers, edges, column)
     if len(different) > MOST_STRATA:

@@ -99,8 +99,11 @@ def test_the_same_classes_in_another_order_need_no_mapping(tmp_path, run):
     ("flags", "said"),
     [
         ((), "say which is which by --classes"),
-        (("--classes", "No Finding=normal"), "has no class 'normal'; did you mean NORMAL?"),
-        (("--classes", "Nofinding=NORMAL"), "no class 'Nofinding'; did you mean No Finding?"),
+        (
+            ("--classes", "No Finding=normal"),
+            "the run has no class 'normal'; expected one of NORMAL",
+        ),
+        (("--classes", "Nofinding=NORMAL"), "no class 'Nofinding'; did you mean 'No Finding'?"),
         (("--classes", "NORMAL"), "expected SHARDS' NAME=RUN'S NAME"),
         (("--strata", "metadata.csv"), "expected FILE.csv:COLUMN"),
         (("--strata", "{metadata}:vieew"), "has no column 'vieew'"),
