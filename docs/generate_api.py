@@ -43,14 +43,24 @@ TOPICS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "engine.training.state",
         ),
     ),
-    ("Using a model", ("engine.inference.predictor", "engine.inference.explanation")),
+    (
+        "Using a model",
+        (
+            "engine.inference.predictor",
+            "engine.inference.ensemble",
+            "engine.inference.explanation",
+        ),
+    ),
     (
         "Evaluation",
         (
             "engine.evaluation.run_evaluation",
             "engine.metrics.evaluation",
+            "engine.metrics.subject",
             "engine.metrics.estimate",
             "engine.metrics.shift_results",
+            "engine.metrics.strata_results",
+            "engine.metrics.member_results",
             "engine.metrics.thresholds",
         ),
     ),

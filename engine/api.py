@@ -27,7 +27,7 @@ from engine.base.config import Config, UserError, read_settings
 from engine.base.run_settings import EvaluateConfig, PredictConfig
 from engine.base.setting_names import did_you_mean
 from engine.base.settings import TrainConfig
-from engine.runs.run_directory import RunDirectory
+from engine.runs import ensemble
 
 if TYPE_CHECKING:
     import keras
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from engine.training.trainer import Model, TrainResult
 
 PathLike = str | os.PathLike[str]
+Runs = PathLike | Sequence[PathLike]
 ConfigType = TypeVar("ConfigType", bound=Config)
 
 
@@ -121,6 +122,7 @@ def train(
     values = registry.sorted_settings(network, settings)
     own = [parameter.name for parameter in network.parameters]
     configured = _configured(TrainConfig, base, values, "train()", also_known=own)
+    configured = registry.with_defaults(network, configured, _given(config) | values.keys())
     configured = registry.checked(network, configured, given=values.keys() - {"model_settings"})
     configured = train_arguments.with_loss(configured, loss)
     train_arguments.check_start(
@@ -148,15 +150,13 @@ def train(
         )
 
 
-def evaluate(
-    run: PathLike, shards: PathLike, *, split: str = "test", **settings: Any
-) -> "Evaluation":
+def evaluate(run: Runs, shards: PathLike, *, split: str = "test", **settings: Any) -> "Evaluation":
     """Measures a run on a split, with intervals over patients, as `python -m engine.evaluate` does.
 
     Writes the figures to `RUN/evaluation/NAME` and updates `RUN/report.md`.
 
     Args:
-        run: made by `train`.
+        run: made by `train`; several are averaged, and the results go to the first one's directory.
         shards: made by `build`, of the run's classes and image format.
         split: the split to measure.
         settings: further fields of `engine.base.run_settings.EvaluateConfig`, such as `name="other"`,
@@ -166,28 +166,27 @@ def evaluate(
         UserError: the run or the shards are missing or do not fit each other, or a setting is wrong.
     """
     config = _configured(EvaluateConfig, {"split": split}, settings, "evaluate()")
-    RunDirectory(Path(run)).require_trained()
+    measured = ensemble.opened(run)
+    measured.require_trained()
     with _quiet_imports():
         from engine.evaluation import run_evaluation
 
-    return run_evaluation.evaluate_run(Path(run), Path(shards), **config.to_json())
+    return run_evaluation.evaluate_run(measured, Path(shards), **config.to_json())
 
 
-def predict(
-    run: PathLike, paths: PathLike | Iterable[PathLike], **settings: Any
-) -> "list[Prediction]":
+def predict(run: Runs, paths: PathLike | Iterable[PathLike], **settings: Any) -> "list[Prediction]":
     """Predicts the class of image files, as `python -m engine.predict` does.
 
     Files that cannot be read are named on standard error and left out.
 
     Args:
-        run: made by `train`.
+        run: made by `train`; several are averaged.
         paths: an image, a folder (searched through) or a glob, or several of them.
         settings: fields of `engine.base.run_settings.PredictConfig`, such as `batch_size=64`.
 
     Returns:
-        For each image its path, probability, class, and the probabilities of all classes; in the order
-        of `paths`, folders and globs sorted.
+        For each image its path, probability, class, the probabilities of all classes, and the spread of
+        several runs; in the order of `paths`, folders and globs sorted.
 
     Raises:
         UserError: the run is missing or damaged, or the paths hold no image that can be read.
@@ -198,24 +197,26 @@ def predict(
     with _quiet_imports():
         from engine.inference import prediction
 
-    batches = prediction.predict_files(RunDirectory(Path(run)), texts, config)
+    batches = prediction.predict_files(ensemble.opened(run), texts, config)
     return [found for batch in batches for found in batch]
 
 
-def load(run: PathLike, *, batch_size: int = 64) -> "Predictor":
+def load(run: Runs, *, batch_size: int = 64) -> "Predictor":
     """A run's model, ready to give probabilities of arrays.
 
     Args:
-        run: made by `train`.
+        run: made by `train`; several are averaged.
         batch_size: the one batch size that the model is compiled for; smaller batches are padded.
 
     Raises:
         UserError: the directory holds no trained run, or one that cannot be read.
     """
+    loaded = ensemble.opened(run)
+    loaded.require_trained()
     with _quiet_imports():
-        from engine.inference.predictor import Predictor
+        from engine.inference import ensemble as predictors
 
-    return Predictor.load(Path(run), batch_size=batch_size)
+    return predictors.load(loaded, batch_size=batch_size)
 
 
 @contextlib.contextmanager
@@ -264,6 +265,15 @@ def _configured(
     if isinstance(own, Mapping) and isinstance(below, Mapping):
         merged["model_settings"] = {**below, **own}
     return config_class.from_json(merged, source=source)
+
+
+def _given(config: Config | Mapping[str, Any] | PathLike | None) -> set[str]:
+    """The settings that a configuration gives, defaults included where it is one of the engine's."""
+    if config is None:
+        return set()
+    if isinstance(config, Config):
+        return {field.name for field in dataclasses.fields(config)}
+    return set(config if isinstance(config, Mapping) else read_settings(Path(config)))
 
 
 @contextlib.contextmanager

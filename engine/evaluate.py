@@ -1,7 +1,8 @@
 """`python -m engine.evaluate RUN SHARDS`: measures a run on a split, with intervals over patients.
 
 Writes `evaluation/<name>/` (metrics.json, predictions.csv, figures) and `report.md` into the run; the name is
-that of the split, or another for other data than the run's own.
+that of the split, or another for other data than the run's own. RUN may be one of several seeds (engine.train
+--num-seeds), and --with adds further runs: all are averaged, and the results go to the first one.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from engine import api
 from engine.base import callable_module, command_line, config
 from engine.base.flag_parser import FlagParser
 from engine.base.run_settings import EvaluateConfig
-from engine.runs.run_directory import RunDirectory
+from engine.runs import ensemble
 
 PROGRAM = "python -m engine.evaluate"
 
@@ -24,6 +25,15 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("run", type=Path, metavar="RUN", help="made by engine.train")
     parser.add_argument(
         "shards", type=Path, metavar="SHARDS", help="made by engine.build_tfrecords"
+    )
+    parser.add_argument(
+        "--with",
+        dest="others",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="RUN",
+        help="another run to average with the first one; can be given several times",
     )
     config.add_flags(parser, EvaluateConfig)
     return parser
@@ -40,7 +50,7 @@ def _run(arguments: argparse.Namespace) -> int:
     with command_line.quiet_imports():
         from engine.evaluation import display, run_evaluation
 
-    run = RunDirectory(arguments.run)
+    run = ensemble.opened([arguments.run, *arguments.others])
     result = run_evaluation.evaluate_run(run, arguments.shards, **dataclasses.asdict(settings))
     display.show(result)
     assert result.subject is not None

@@ -1,7 +1,7 @@
 """`python -m engine.explain RUN PATH...`: draws where in an image a run found what it predicts.
 
 Each image is drawn beside a Grad-CAM map of the evidence for its predicted class (or for --target), from
-the network's last feature map (or from that of --layer).
+the network's last feature map (or from that of --layer); of a run of several seeds, the mean of their maps.
 Paths are files, folders (searched through) and quoted globs. A map shows where a network looked, not
 that it looked at the right thing. Not for diagnosis.
 """
@@ -17,8 +17,7 @@ from engine.base.flag_parser import FlagParser
 from engine.base.run_settings import ExplainConfig
 from engine.base.setting_names import did_you_mean
 from engine.images import image_files
-from engine.runs import contract
-from engine.runs.run_directory import RunDirectory
+from engine.runs import contract, ensemble
 
 PROGRAM = "python -m engine.explain"
 
@@ -47,10 +46,10 @@ def _run(arguments: argparse.Namespace) -> int:
     settings = config.from_flags(ExplainConfig, arguments)
     image_files.check_paths(arguments.paths)
     with command_line.quiet_imports():
+        from engine.inference import ensemble as predictors
         from engine.inference import explanation, prediction
-        from engine.inference.predictor import Predictor
 
-    run = RunDirectory(arguments.run)
+    run = ensemble.opened(arguments.run)
     run.require_trained()
     names = contract.stored(run).class_names
     target = target_class(settings.target, names)
@@ -59,13 +58,13 @@ def _run(arguments: argparse.Namespace) -> int:
     output = arguments.output or run.explanations
     output_paths.require_directory(output, "--output")
     progress.say("loading TensorFlow and the model ...")
-    predictor = Predictor.load(arguments.run, batch_size=settings.batch_size)
-    explain = explanation.GradCam(
-        predictor.model, layer=settings.layer or explanation.named_layer(run)
+    predictor = predictors.load(run, batch_size=settings.batch_size)
+    explain = explanation.of_predictor(
+        predictor, layer=settings.layer or explanation.named_layer(run)
     )
     batches = prediction.predicted_batches(predictor, paths, failures, settings, done="explained")
     taken: set[str] = set()
-    for batch, probabilities, predicted in batches:
+    for batch, outputs, predicted in batches:
         shown = predicted if target is None else np.full_like(predicted, target)
         evidence = explain(batch["image"], shown)
         for place, path in enumerate(batch["path"]):
@@ -74,7 +73,7 @@ def _run(arguments: argparse.Namespace) -> int:
                 picture,
                 batch["image"][place],
                 evidence[place],
-                caption=_caption(names, probabilities[place], int(predicted[place])),
+                caption=_caption(names, outputs.probabilities[place], int(predicted[place])),
                 subject=names[shown[place]],
             )
             print(f"{files.one_line(path)}\t{files.one_line(picture)}", flush=True)

@@ -1,7 +1,8 @@
 """`python -m engine.predict RUN PATH...`: predicts the class of image files, with its probability.
 
 Paths are files, folders (searched through) and quoted globs. Each line holds path, probability and
-class; of two classes the probability is always that of the second one, the positive class. Files that
+class; of two classes the probability is always that of the second one, the positive class. RUN may be one
+of several seeds (engine.train --num-seeds), and --with adds further runs: all are averaged. Files that
 cannot be read are named on standard error and passed over. Not for diagnosis.
 """
 
@@ -17,8 +18,7 @@ from engine.base import callable_module, command_line, config, files
 from engine.base.csv_rows import CsvRows
 from engine.base.flag_parser import FlagParser
 from engine.base.run_settings import PredictConfig
-from engine.runs import contract
-from engine.runs.run_directory import RunDirectory
+from engine.runs import contract, ensemble
 
 if TYPE_CHECKING:
     from engine.inference.prediction import Prediction
@@ -36,6 +36,15 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("run", type=Path, metavar="RUN", help="made by engine.train")
     parser.add_argument(
         "paths", nargs="+", metavar="PATH", help="an image, a folder, or a glob in quotes"
+    )
+    parser.add_argument(
+        "--with",
+        dest="others",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="RUN",
+        help="another run to average with the first one; can be given several times",
     )
     formats = parser.add_mutually_exclusive_group()
     formats.add_argument("--json", action="store_true", help="print one JSON array")
@@ -55,10 +64,11 @@ def _run(arguments: argparse.Namespace) -> int:
     with command_line.quiet_imports():
         from engine.inference import prediction
 
-    run = RunDirectory(arguments.run)
+    run = ensemble.opened([arguments.run, *arguments.others])
     batches = prediction.predict_files(run, arguments.paths, settings)
     kind = JsonWriter if arguments.json else CsvWriter if arguments.csv else TextWriter
-    with kind(contract.stored(run).class_names, sys.stdout) as writer:
+    names = contract.stored(run).class_names
+    with kind(names, sys.stdout, is_average=bool(run.members)) as writer:
         for batch in batches:
             for found in batch:
                 writer.write(found)
@@ -68,10 +78,16 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 class TextWriter:
-    """`path<TAB>probability<TAB>class`, one line per image."""
+    """`path<TAB>probability<TAB>class`, one line per image.
 
-    def __init__(self, class_names: Sequence[str], file: IO[str]) -> None:
-        self._names, self._file = class_names, file
+    Args:
+        is_average: whether several runs are averaged; CSV and JSON give their `spread` then.
+    """
+
+    def __init__(
+        self, class_names: Sequence[str], file: IO[str], *, is_average: bool = False
+    ) -> None:
+        self._names, self._file, self._is_average = class_names, file, is_average
 
     def __enter__(self) -> "TextWriter":
         return self
@@ -86,18 +102,20 @@ class TextWriter:
 
 
 class CsvWriter(TextWriter):
-    """`path,probability,predicted`; with more than two classes, a column for each follows."""
+    """`path,probability,predicted`; with more than two classes, a column for each follows; then `spread`."""
 
     def __enter__(self) -> "CsvWriter":
         self._csv = CsvRows(self._file)
         self._columns = self._names if len(self._names) > 2 else ()
         columns = [f"probability_{name}" for name in self._columns]
-        self._csv.writerow(["path", "probability", "predicted", *columns])
+        spread = ["spread"] if self._is_average else []
+        self._csv.writerow(["path", "probability", "predicted", *columns, *spread])
         return self
 
     def write(self, found: "Prediction") -> None:
         """As `TextWriter.write`."""
         each = [f"{found.probabilities[name]:.6f}" for name in self._columns]
+        each += [] if found.spread is None else [f"{found.spread:.6f}"]
         path, shown = files.as_utf8(found.path), f"{found.probability:.6f}"
         self._csv.writerow([path, shown, found.predicted, *each])
 
@@ -120,6 +138,7 @@ class JsonWriter(TextWriter):
             "probability": round(found.probability, 6),
             "predicted": found.predicted,
             "probabilities": {name: round(p, 6) for name, p in found.probabilities.items()},
+            **({} if found.spread is None else {"spread": round(found.spread, 6)}),
         }
         self._file.write(self._separator + json.dumps(value, ensure_ascii=False))
         self._separator = ",\n"

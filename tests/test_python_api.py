@@ -16,6 +16,7 @@ import pytest
 import engine
 from engine import api
 from engine.base.settings import TrainConfig
+from engine.networks import registry
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = {"depth": 2, "width": 4, "global_batch_size": 16, "epochs": 1}
@@ -188,6 +189,26 @@ def test_settings_of_a_function_are_those_of_the_network(shards, tmp_path, monke
         engine.train(shards, tmp_path / "run", model=build, filtres=5, global_batch_size=16)
     with pytest.raises(engine.UserError, match=r"--depth: .* does not use it"):
         engine.train(shards, tmp_path / "run", model=build, depth=3, global_batch_size=16)
+
+
+def test_a_pretrained_network_has_its_defaults_where_nothing_else_is_given(
+    shards, tmp_path, monkeypatch
+):
+    from engine.training import trainer
+
+    given = []
+    monkeypatch.setattr(trainer, "train", lambda config, *_, **options: given.append(config))
+    monkeypatch.setattr(registry, "check_weights", lambda *_: None)
+    name = "efficientnet_lite0"
+    for config in (None, {"epochs": 3}, TrainConfig()):
+        engine.train(shards, tmp_path / "run", model=name, config=config, global_batch_size=16)
+    preferred, usual = registry.resolve(name).defaults, TrainConfig()
+    found = [(config.epochs, config.learning_rate) for config in given]
+    assert found == [
+        (preferred["epochs"], preferred["learning_rate"]),
+        (3, preferred["learning_rate"]),
+        (usual.epochs, usual.learning_rate),
+    ]
 
 
 def test_a_loaded_run_gives_probabilities_of_arrays(tmp_path):

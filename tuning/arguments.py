@@ -76,7 +76,8 @@ def read(namespace: argparse.Namespace) -> Arguments:
         asked = (asked - single.keys()) | {parameter.name for parameter in searched}
     source = layers[0][0] if layers else "the flags"
     config = SearchConfig.from_json(registry.sorted_settings(network, fixed), source=source)
-    kept = {name for name in registry.SETTINGS if name in fixed and not network.parameter(name)}
+    kept = {name for name in registry.SETTINGS if name in flags and not network.parameter(name)}
+    config = registry.with_defaults(network, config, {*fixed, *asked})
     config = registry.checked(network, config, given=kept)
     space = space.without(_not_there(network, space, asked))
     return Arguments(config, space, frozenset(asked))

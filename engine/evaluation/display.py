@@ -39,6 +39,10 @@ def show(result: Evaluation) -> None:
         _print_table(["images", *heads], result.shifts.rows())
     for column in result.strata:
         _print_strata(column)
+    if result.members is not None:
+        heads = [title(metric) for metric in result.members.metrics]
+        _print_table(["run", *heads], result.members.rows())
+        print(result.members.spread_text())
     print("\n".join(result.summary_lines()))
 
 

@@ -2,6 +2,7 @@
 
     metrics.json  predictions.csv  roc.png  precision_recall.png  confusion_matrix.png  calibration.png
     shifts.json   with --shifts
+    members.json  of several runs, averaged
 
 One directory holds one whole measurement: of one split of one data set, by one model, which
 `metrics.json` names. That file is removed first and written last: results without it are incomplete.
@@ -20,10 +21,12 @@ import numpy as np
 from engine.base import files, locks
 from engine.base.config import UserError
 from engine.base.csv_rows import CsvRows
+from engine.inference.predictor import Outputs
 from engine.metrics import curves
 from engine.metrics.estimate import Estimate
-from engine.metrics.evaluation import Evaluation, Subject
+from engine.metrics.evaluation import Evaluation
 from engine.metrics.predictions import predict_labels
+from engine.metrics.subject import Subject
 from engine.runs import plots, stored_evaluations
 from engine.shards import data_identity
 
@@ -34,13 +37,20 @@ _SHOWN = 8  # characters of an identity in a name
 @dataclasses.dataclass(frozen=True)
 class SplitPredictions:
     """A split's examples in the order of its records: labels int64[N], probabilities and log-odds
-    float64[N] or float64[N, K], and paths and patients, N texts each."""
+    float64[N] or float64[N, K], and paths and patients, N texts each.
+
+    Attributes:
+        members: where several runs are averaged, what each of them gives.
+        spread: of those, as `Outputs.spread`.
+    """
 
     labels: np.ndarray
     probabilities: np.ndarray
     log_odds: np.ndarray
     paths: list[str]
     patients: list[str]
+    members: tuple[Outputs, ...] = ()
+    spread: np.ndarray | None = None
 
 
 def directory_name(split: str, *, trained_on: Mapping[str, Any], data: Mapping[str, Any]) -> str:
@@ -48,6 +58,11 @@ def directory_name(split: str, *, trained_on: Mapping[str, Any], data: Mapping[s
     if not data_identity.differences(trained_on, data):
         return split
     return f"{split}-{data['identity'][:_SHOWN]}"
+
+
+def averaged_name(name: str, count: int, model: str | None) -> str:
+    """The name of a run's evaluation, for the average of it and others: which ones, their models say."""
+    return f"{name}-mean-of-{count}-{str(model)[:_SHOWN]}"
 
 
 @contextlib.contextmanager
@@ -87,9 +102,9 @@ def write_results(directory: Path, result: Evaluation, predictions: SplitPredict
     draw_figures(directory, result, predictions, split=split)
     write_predictions(directory / PREDICTIONS, result, predictions)
     values = result.to_json()
-    shifts = values.pop("shifts", None)
-    if shifts is not None:
-        files.write_json(directory / stored_evaluations.SHIFTS, shifts)
+    for part in (stored_evaluations.SHIFTS, stored_evaluations.MEMBERS):
+        if (found := values.pop(Path(part).stem, None)) is not None:
+            files.write_json(directory / part, found)
     files.write_json(directory / stored_evaluations.METRICS, values)
 
 
@@ -108,7 +123,8 @@ def write_predictions(path: Path, result: Evaluation, predictions: SplitPredicti
 
     With two classes, `probability` is that of the positive class. With more, it is that of the predicted
     class, and the columns `probability_<class>` and `logit_<class>` of each class follow. A logit is
-    log(p / (1 - p)), by which images are ranked. Numbers have the digits of float32.
+    log(p / (1 - p)), by which images are ranked. Where several runs are averaged, `spread` comes last: the
+    standard deviation of that probability over them. Numbers have the digits of float32.
     """
     names = result.class_names
     predicted = predict_labels(predictions.probabilities, result.threshold)
@@ -134,6 +150,10 @@ def _columns_of(
         own = probabilities[np.arange(len(predicted)), predicted]
         header = [f"{kind}_{name}" for kind in ("probability", "logit") for name in names]
         values = np.concatenate([own[:, None], probabilities, log_odds], axis=1)
+    spread = predictions.spread
+    if spread is not None:
+        own_spread = spread if spread.ndim == 1 else spread[np.arange(len(predicted)), predicted]
+        header, values = [*header, "spread"], np.column_stack([values, own_spread])
     return header, ([f"{value:.9g}" for value in row] for row in values)
 
 

@@ -17,10 +17,15 @@ from engine.evaluation import class_mapping, evaluation_files, metadata_columns
 from engine.evaluation.class_mapping import ClassMapping
 from engine.evaluation.evaluation_files import SplitPredictions
 from engine.evaluation.metadata_columns import MetadataColumn
-from engine.inference.predictor import Predictor
-from engine.metrics import evaluation
-from engine.metrics.evaluation import Evaluation, Subject
+from engine.inference import ensemble as ensembles
+from engine.inference.ensemble import EnsemblePredictor
+from engine.inference.predictor import Outputs, Predictor
+from engine.metrics import evaluation, member_results
+from engine.metrics.evaluation import Evaluation
+from engine.metrics.member_results import MemberResults
+from engine.metrics.subject import Subject
 from engine.runs import contract, report
+from engine.runs import ensemble as run_groups
 from engine.runs.contract import InferenceContract
 from engine.runs.run_directory import RunDirectory
 from engine.shards import data_identity, dataset_checks, tfrecords
@@ -31,7 +36,7 @@ if TYPE_CHECKING:
 
 
 def evaluate_run(
-    run: RunDirectory | Path | str,
+    run: RunDirectory | run_groups.Places,
     shards: Path | str,
     *,
     split: str = "test",
@@ -46,7 +51,8 @@ def evaluate_run(
     """Measures a run's model on every example of a split; writes `RUN/evaluation/NAME` and the report.
 
     Args:
-        run: made by `engine.train`.
+        run: made by `engine.train`, one seed or several; several paths are averaged, and the results go
+            to the first one's directory.
         shards: made by `engine.build_tfrecords`, of the run's image size and channels.
         split: the split to measure.
         name: the directory of the results; None: the split's name, followed by a part of the data's
@@ -77,7 +83,7 @@ def evaluate_run(
         classes=classes,
         strata=strata,
     )
-    run = run if isinstance(run, RunDirectory) else RunDirectory(run)
+    run = run if isinstance(run, RunDirectory) else run_groups.opened(run)
     shards = Path(shards)
     run.require_trained()
     manifest = tfrecords.read_manifest(shards)
@@ -110,9 +116,10 @@ def evaluate_run(
 
             shifted = shift_evaluation.measure(predictor, stored, mapping)
             result = dataclasses.replace(result, shifts=shifted)
-        result = dataclasses.replace(result, subject=subject)
+        members = _member_results(run, predictor, predictions)
+        result = dataclasses.replace(result, subject=subject, members=members)
         evaluation_files.write_results(directory, result, predictions)
-    report.write_report(run)
+    report.write_report(run.path)
     return result
 
 
@@ -124,25 +131,33 @@ def _subject(
     mapping: ClassMapping,
 ) -> Subject:
     trained_on, data = run.read_environment()["data"], data_identity.describe(manifest)
-    split = settings.split
+    split, model = settings.split, run.model_digest()
     name = evaluation_files.directory_name(split, trained_on=trained_on, data=data)
+    averaged: tuple[str, ...] = ()
+    warnings = warnings_about(trained_on, data, split)
+    if isinstance(run, run_groups.RunGroup):
+        averaged = tuple(run_groups.names(run))
+        name = evaluation_files.averaged_name(name, len(averaged), model)
+        for member in run.members[1:]:
+            warnings += warnings_about(member.read_environment()["data"], data, split)
     return Subject(
         name=settings.name or name,
         split=split,
         shards=str(shards),
         fingerprint=data["fingerprint"],
         identity=data["identity"],
-        model=run.model_digest(),
+        model=model,
         threshold_rule=contract.read(run).threshold_rule,
-        warnings=tuple(warnings_about(trained_on, data, split)),
         classes=mapping.names,
         left_out=mapping.left_out,
+        warnings=tuple(dict.fromkeys(warnings)),
+        averaged=averaged,
     )
 
 
 def _load(run: RunDirectory, subject: Subject, batch_size: int) -> Predictor:
     progress.say("loading TensorFlow and the model ...")
-    predictor = Predictor.load(run.path, batch_size=batch_size)
+    predictor = ensembles.load(run, batch_size=batch_size)
     if run.model_digest() != subject.model:
         raise UserError(
             f"{run.model}: a training replaced the model while it was loaded; evaluate it again"
@@ -176,6 +191,26 @@ def _measured(
         log_odds=predictions.log_odds,
         columns=[column.of(predictions.paths) for column in columns],
     )
+
+
+def _member_results(
+    run: RunDirectory, predictor: Predictor, predictions: SplitPredictions
+) -> MemberResults | None:
+    """The figures of each run at its own threshold; None of a run by itself."""
+    if not isinstance(predictor, EnsemblePredictor):
+        return None
+    assert predictions.spread is not None
+    found = zip(run_groups.names(run), predictor.members, predictions.members, strict=True)
+    values = {
+        name: {
+            "threshold": member.threshold,
+            **member_results.point_estimates(
+                predictions.labels, outputs.probabilities, outputs.log_odds, member.threshold
+            ),
+        }
+        for name, member, outputs in found
+    }
+    return MemberResults(values, member_results.mean_spread(predictions.spread))
 
 
 def check_same_format(run: InferenceContract, manifest: Manifest, shards: Path) -> None:
@@ -250,10 +285,13 @@ def predict_split(
             paths += map(decoded_text, batch["path"])
             patients += map(decoded_text, batch["patient"])
             bar.advance(len(raw["label"]))
+    joined = Outputs.joined(outputs)
     return SplitPredictions(
         np.concatenate(labels),
-        np.concatenate([each.probabilities for each in outputs]),
-        np.concatenate([each.log_odds for each in outputs]),
+        joined.probabilities,
+        joined.log_odds,
         paths,
         patients,
+        members=joined.members,
+        spread=joined.spread,
     )

@@ -1,15 +1,12 @@
 """How a run does on the images of a split under each shift: point estimates."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from engine.base import progress
 from engine.evaluation import shifts
 from engine.evaluation.class_mapping import ClassMapping
 from engine.inference.predictor import Outputs, Predictor
-from engine.metrics import curves
-from engine.metrics.predictions import predict_labels
+from engine.metrics.member_results import point_estimates
 from engine.metrics.shift_results import ShiftResults
 from engine.pipeline.reading import StoredSplit
 
@@ -39,25 +36,10 @@ def measure(predictor: Predictor, stored: StoredSplit, mapping: ClassMapping) ->
                 outputs[name].append(predictor.outputs(shifts.apply(name, images)))
                 bar.advance(len(raw["label"]))
     truth = np.concatenate(labels)
+    joined = {name: Outputs.joined(parts) for name, parts in outputs.items()}
     return ShiftResults(
         {
-            name: _point_estimates(truth, parts, predictor.threshold)
-            for name, parts in outputs.items()
+            name: point_estimates(truth, found.probabilities, found.log_odds, predictor.threshold)
+            for name, found in joined.items()
         }
     )
-
-
-def _point_estimates(
-    labels: np.ndarray, outputs: Sequence[Outputs], threshold: float | None
-) -> dict[str, float | None]:
-    probabilities = np.concatenate([each.probabilities for each in outputs])
-    predicted = predict_labels(probabilities, threshold)
-    estimates = {
-        "auroc": curves.mean_auroc(labels, np.concatenate([each.log_odds for each in outputs])),
-        "accuracy": float((predicted == labels).mean()),
-    }
-    if probabilities.ndim == 1:
-        for name, index in (("sensitivity", 1), ("specificity", 0)):
-            members = labels == index
-            estimates[name] = float((predicted[members] == index).mean()) if members.any() else None
-    return estimates

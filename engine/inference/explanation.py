@@ -5,6 +5,7 @@ Selvaraju et al., Grad-CAM: visual explanations from deep networks via gradient-
 where the evidence lay, not whether it is right.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from PIL import Image
 
 from engine.base import files
 from engine.inference import feature_maps
+from engine.inference.ensemble import EnsemblePredictor
+from engine.inference.predictor import Predictor
 from engine.networks import registry
 from engine.networks.ends import LOGITS
 from engine.runs.run_directory import RunDirectory
@@ -93,6 +96,20 @@ def _class_scores(logits: Any, probabilities: Any, classes: Any) -> Any:
         return tf.math.log(own + 1e-7)
     own = tf.gather(scores, classes, batch_dims=1)
     return own if logits is not None else tf.math.log(own + 1e-7)
+
+
+def of_predictor(
+    predictor: Predictor, *, layer: str | None = None
+) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """What a run's evidence is found by, as a `GradCam`; of an ensemble, the mean over its members.
+
+    Raises:
+        UserError: as `GradCam`.
+    """
+    if not isinstance(predictor, EnsemblePredictor):
+        return GradCam(predictor.model, layer=layer)
+    explainers = [GradCam(member.model, layer=layer) for member in predictor.members]
+    return lambda images, classes: np.mean([one(images, classes) for one in explainers], axis=0)
 
 
 def named_layer(run: RunDirectory) -> str | None:

@@ -10,7 +10,8 @@ from engine.base import progress
 from engine.base.config import UserError
 from engine.base.run_settings import PredictConfig
 from engine.images import image_files
-from engine.inference.predictor import Batch, Predictor
+from engine.inference import ensemble
+from engine.inference.predictor import Batch, Outputs, Predictor
 from engine.runs import contract
 from engine.runs.run_directory import RunDirectory
 
@@ -24,12 +25,14 @@ class Prediction:
         probability: that of the positive class of two, the largest of more.
         predicted: the class, by the run's threshold or, of more than two, the most probable one.
         probabilities: of every class, by its name.
+        spread: the standard deviation of `probability` over the runs, where several are averaged.
     """
 
     path: Path
     probability: float
     predicted: str
     probabilities: dict[str, float]
+    spread: float | None = None
 
 
 def predict_files(
@@ -40,6 +43,7 @@ def predict_files(
     Files that cannot be read are named on standard error and passed over.
 
     Args:
+        run: see `runs.ensemble.opened`, for several that are averaged.
         paths: files, folders (searched through) and globs.
 
     Raises:
@@ -52,7 +56,7 @@ def predict_files(
     failures = image_files.Failures()
     found = image_files.require_files(paths, failures)
     progress.say("loading TensorFlow and the model ...")
-    predictor = Predictor.load(run.path, batch_size=settings.batch_size)
+    predictor = ensemble.load(run, batch_size=settings.batch_size)
     return _predictions(predictor, found, failures, settings)
 
 
@@ -64,10 +68,10 @@ def _predictions(
 ) -> Iterator[list[Prediction]]:
     names = predictor.contract.class_names
     batches = predicted_batches(predictor, paths, failures, settings, done="predicted")
-    for batch, probabilities, labels in batches:
+    for batch, outputs, labels in batches:
         yield [
-            _prediction(path, probability, names, names[label])
-            for path, probability, label in zip(batch["path"], probabilities, labels, strict=True)
+            _prediction(path, outputs, place, names, label=int(labels[place]))
+            for place, path in enumerate(batch["path"])
         ]
 
 
@@ -78,8 +82,8 @@ def predicted_batches(
     settings: PredictConfig,
     *,
     done: str,
-) -> Iterator[tuple[Batch, np.ndarray, np.ndarray]]:
-    """Yields image files in batches with probabilities and int64[B] labels; says at the end what failed.
+) -> Iterator[tuple[Batch, Outputs, np.ndarray]]:
+    """Yields image files in batches with outputs and int64[B] labels; says at the end what failed.
 
     Args:
         paths: those that `image_files.require_files` gives.
@@ -98,10 +102,10 @@ def predicted_batches(
     )
     count = 0
     batches = image_files.batched(images, predictor.batch_size)
-    for batch, probabilities in predictor.predict_batches(batches):
-        labels = predictor.predicted_labels(probabilities)
+    for batch, outputs in predictor.output_batches(batches):
+        labels = predictor.predicted_labels(outputs.probabilities)
         count += len(labels)
-        yield batch, probabilities, labels
+        yield batch, outputs, labels
     failures.say_doubts()
     if failures.count:
         progress.say(f"{failures.count} not read, {count} {done}")
@@ -110,13 +114,16 @@ def predicted_batches(
 
 
 def _prediction(
-    path: Path, probability: np.ndarray, names: Sequence[str], predicted: str
+    path: Path, outputs: Outputs, place: int, names: Sequence[str], *, label: int
 ) -> Prediction:
-    """Args: probability: a scalar of two classes, or float[K]."""
+    """Args: place: of the image in its batch."""
+    probability, spread = outputs.probabilities[place], outputs.spread
     each = probability if np.ndim(probability) else np.array([1 - probability, probability])
+    shown = None if spread is None else spread[place]
     return Prediction(
         path=path,
         probability=float(np.max(probability)),
-        predicted=predicted,
+        predicted=names[label],
         probabilities={name: float(value) for name, value in zip(names, each, strict=True)},
+        spread=None if shown is None else float(shown[label] if np.ndim(shown) else shown),
     )

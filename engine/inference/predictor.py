@@ -7,7 +7,7 @@ the padding's outputs dropped, so a remainder never costs a second trace (half a
 import dataclasses
 import itertools
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,31 @@ class Outputs:
 
     The probabilities are the model's own, of float32, and are 1 from log-odds of about 17 on; the log-odds
     come from its logits, and keep the order.
+
+    Attributes:
+        members: where several runs are averaged, what each of them gives.
     """
 
     probabilities: np.ndarray
     log_odds: np.ndarray
+    members: "tuple[Outputs, ...]" = ()
+
+    @property
+    def spread(self) -> np.ndarray | None:
+        """The standard deviation of the probabilities over the members; None of a single run."""
+        if not self.members:
+            return None
+        return np.std([member.probabilities for member in self.members], axis=0)
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Outputs]") -> "Outputs":
+        """Those of several batches, in order, as one."""
+        members = zip(*(part.members for part in parts), strict=True)
+        return cls(
+            np.concatenate([part.probabilities for part in parts]),
+            np.concatenate([part.log_odds for part in parts]),
+            members=tuple(cls.joined(of_one) for of_one in members),
+        )
 
 
 class Predictor:
@@ -63,7 +84,7 @@ class Predictor:
         self.model = model
         self.contract = contract
         self.batch_size = batch_size
-        self.threshold = _deciding_threshold(contract)
+        self.threshold = deciding_threshold(contract)
         self._check_model()
         self._compiled = self._compile()
 
@@ -121,9 +142,14 @@ class Predictor:
             batches: a `tf.data.Dataset` or an iterator of dicts that hold `image`,
                 uint8[B, H, W, C]; what else they hold is passed on.
         """
+        for batch, outputs in self.output_batches(batches):
+            yield batch, outputs.probabilities
+
+    def output_batches(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Outputs]]:
+        """Yields each batch with its outputs, in order; see `predict_batches`."""
         numpy_batches = getattr(batches, "as_numpy_iterator", None)
         for batch in numpy_batches() if numpy_batches else batches:
-            yield batch, self.predict(np.asarray(batch["image"]))
+            yield batch, self.outputs(np.asarray(batch["image"]))
 
     def predicted_labels(self, probabilities: np.ndarray) -> np.ndarray:
         """int64[N] class indices, by the threshold or by the largest probability."""
@@ -177,7 +203,8 @@ class Predictor:
             )
 
 
-def _deciding_threshold(contract: InferenceContract) -> float | None:
+def deciding_threshold(contract: InferenceContract) -> float | None:
+    """The threshold of two classes, 0.5 where none was chosen; None of more classes."""
     if not contract.is_binary:
         return None
     return UNCHOSEN_THRESHOLD if contract.threshold is None else contract.threshold

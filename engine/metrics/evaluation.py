@@ -23,8 +23,10 @@ from engine.metrics import bootstrap, calibration, intervals, predictions
 from engine.metrics import strata as stratification
 from engine.metrics.estimate import HEADLINE, Estimate, title
 from engine.metrics.estimator import Estimator
+from engine.metrics.member_results import MemberResults
 from engine.metrics.shift_results import ShiftResults
 from engine.metrics.strata_results import StrataResults
+from engine.metrics.subject import Subject
 
 CLASS_METRICS = (
     "auroc",
@@ -40,75 +42,6 @@ Array = np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
-class Subject:
-    """What was measured: without it, results cannot be distinguished from those of another model or data set.
-
-    Attributes:
-        name: the directory of the results in `RUN/evaluation`.
-        shards: the path of the data set, as it was given.
-        fingerprint: over the source images; see `engine.shards.data_identity`.
-        identity: over the shards and how they were split.
-        model: see `RunDirectory.model_digest`.
-        threshold_rule: the rule by which the threshold was chosen on validation; None if it was not.
-        warnings: what a reader of the figures must know.
-        classes: class of the data set -> class of the run, where they were mapped.
-        left_out: class of the data set -> its images, which were left out.
-    """
-
-    name: str
-    split: str
-    shards: str
-    fingerprint: str
-    identity: str
-    model: str | None
-    threshold_rule: str | None = None
-    warnings: tuple[str, ...] = ()
-    classes: Mapping[str, str] | None = None
-    left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """Its part of `metrics.json`."""
-        return {
-            "name": self.name,
-            "split": self.split,
-            "data": {
-                "shards": self.shards,
-                "fingerprint": self.fingerprint,
-                "identity": self.identity,
-            },
-            "model": self.model,
-            "threshold_rule": self.threshold_rule,
-            "warnings": list(self.warnings),
-            **({"classes": dict(self.classes)} if self.classes is not None else {}),
-            **({"left_out": dict(self.left_out)} if self.left_out else {}),
-        }
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "Subject | None":
-        """The inverse of `to_json`; None where figures stand alone, without what they are of.
-
-        Raises:
-            KeyError, TypeError: a part of it is missing or of another kind.
-        """
-        if "split" not in values or "data" not in values:
-            return None
-        data, model, rule = values["data"], values["model"], values.get("threshold_rule")
-        classes = values.get("classes")
-        return cls(
-            name=str(values.get("name", values["split"])),
-            split=str(values["split"]),
-            shards=str(data["shards"]),
-            fingerprint=str(data["fingerprint"]),
-            identity=str(data["identity"]),
-            model=None if model is None else str(model),
-            threshold_rule=None if rule is None else str(rule),
-            warnings=tuple(str(warning) for warning in values.get("warnings", ())),
-            classes=None if classes is None else {str(k): str(v) for k, v in classes.items()},
-            left_out={str(k): int(v) for k, v in values.get("left_out", {}).items()},
-        )
-
-
-@dataclasses.dataclass(frozen=True)
 class Evaluation:
     """All figures of one split. `str()` gives the few that matter most.
 
@@ -121,6 +54,7 @@ class Evaluation:
         subject: what was measured; None where only arrays were.
         shifts: the figures under changed exposure, contrast, framing and sharpness, if measured.
         strata: the figures by each column of metadata that was asked for.
+        members: the figures of each run, where several were averaged.
     """
 
     class_names: tuple[str, ...]
@@ -135,6 +69,7 @@ class Evaluation:
     subject: Subject | None = None
     shifts: ShiftResults | None = None
     strata: tuple[StrataResults, ...] = ()
+    members: MemberResults | None = None
 
     def __str__(self) -> str:
         return "\n".join(self.summary_lines())
@@ -158,7 +93,8 @@ class Evaluation:
     def to_json(self) -> dict[str, Any]:
         """The contents of `metrics.json`: valid JSON, without NaN.
 
-        `shifts` is a key of its own where they were measured; on disk they are in `shifts.json`.
+        `shifts` and `members` are keys of their own where they were measured; on disk they are in
+        `shifts.json` and `members.json`.
         """
         values: dict[str, Any] = self.subject.to_json() if self.subject else {}
         values |= {
@@ -184,6 +120,8 @@ class Evaluation:
             values["strata"] = [column.to_json() for column in self.strata]
         if self.shifts is not None:
             values["shifts"] = self.shifts.to_json()
+        if self.members is not None:
+            values["members"] = self.members.to_json()
         return values
 
     @classmethod
@@ -203,6 +141,7 @@ class Evaluation:
     @classmethod
     def _from_json(cls, values: Mapping[str, Any]) -> "Evaluation":
         threshold, shifts = values["threshold"], values.get("shifts")
+        members = values.get("members")
         class_names = tuple(str(name) for name in values["class_names"])
         confusion = np.array(values["confusion_matrix"], np.int64)
         if confusion.shape != (len(class_names), len(class_names)):
@@ -229,6 +168,7 @@ class Evaluation:
             subject=Subject.from_json(values),
             shifts=None if shifts is None else ShiftResults.from_json(shifts),
             strata=tuple(StrataResults.from_json(each) for each in values.get("strata", ())),
+            members=None if members is None else MemberResults.from_json(members),
         )
 
 

@@ -54,6 +54,8 @@ def from_flags(config_class: type[ConfigType], arguments: argparse.Namespace) ->
     names = {field.name for field in dataclasses.fields(config_class)}
     given = registry.sorted_settings(network, vars(arguments))
     config = config_module.from_flags(config_class, argparse.Namespace(**given))
+    of_file = {} if arguments.config is None else config_module.read_settings(arguments.config)
+    config = registry.with_defaults(network, config, names & {*given, *of_file})
     return registry.checked(network, config, given=names & given.keys())
 
 

@@ -86,6 +86,8 @@ class Network:
             processor that has AVX512-BF16 but no AMX; None where it is faster.
         largest: from the size of the images in pixels, (height, width), the largest values that
             settings of this network can have.
+        defaults: settings of `TrainConfig` that are taken, where it starts from pretrained weights and the
+            user gives none.
         check_weights: raises `UserError`, from those settings and without TensorFlow, where the weights
             that they name are not there.
         explained_layer: the layer whose feature map explanations are drawn from; None finds the last.
@@ -100,6 +102,7 @@ class Network:
     parameters: tuple[Parameter, ...] = ()
     precision_advice: Callable[[Mapping[str, Any]], str | None] = lambda settings: None
     largest: Callable[[tuple[int, int]], Mapping[str, int]] = lambda image_size: {}
+    defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     check_weights: Callable[[Mapping[str, Any]], None] = lambda settings: None
     explained_layer: str | None = None
     source: Path | None = None

@@ -106,6 +106,18 @@ def checked(
     return dataclasses.replace(config, model=network.name, model_settings=own)
 
 
+def with_defaults(network: Network, config: ConfigType, given: Collection[str]) -> ConfigType:
+    """The configuration with what a pretrained network prefers for the settings that are not given.
+
+    Args:
+        given: the settings that flags, files or Python gave.
+    """
+    if not is_pretrained(network, config):
+        return config
+    preferred = {name: value for name, value in network.defaults.items() if name not in given}
+    return dataclasses.replace(config, **preferred)
+
+
 def check_weights(network: Network, config: ModelSettings) -> None:
     """Raises `UserError` where the pretrained weights that a configuration names are not there.
 

@@ -7,6 +7,7 @@ Predicting, evaluating and explaining read it, and nothing else in the run decid
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from engine.base import files, schema
@@ -80,10 +81,15 @@ class InferenceContract:
 def read(run: RunDirectory) -> InferenceContract:
     """The contract of a run; without its threshold where that was chosen for an earlier model.
 
+    Several runs that have no contract for their models as they are now decide by the mean of their
+    thresholds.
+
     Raises:
         UserError: as `stored`.
     """
     found = stored(run)
+    if run.members and found.model != run.model_digest():
+        return _combined(run, [read(member) for member in run.members])
     if found.threshold is None or found.model == run.model_digest():
         return found
     return _without_threshold(found)
@@ -98,7 +104,9 @@ def stored(run: RunDirectory) -> InferenceContract:
     Raises:
         UserError: the file is missing or damaged, or of another version.
     """
-    if not run.inference.is_file():
+    if run.members and not run.has_contract:
+        return _combined(run, [stored(member) for member in run.members])
+    if not run.has_contract:
         raise UserError(
             f"{run.path}: holds no {run.inference.name}, which says what images the model takes; "
             "expected a run of this version of engine.train (its --resume writes a lost one again)"
@@ -135,6 +143,45 @@ def complete(
     )
     _write(run, contract)
     return contract
+
+
+def _combined(run: RunDirectory, found: Sequence[InferenceContract]) -> InferenceContract:
+    """What holds for the average of several runs: their format and classes, and the mean threshold.
+
+    The mean is taken of log-odds, as that of the outputs is: an image is positive where the members'
+    log-odds are, on average, above their own thresholds.
+
+    Raises:
+        UserError: the runs take other images, or name other classes.
+    """
+    first = _without_threshold(found[0])
+    for member, other in zip(run.members, found, strict=True):
+        for name in ("class_names", "image_format"):
+            if getattr(other, name) != getattr(first, name):
+                raise UserError(
+                    f"{member.path}: its {name.replace('_', ' ')} are {getattr(other, name)}, those of "
+                    f"{run.members[0].path} are {getattr(first, name)}; runs that are averaged must agree"
+                )
+    chosen = [contract.threshold for contract in found if contract.threshold is not None]
+    if len(chosen) < len(found):
+        return first
+    rules = sorted({str(contract.threshold_rule) for contract in found})
+    return dataclasses.replace(
+        first,
+        threshold=_mean_threshold(chosen),
+        threshold_rule=f"mean of {len(found)} runs by {', '.join(rules)}",
+        model=run.model_digest(),
+    )
+
+
+def _mean_threshold(thresholds: Sequence[float]) -> float:
+    """The probability whose log-odds are the mean of those of the thresholds."""
+    if len(set(thresholds)) == 1:
+        return thresholds[0]
+    tiny = 1e-12  # a threshold of 0 or 1 has no finite log-odds
+    bounded = [min(max(threshold, tiny), 1 - tiny) for threshold in thresholds]
+    mean = sum(math.log(value / (1 - value)) for value in bounded) / len(bounded)
+    return 1 / (1 + math.exp(-mean))
 
 
 def _write(run: RunDirectory, contract: InferenceContract) -> None:

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.base.config import UserError
-from engine.metrics.evaluation import Evaluation, Subject
+from engine.metrics.evaluation import Evaluation
+from engine.metrics.subject import Subject
 from engine.runs import stored_evaluations
 from engine.runs.run_directory import RunDirectory
 
@@ -37,6 +38,7 @@ class Measured:
     Attributes:
         result: None where it cannot be read; `problem` then says why.
         is_current: whether its figures are of the run's model as it is now.
+        averaged: the runs whose average was measured, where it is not this run alone.
     """
 
     name: str
@@ -44,11 +46,19 @@ class Measured:
     problem: str = ""
     relation: Relation = Relation.OWN
     is_current: bool = True
+    averaged: tuple[str, ...] = ()
 
     @property
     def leads(self) -> bool:
-        """Whether a report may lead with it: figures of the present model on unseen examples."""
+        """Whether a report may lead with it: figures of the run's present model on unseen examples."""
         return self.result is not None and self.is_current and self.relation.is_unseen
+
+    @property
+    def account(self) -> str:
+        """What the figures are, in a few words."""
+        if self.averaged:
+            return f"average of {len(self.averaged)} runs"
+        return self.relation.value if self.is_current else "figures of an earlier model"
 
     @property
     def title(self) -> str:
@@ -63,7 +73,7 @@ class Measured:
 
 def ranked(run: RunDirectory) -> list[Measured]:
     """All evaluations: unseen sets by AUROC, the lowest first, then what training or choices used,
-    then figures of an earlier model, then what cannot be read."""
+    then figures of another model than the run's own, then what cannot be read."""
     trained_on, model = _trained_on(run), run.model_digest()
     found = [_measured(run, name, trained_on, model) for name in stored_evaluations.names(run)]
     relations = list(Relation)
@@ -99,8 +109,8 @@ def _measured(
     subject = result.subject
     if subject is None:
         return Measured(name, result, is_current=model is None)
-    is_current = model is None or subject.model == model
-    return Measured(name, result, "", relation(trained_on, subject), is_current)
+    is_current = not subject.averaged and (model is None or subject.model == model)
+    return Measured(name, result, "", relation(trained_on, subject), is_current, subject.averaged)
 
 
 def relation(trained_on: Mapping[str, Any], subject: Subject) -> Relation:

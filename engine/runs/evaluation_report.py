@@ -4,7 +4,8 @@ from pathlib import Path
 
 from engine.base.wording import counted
 from engine.metrics.estimate import Estimate, title
-from engine.metrics.evaluation import Evaluation, Subject
+from engine.metrics.evaluation import Evaluation
+from engine.metrics.subject import Subject
 from engine.runs import evaluation_ranking, markdown, strata_report
 from engine.runs.evaluation_ranking import Measured
 from engine.runs.run_directory import RunDirectory
@@ -68,7 +69,7 @@ def _all_sets(ranking: list[Measured]) -> str:
     rows = [
         (
             markdown.text(measured.title),
-            measured.relation.value if measured.is_current else "figures of an earlier model",
+            measured.account,
             f"{measured.result.num_examples:,}",
             measured.result.metrics["auroc"].value_text,
             measured.result.metrics["accuracy"].value_text,
@@ -103,6 +104,7 @@ def _evaluation(run: RunDirectory, measured: Measured, model: str | None) -> lis
         f"Expected calibration error: {result.reliability.expected_calibration_error:.3f}.",
         *strata_report.section(result),
         _shifts(result),
+        _members(result),
         _figures(directory, run.path),
     ]
 
@@ -110,7 +112,10 @@ def _evaluation(run: RunDirectory, measured: Measured, model: str | None) -> lis
 def _subject(subject: Subject | None, model: str | None) -> list[str]:
     measured = subject.model if subject else None
     parts = []
-    if model is not None and measured != model:
+    if subject is not None and subject.averaged:
+        runs = ", ".join(markdown.text(name) for name in subject.averaged)
+        parts.append(f"**Not this run alone:** the average of {runs} was measured.")
+    elif model is not None and measured != model:
         which = f"model `{measured[:12]}`" if measured else "a model that is not named"
         parts.append(
             f"> **Out of date:** these figures are of {which}, the run's model is now "
@@ -196,6 +201,17 @@ def _shifts(result: Evaluation) -> str:
         f"{markdown.table(heads, rows)}\n\n"
         f"Lowest under any change: {markdown.text(shifts.lowest_text())}."
     )
+
+
+def _members(result: Evaluation) -> str:
+    """The figures of each run, where several were averaged."""
+    members = result.members
+    if members is None:
+        return ""
+    heads = ("run", *(title(metric) for metric in members.metrics))
+    rows = [(markdown.text(name), *values) for name, *values in members.rows()]
+    text = members.spread_text()
+    return f"{_capitalized(text)}. Each at its own threshold:\n\n{markdown.table(heads, rows)}"
 
 
 def _figures(directory: Path, base: Path) -> str:

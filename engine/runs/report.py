@@ -11,7 +11,7 @@ from typing import Any
 from engine.base import files
 from engine.base.progress import format_duration
 from engine.metrics.estimate import number_text
-from engine.runs import evaluation_report, markdown
+from engine.runs import ensemble, evaluation_report, markdown
 from engine.runs.run_directory import RunDirectory
 
 Json = Mapping[str, Any]
@@ -19,7 +19,7 @@ Json = Mapping[str, Any]
 
 def write_report(run: RunDirectory | Path | str) -> Path:
     """Writes `report.md` from the files of a run directory; returns its path."""
-    run = run if isinstance(run, RunDirectory) else RunDirectory(run)
+    run = run if isinstance(run, RunDirectory) else ensemble.opened(run)
     files.write_text(run.report, render(run))
     return run.report
 
@@ -34,6 +34,7 @@ def render(run: RunDirectory) -> str:
         "## How well",
         *evaluation_report.sections(run),
         *_data(_mapping(environment.get("data"))),
+        *_members(run),
         *_training(run, environment),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -66,6 +67,32 @@ def _class_counts(data: Json) -> str:
         total = _mapping(info).get("num_examples", sum(counts.values()))
         rows.append((split, *(f"{counts.get(name, 0):,}" for name in names), f"{total:,}"))
     return markdown.table(("split", *map(markdown.text, names), "all"), rows) if rows else ""
+
+
+# --- several seeds ------------------------------------------------------------------------------
+
+
+def _members(run: RunDirectory) -> list[str]:
+    """The runs of an ensemble."""
+    if not run.members:
+        return []
+    rows = []
+    for member in run.members:
+        training = _read(member.training_summary)
+        link = markdown.link(member.report, run.path)
+        name = markdown.text(member.path.name)
+        rows.append(
+            (
+                f"[{name}]({link})" if member.report.is_file() else name,
+                _best(training),
+                format_duration(training["seconds"]) if "seconds" in training else "",
+            )
+        )
+    return [
+        "## Members",
+        f"The average of the log-odds of {len(run.members)} runs, which differ in their seed:",
+        markdown.table(("run", "best epoch", "trained in"), rows),
+    ]
 
 
 # --- what and how fast --------------------------------------------------------------------------

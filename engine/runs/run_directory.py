@@ -2,6 +2,8 @@
 
 config.json  environment.json  history.csv  history.png  tensorboard/  checkpoints/
 model.keras  inference.json  threshold.json  evaluation/<name>/  explanations/  report.md
+
+Several runs used as one are in `engine.runs.ensemble`.
 """
 
 import hashlib
@@ -17,7 +19,13 @@ _WEIGHTS = "model.weights.h5"  # in a .keras file
 
 
 class RunDirectory:
-    """The names inside a run directory. Making one touches no disk; writers create what they need."""
+    """The names inside a run directory. Making one touches no disk; writers create what they need.
+
+    Attributes:
+        members: the runs that are averaged, where this stands for several (`engine.runs.ensemble`).
+    """
+
+    members: "tuple[RunDirectory, ...]" = ()
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
@@ -43,6 +51,11 @@ class RunDirectory:
     def owned(self) -> list[Path]:
         """Every file and directory that a run may leave."""
         return [path for path in vars(self).values() if path != self.path]
+
+    @property
+    def has_contract(self) -> bool:
+        """Whether there is an inference contract; several runs may stand together without one."""
+        return self.inference.is_file()
 
     def foreign(self) -> list[Path]:
         """What is in a directory without a `config.json` that a run, killed as it began, did not leave."""

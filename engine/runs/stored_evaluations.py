@@ -9,6 +9,7 @@ from engine.runs.run_directory import RunDirectory
 
 METRICS = "metrics.json"
 SHIFTS = "shifts.json"  # only where shifts were measured
+MEMBERS = "members.json"  # only where several runs were averaged
 SPLITS = ("test", "validation", "train")  # the most important one first
 
 
@@ -19,7 +20,7 @@ def names(run: RunDirectory) -> list[str]:
 
 
 def read(directory: Path) -> Evaluation:
-    """The evaluation in a directory, its shifts included.
+    """The evaluation in a directory, its shifts and members included.
 
     Raises:
         UserError: there is none, or it is damaged or of an earlier version.
@@ -29,9 +30,9 @@ def read(directory: Path) -> Evaluation:
         raise UserError(f"{path}: no such file; measure the split with python -m engine.evaluate")
     try:
         values = files.read_json(path)
-        shifts = directory / SHIFTS
-        if shifts.is_file():
-            values = {**values, "shifts": files.read_json(shifts)}
+        for part in (SHIFTS, MEMBERS):
+            if (directory / part).is_file():
+                values = {**values, Path(part).stem: files.read_json(directory / part)}
         return Evaluation.from_json(values)
     except (OSError, TypeError, ValueError, UserError) as error:
         raise UserError(

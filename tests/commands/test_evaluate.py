@@ -378,3 +378,27 @@ def test_odd_file_names_come_back_from_predictions_csv(tmp_path):
     evaluation_files.write_predictions(tmp_path / "predictions.csv", result, predictions)
     with open(tmp_path / "predictions.csv", encoding="utf-8", newline="") as file:
         assert [row["path"] for row in csv.DictReader(file)] == paths
+
+
+def test_several_runs_are_averaged_and_the_first_one_holds_the_figures(
+    tmp_path, run, shards, capsys
+):
+    model = fake_run.brightness_model()
+    model.get_layer("logits").bias.assign([-5.0])
+    first = fake_run.make_run(tmp_path / "first", threshold=0.45)
+    other = fake_run.make_run(tmp_path / "other", threshold=0.3, model=model)
+    arguments = [str(first), str(shards), "--with", str(other), "--resamples", "200"]
+    assert evaluate.main(arguments) == 0
+    assert "2 runs averaged" in capsys.readouterr().out
+    (name,) = (path.name for path in (first / "evaluation").iterdir())
+    assert name.startswith("test-mean-of-2-")
+    metrics = metrics_of(first, name)
+    assert metrics["averaged"] == ["first", "other"]
+    assert metrics["threshold"] == pytest.approx(0.372, abs=1e-3)  # the mean in log-odds
+    members = files.read_json(first / "evaluation" / name / "members.json")
+    assert set(members["members"]) == {"first", "other"} and members["spread"] > 0
+    with open(first / "evaluation" / name / "predictions.csv", encoding="utf-8") as file:
+        assert list(next(csv.DictReader(file)))[-1] == "spread"
+    report = (first / "report.md").read_text(encoding="utf-8")
+    assert "Not this run alone" in report and "Out of date" not in report
+    assert not (other / "evaluation").exists()

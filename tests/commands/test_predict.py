@@ -69,6 +69,21 @@ def test_more_classes_show_each_probability(tmp_path, images, capsys):
         assert float(row["probability"]) == max(each.values())
 
 
+def test_several_runs_are_averaged_and_their_spread_given(run, images, tmp_path, capsys):
+    model = fake_run.brightness_model()
+    model.get_layer("logits").bias.assign([-6.0])
+    other = fake_run.make_run(tmp_path / "other", model=model)
+    arguments = [str(run), str(images), "--with", str(other)]
+    assert predict.main([*arguments, "--json"]) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert predict.main([*arguments, "--csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    for value, row, level in zip(values, rows, LEVELS, strict=True):
+        logit = 8 * level / 255 - 5  # the mean of both
+        assert value["probability"] == pytest.approx(1 / (1 + np.exp(-logit)), abs=2e-3)
+        assert value["spread"] == pytest.approx(float(row["spread"])) and value["spread"] > 0
+
+
 def test_unreadable_files_are_named_and_the_others_predicted(run, images, capsys):
     (images / "1.png").write_bytes(b"not an image")
     assert predict.main([str(run), str(images), str(images / "absent.png")]) == 0

@@ -6,7 +6,7 @@ from engine.base import config as config_module
 from engine.base.config import UserError
 from engine.base.flag_parser import FlagParser
 from engine.base.settings import TrainConfig
-from engine.networks import model_flags
+from engine.networks import model_flags, registry
 
 SOURCE = """
 def build(image_format, num_classes, width=4, dropout: float = 0.5, deep=False, kind="plain"):
@@ -82,3 +82,15 @@ def test_a_parameter_with_the_name_of_another_flag_is_refused(parser, tmp_path, 
     with pytest.raises(SystemExit):
         parser.parse_args(["--model", "net.py:build"])
     assert "--workdir; rename it" in capsys.readouterr().err
+
+
+def test_defaults_of_a_pretrained_network_yield_to_flags_and_files(parser, tmp_path):
+    preferred = registry.resolve("efficientnet_lite0").defaults
+    model = ("--model", "efficientnet_lite0")
+    assert read(parser, *model).learning_rate == preferred["learning_rate"]
+    usual = TrainConfig().learning_rate
+    assert read(parser, *model, "--learning-rate", str(usual)).learning_rate == usual
+    (tmp_path / "c.json").write_text(json.dumps({"learning_rate": usual}))
+    found = read(parser, *model, "--config", "c.json")
+    assert (found.learning_rate, found.epochs) == (usual, preferred["epochs"])
+    assert read(parser, *model, "--weights", "none").learning_rate == usual

@@ -40,6 +40,17 @@ def test_what_a_network_does_not_use_is_refused_even_at_its_default():
         registry.checked(network, TrainConfig(model="tutorial", model_outputs="logits"))
 
 
+def test_a_pretrained_network_has_defaults_of_its_own_for_what_is_not_given():
+    network = registry.resolve("efficientnet_lite0")
+    config = TrainConfig(model="efficientnet_lite0", epochs=3)
+    found = registry.with_defaults(network, config, {"epochs", "model"})
+    assert (found.epochs, found.learning_rate) == (3, network.defaults["learning_rate"])
+    assert registry.checked(network, found) == found
+    untrained = TrainConfig(model="efficientnet_lite0", weights="none")
+    assert registry.with_defaults(network, untrained, {"model"}) == untrained
+    assert registry.with_defaults(registry.resolve("cnn"), TrainConfig(), ()) == TrainConfig()
+
+
 def test_own_settings_are_told_from_shared_ones():
     own = (Parameter("dropout", float, 0.5), Parameter("width", int, 3))
     network = registry.Network("a:b", "", build=lambda *_: None, parameters=own)

@@ -6,7 +6,7 @@ from typing import Any
 from engine.images.format import ImageFormat
 from engine.networks import efficientnet_lite
 from engine.networks.network import Network
-from engine.networks.pretrained import lite_weights
+from engine.networks.pretrained import fine_tuning, lite_weights
 
 _NAME = "efficientnet_lite0"
 
@@ -34,6 +34,7 @@ NETWORK = Network(
     build=build,
     settings=("weights", "dropout", "head", "image_size"),
     precision_advice=lambda settings: "batch normalization is slower in bfloat16 without AMX",
+    defaults=fine_tuning.DEFAULTS,
     check_weights=_check_weights,
     explained_layer="last_convolution",
 )
