@@ -53,7 +53,7 @@ def build(images: PathLike, shards: PathLike, **settings: Any) -> "Manifest":
         images: a folder for each class, or train, val and test folders with one for each class.
         shards: the directory to write.
         settings: fields of `engine.base.build_settings.BuildConfig`, such as `image_size=224`,
-            `channels=3`, `validation_fraction=0.1`, `workers=4`.
+            `channels=3`, `validation_fraction=0.1`, `hold_out="NORMAL2-|_virus_"`.
 
     Returns:
         What the directory holds: classes, image format, and per split the number of examples.

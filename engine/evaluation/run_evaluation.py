@@ -149,10 +149,20 @@ def _subject(
         model=model,
         threshold_rule=contract.read(run).threshold_rule,
         classes=mapping.names,
+        held_out_by=_held_out_by(manifest, split),
         left_out=mapping.left_out,
         warnings=tuple(dict.fromkeys(warnings)),
         averaged=averaged,
     )
+
+
+def _held_out_by(manifest: Manifest, split: str) -> str | None:
+    """The rule that `build_tfrecords --hold-out` formed the split by; None of other splits."""
+    recipe = manifest.audit.get("hold_out") or {}
+    if recipe.get("split") != split:
+        return None
+    rules = [recipe.get("pattern"), (recipe.get("metadata") or {}).get("selection")]
+    return " or ".join(rule for rule in rules if rule) or None
 
 
 def _load(run: RunDirectory, subject: Subject, batch_size: int) -> Predictor:

@@ -18,6 +18,8 @@ class Subject:
         threshold_rule: the rule by which the threshold was chosen on validation; None if it was not.
         warnings: what a reader of the figures must know.
         classes: class of the data set -> class of the run, where they were mapped.
+        held_out_by: the rule by which the examples were held out when the shards were built; None of a
+            random split.
         left_out: class of the data set -> its images, which were left out.
         averaged: the runs whose average was measured, where it is not the run of the directory alone.
     """
@@ -31,6 +33,7 @@ class Subject:
     threshold_rule: str | None = None
     warnings: tuple[str, ...] = ()
     classes: Mapping[str, str] | None = None
+    held_out_by: str | None = None
     left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)
     averaged: tuple[str, ...] = ()
 
@@ -48,6 +51,7 @@ class Subject:
             "threshold_rule": self.threshold_rule,
             "warnings": list(self.warnings),
             **({"classes": dict(self.classes)} if self.classes is not None else {}),
+            **({"held_out_by": self.held_out_by} if self.held_out_by else {}),
             **({"left_out": dict(self.left_out)} if self.left_out else {}),
             **({"averaged": list(self.averaged)} if self.averaged else {}),
         }
@@ -62,7 +66,7 @@ class Subject:
         if "split" not in values or "data" not in values:
             return None
         data, model, rule = values["data"], values["model"], values.get("threshold_rule")
-        classes = values.get("classes")
+        classes, held_out_by = values.get("classes"), values.get("held_out_by")
         return cls(
             name=str(values.get("name", values["split"])),
             split=str(values["split"]),
@@ -73,6 +77,7 @@ class Subject:
             threshold_rule=None if rule is None else str(rule),
             warnings=tuple(str(warning) for warning in values.get("warnings", ())),
             classes=None if classes is None else {str(k): str(v) for k, v in classes.items()},
+            held_out_by=None if held_out_by is None else str(held_out_by),
             left_out={str(k): int(v) for k, v in values.get("left_out", {}).items()},
             averaged=tuple(str(run) for run in values.get("averaged", ())),
         )

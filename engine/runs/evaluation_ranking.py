@@ -19,7 +19,7 @@ class Relation(enum.Enum):
     """What the measured examples are to the run; its value is how a report calls them."""
 
     OTHER = "other images than the run's data set"
-    HELD_OUT = "held out of the run's data set by a rule"
+    HELD_OUT = "held out of the run's data set by --hold-out"
     OWN = "drawn from the run's own data set"
     CHOSEN_ON = "best epoch and threshold were chosen on it"
     PERHAPS_TRAINED = "the run's images, split in another way"
@@ -121,7 +121,9 @@ def relation(trained_on: Mapping[str, Any], subject: Subject) -> Relation:
         return Relation.PERHAPS_TRAINED
     if subject.split == "train":
         return Relation.TRAINED
-    return Relation.CHOSEN_ON if subject.split == "validation" else Relation.OWN
+    if subject.split == "validation":
+        return Relation.CHOSEN_ON
+    return Relation.OWN if subject.held_out_by is None else Relation.HELD_OUT
 
 
 def _trained_on(run: RunDirectory) -> Mapping[str, Any]:

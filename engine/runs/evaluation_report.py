@@ -126,6 +126,11 @@ def _subject(subject: Subject | None, model: str | None) -> list[str]:
             f"Measured on `{subject.shards}`: fingerprint of the images "
             f"`{subject.fingerprint[:12]}`, of the shards `{subject.identity[:12]}`."
         )
+        if subject.held_out_by is not None:
+            parts.append(
+                f"Held out when the shards were built: `{subject.held_out_by.replace('`', '')}`; "
+                "patients of these images were removed from training and validation."
+            )
         parts.append(_classes(subject))
         parts.append(markdown.warnings(subject.warnings))
     return parts

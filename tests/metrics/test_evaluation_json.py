@@ -22,6 +22,9 @@ SUBJECT = Subject(
     model="e" * 64,
     threshold_rule="youden",
     warnings=("these shards come from other images",),
+    classes={"healthy": "NORMAL"},
+    held_out_by="NORMAL2-",
+    left_out={"other": 3},
 )
 
 

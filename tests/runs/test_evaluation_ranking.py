@@ -34,6 +34,7 @@ def test_unseen_sets_come_first_the_hardest_before_the_others(run):
     add(run, "test", 0.99)
     add(run, "validation", 0.1, split="validation")
     add(run, "train", 0.2, split="train")
+    add(run, "external", 0.97, split="external", held_out_by="NORMAL2-")
     add(run, "nih", 0.46, fingerprint="other", identity="x")
     add(run, "clinic", 0.9, fingerprint="another", identity="y", split="train")
     add(run, "resplit", 0.3, identity="z")
@@ -43,6 +44,7 @@ def test_unseen_sets_come_first_the_hardest_before_the_others(run):
     assert order(run) == [
         ("nih", Relation.OTHER),
         ("clinic", Relation.OTHER),
+        ("external", Relation.HELD_OUT),
         ("test", Relation.OWN),
         ("one-class", Relation.OTHER),
         ("validation", Relation.CHOSEN_ON),
@@ -52,6 +54,7 @@ def test_unseen_sets_come_first_the_hardest_before_the_others(run):
     ]
     text = report.render(run)
     assert text.index("Hardest set measured: nih") < text.index("### nih") < text.index("### Test")
+    assert "Held out when the shards were built: `NORMAL2-`" in text
     assert "| Train split | the run was trained on it |" in text
     assert "nothing is known" not in text
 
