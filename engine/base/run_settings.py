@@ -58,6 +58,16 @@ class EvaluateConfig(Config):
         help="also measure by the values of columns, such as view or age:18,40,60 (numbers without "
         "limits are divided into quartiles)",
     )
+    prevalence: str | None = setting(
+        None, parse=check_prevalence, metavar="P", help=_PREVALENCE_HELP
+    )
+    recalibrate: int | None = setting(
+        None,
+        minimum=4,
+        maximum=1_000_000,
+        help="also show what so many labelled images of this place would give: calibration and "
+        "threshold fitted on them, measured on the rest",
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -49,6 +49,7 @@ class Recalibration:
         one_class: the draws with one class alone, in which nothing can be fitted: they count as the
             run is.
         unchanged, recalibrated: metric -> its spread on the images that were not drawn.
+        rule: that of the threshold; None where the largest probability decides.
     """
 
     num_images: int
@@ -56,6 +57,7 @@ class Recalibration:
     one_class: int
     unchanged: Mapping[str, Spread]
     recalibrated: Mapping[str, Spread]
+    rule: str | None = None
 
     def rows(self) -> list[tuple[str, str, str]]:
         """A table of text, one row per metric: its name, as the run is, and recalibrated."""
@@ -70,14 +72,16 @@ class Recalibration:
 
     def account(self) -> str:
         """A sentence on how the figures came about."""
+        fitted = "slope and intercepts" if self.rule is None else "slope, intercept and threshold"
+        fitted += f" ({self.rule})" if self.rule is not None else ""
         left_out = (
             f" {counted(self.one_class, 'draw')} had one class alone and changed nothing."
             if self.one_class
             else ""
         )
         return (
-            f"What {counted(self.num_images, 'labelled image')} of this place would give: slope, "
-            "intercept and threshold fitted on them, measured on the rest; median and 5 to 95 % of "
+            f"What {counted(self.num_images, 'labelled image')} of this place would give: {fitted} "
+            "fitted on them, measured on the rest; median and 5 to 95 % of "
             f"{self.num_draws} draws of patients.{left_out}"
         )
 
@@ -87,6 +91,7 @@ class Recalibration:
             "num_images": self.num_images,
             "num_draws": self.num_draws,
             "one_class": self.one_class,
+            "rule": self.rule,
             "unchanged": {k: dataclasses.asdict(v) for k, v in self.unchanged.items()},
             "recalibrated": {k: dataclasses.asdict(v) for k, v in self.recalibrated.items()},
         }
@@ -105,8 +110,15 @@ class Recalibration:
             }
             for kind in ("unchanged", "recalibrated")
         )
-        numbers = (int(values[name]) for name in ("num_images", "num_draws", "one_class"))
-        return cls(*numbers, unchanged, recalibrated)
+        rule = values["rule"]
+        return cls(
+            num_images=int(values["num_images"]),
+            num_draws=int(values["num_draws"]),
+            one_class=int(values["one_class"]),
+            unchanged=unchanged,
+            recalibrated=recalibrated,
+            rule=None if rule is None else str(rule),
+        )
 
 
 def simulate(
@@ -116,7 +128,7 @@ def simulate(
     *,
     num_images: int,
     threshold: float | None,
-    rule: str = "youden",
+    rule: str | None = None,
     draws: int = _DRAWS,
     seed: int = 0,
 ) -> Recalibration:
@@ -128,18 +140,16 @@ def simulate(
         patients: str[N]; None or '' makes an image a patient of its own.
         num_images: how many images are labelled.
         threshold: that of the run, on the probability of the positive class of two.
-        rule: by which a threshold is chosen on the images drawn.
+        rule: by which a threshold is chosen on the images drawn; `youden` where the run has none that
+            can be used again.
         seed: the draws are a pure function of it.
 
     Raises:
         UserError: fewer than 20 images would be left.
     """
     labels, log_odds = np.asarray(labels, np.int64), np.asarray(log_odds, np.float64)
-    if len(labels) - num_images < FEWEST_LEFT:
-        raise UserError(
-            f"--recalibrate {num_images}: the split holds {counted(len(labels), 'image')}; expected "
-            f"at most {max(0, len(labels) - FEWEST_LEFT)}, to measure on {FEWEST_LEFT} or more"
-        )
+    check_number(num_images, num_examples=len(labels))
+    usable_rule = _usable(rule) if log_odds.ndim == 1 else None
     groups = predictions.patient_groups(patients, len(labels))
     random = np.random.default_rng(seed)
     before, after, one_class = [], [], 0
@@ -156,15 +166,39 @@ def simulate(
             continue
         fitted = fit(labels[drawn], log_odds[drawn])
         chosen = threshold
-        if log_odds.ndim == 1:
+        if usable_rule is not None:
             given = predictions.probabilities(fitted.log_odds(log_odds[drawn]))
-            chosen = thresholds.choose_threshold(labels[drawn], given, rule).threshold
+            chosen = thresholds.choose_threshold(labels[drawn], given, usable_rule).threshold
         after.append(_figures(labels[rest], fitted.log_odds(log_odds[rest]), chosen))
     if not before:
         raise UserError(
             f"--recalibrate {num_images}: its patients are all of the split's; expected fewer images"
         )
-    return Recalibration(num_images, len(before), one_class, _spreads(before), _spreads(after))
+    return Recalibration(
+        num_images,
+        len(before),
+        one_class,
+        _spreads(before),
+        _spreads(after),
+        rule=None if usable_rule is None else str(usable_rule),
+    )
+
+
+def check_number(num_images: int, *, num_examples: int) -> None:
+    """Raises `UserError` unless enough images are left to measure on."""
+    if num_examples - num_images < FEWEST_LEFT:
+        raise UserError(
+            f"--recalibrate {num_images}: the split holds {counted(num_examples, 'image')}; expected "
+            f"at most {max(0, num_examples - FEWEST_LEFT)}, to measure on {FEWEST_LEFT} or more"
+        )
+
+
+def _usable(rule: str | None) -> thresholds.ThresholdRule:
+    """The rule itself, or `youden` for a threshold that came about in another way."""
+    try:
+        return thresholds.parse_threshold_rule(rule or "youden")
+    except UserError:
+        return thresholds.parse_threshold_rule("youden")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -244,8 +278,8 @@ def _figures(labels: Array, log_odds: Array, threshold: float | None) -> dict[st
 
 def _spreads(figures: Sequence[Mapping[str, float]]) -> dict[str, Spread]:
     """The spread of each metric over the draws."""
-    values = {name: [each[name] for each in figures] for name in METRICS}
-    return {
-        name: Spread(*(float(v) for v in np.percentile(of_draws, _PERCENTILES)))
-        for name, of_draws in values.items()
-    }
+    spreads = {}
+    for name in METRICS:
+        found = np.percentile([each[name] for each in figures], _PERCENTILES)
+        spreads[name] = Spread(float(found[0]), float(found[1]), float(found[2]))
+    return spreads
