@@ -280,6 +280,7 @@ def _spreads(figures: Sequence[Mapping[str, float]]) -> dict[str, Spread]:
     """The spread of each metric over the draws."""
     spreads = {}
     for name in METRICS:
-        found = np.percentile([each[name] for each in figures], _PERCENTILES)
+        values = np.array([each[name] for each in figures])
+        found: Array = np.percentile(values, _PERCENTILES)
         spreads[name] = Spread(float(found[0]), float(found[1]), float(found[2]))
     return spreads
