@@ -94,6 +94,11 @@ def audit_lines(manifest: Manifest) -> list[str]:
             f"patients: {audit['patients']:,}, {audit['patients_in_two_own_splits']:,} of them in "
             "two of the folders' own splits"
         )
+    if held := audit.get("hold_out"):
+        lines.append(
+            f"held out as {held['split']}: {held['images']:,} images; "
+            f"{held['removed']:,} of their patients or copies left out"
+        )
     left = audit["leaking_images"] - audit["dropped"]
     lines.append(
         f"images that share a patient or their content with another split now: {left:,}"

@@ -3,7 +3,7 @@
 import dataclasses
 
 from engine.base.config import FREE, Config, UserError, setting
-from engine.base.setting_values import parse_image_size
+from engine.base.setting_values import check_column_values, check_pattern, parse_image_size
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -104,6 +104,26 @@ class SplitSettings(Config):
         "X-ray set; a regular expression's group is the id, sought in the file name, then in the "
         "path",
     )
+    hold_out: str | None = setting(
+        None,
+        parse=check_pattern,
+        metavar="REGEX",
+        help="images whose path (relative to IMAGES) contains a match form the test split, or external; "
+        "their patients and copies are removed from train and validation",
+    )
+    hold_out_metadata: str | None = setting(
+        None,
+        parse=check_column_values,
+        metavar="FILE.csv:COLUMN=VALUE[,VALUE]",
+        help="the same for images that have one of these values in a column of a CSV file, which "
+        "names them by path or file name",
+    )
+    hold_out_split: str = setting(
+        "auto",
+        choices=("auto", "test", "external"),
+        help="the split that held-out images form; auto: external where IMAGES has a test folder of "
+        "its own, else test",
+    )
     on_leak: str = setting(
         "warn",
         choices=("warn", "fail", "drop"),
@@ -122,6 +142,16 @@ class SplitSettings(Config):
                 f"--validation-fraction and --test-fraction: got {self.validation_fraction} and "
                 f"{self.test_fraction}, must leave at least a tenth for train"
             )
+        if self.hold_out_split != "auto" and not self.holds_out:
+            raise UserError(
+                f"--hold-out-split: got {self.hold_out_split}, but nothing is held out; give "
+                "--hold-out or --hold-out-metadata too"
+            )
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether images are held out by their path or metadata."""
+        return self.hold_out is not None or self.hold_out_metadata is not None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -96,3 +96,27 @@ def check_loss(text: str) -> str:
             f"expected {', '.join(names)}, package.module:function or FILE.py:function{hint}"
         )
     return text
+
+
+def parse_column_values(text: str) -> tuple[str, str, tuple[str, ...]]:
+    """`FILE.csv:COLUMN=VALUE[,VALUE]` to (file, column, values)."""
+    match = re.fullmatch(r"(.+):([^:=]+)=(.+)", text, re.DOTALL)
+    values = tuple(value.strip() for value in match[3].split(",")) if match else ()
+    if not match or not all(values):
+        raise ValueError("expected FILE.csv:COLUMN=VALUE[,VALUE], such as metadata.csv:view=PA")
+    return match[1], match[2].strip(), values
+
+
+def check_column_values(text: str) -> str:
+    """`text` itself, if `parse_column_values` takes it."""
+    parse_column_values(text)
+    return text
+
+
+def check_pattern(text: str) -> str:
+    """`text` itself, if it is a regular expression."""
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"no regular expression ({error})") from None
+    return text

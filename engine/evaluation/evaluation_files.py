@@ -174,16 +174,14 @@ def draw_figures(
     plots.roc(
         roc_curves,
         directory / "roc.png",
-        area=metrics["auroc"].value,
-        interval=_interval(metrics["auroc"]),
+        area=str(metrics["auroc"]),
         operating_point=_point(metrics, "specificity", "sensitivity", binary=binary),
         title=f"ROC, {split} split",
     )
     plots.precision_recall(
         recall_curves,
         directory / "precision_recall.png",
-        area=metrics["average_precision"].value,
-        interval=_interval(metrics["average_precision"]),
+        area=str(metrics["average_precision"]),
         operating_point=_point(metrics, "recall", "precision", binary=binary),
         prevalence=float((labels == 1).mean()) if binary else None,
         title=f"Precision-recall, {split} split",
@@ -206,10 +204,6 @@ def draw_figures(
         subject=names[1] if binary else "the predicted class",
         title=f"Calibration, {split} split",
     )
-
-
-def _interval(estimate: Estimate) -> tuple[float | None, float | None]:
-    return estimate.low, estimate.high
 
 
 def _point(

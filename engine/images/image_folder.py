@@ -14,6 +14,7 @@ from engine.base.files import one_line
 from engine.base.wording import counted, some_of
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
+EXTERNAL = "external"  # what `--hold-out` forms beside a test split; no folder is called so
 SPLIT_FOLDERS = {
     "train": TRAIN,
     "training": TRAIN,

@@ -7,18 +7,22 @@ are hashes of the seed and a path, so that they do not depend on how files are l
 import dataclasses
 import hashlib
 import os
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from engine.base.config import UserError
-from engine.base.files import one_line
 from engine.base.wording import counted, some_of
+from engine.images import groups as grouping
+from engine.images import hold_out as holding_out
+from engine.images import tree_audit
 from engine.images.folder_contents import Contents
-from engine.images.image_folder import TEST, TRAIN, VALIDATION, Example, ImageFolder
+from engine.images.hold_out import Division, HoldOut
+from engine.images.image_folder import EXTERNAL, TEST, TRAIN, VALIDATION, Example, ImageFolder
 from engine.images.patients import with_patients
 
 SMALL_VALIDATION = 50  # images of a class; below it, a share of them is known to 10 points at best
 DEFAULT_FRACTION = 0.1
+NOTHING_HELD_OUT = HoldOut()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +31,7 @@ class Plan:
 
     Attributes:
         splits: split -> examples in the order they are written: mixed by a seeded hash of the path.
-        dropped: path -> why it was left out (`--on-leak drop`).
+        dropped: path -> why it was left out (`--on-leak drop`, `--hold-out`).
         audit: counts of what was found, with a few names of each.
         notes: decisions, one line each; `warnings`: what the user should check.
     """
@@ -48,6 +52,7 @@ def plan_splits(
     test_fraction: float | None,
     on_leak: str,
     seed: int,
+    hold_out: HoldOut = NOTHING_HELD_OUT,
 ) -> Plan:
     """Decides the splits and audits them. Deterministic, whatever order files are listed in.
 
@@ -55,24 +60,33 @@ def plan_splits(
     a time, a group being all images that share a patient or their content. Left at None, a
     fraction is `DEFAULT_FRACTION` where training could not do without (class folders only; no
     validation folder), else nothing is drawn. A given validation fraction puts the
-    tree's validation folder back into the pool it is drawn from.
+    tree's validation folder back into the pool it is drawn from. What is held out comes first: it
+    is a split of its own, and nothing that shares a group with it is trained on or drawn.
 
     Raises:
         UserError: a fraction cannot be drawn, `on_leak` is `fail` and a group
-            is in two splits, or train would lack a class that another split has.
+            is in two splits, train would lack a class that another split has, or `hold_out` cannot
+            be held out.
     """
     examples, warnings = with_patients(folder.examples, group_by)
     warnings = [*folder.warnings, *warnings]
     notes: list[str] = []
-    groups = _groups(examples, contents)
-    audit = _audit(examples, contents)
-    warnings += _audit_warnings(audit)
-    fractions = _fractions(folder, examples, validation_fraction, test_fraction, notes)
-    assigned = _assign(examples, groups, fractions, seed)
+    groups = grouping.connected(examples, contents)
+    audit = tree_audit.audit_tree(examples, contents)
+    warnings += tree_audit.warnings(audit)
+    division = holding_out.divide(examples, groups, hold_out)
+    warnings += division.warnings
+    notes += division.notes
+    left = dataclasses.replace(folder, examples=division.rest)
+    fractions = _fractions(left, division, validation_fraction, test_fraction, notes)
+    assigned = [*_assign(division.rest, groups, fractions, seed), *division.held]
     leaks = _leaking_groups(assigned, groups)
     dropped = _treat_leaks(assigned, groups, leaks, on_leak, warnings)
     audit |= {"leaking_images": sum(map(len, leaks.values())), "on_leak": on_leak}
     audit["dropped"] = len(dropped)
+    if hold_out:
+        audit["hold_out"] = division.recipe
+        dropped = {**division.removed, **dropped}
     kept = [example for example in assigned if example.path not in dropped]
     splits = {
         split: tuple(
@@ -81,7 +95,7 @@ def plan_splits(
                 key=lambda example: _rank(seed, example.path),
             )
         )
-        for split in (TRAIN, VALIDATION, TEST)
+        for split in (TRAIN, VALIDATION, TEST, EXTERNAL)
     }
     splits = {split: members for split, members in splits.items() if members}
     _require_trainable(splits, folder.class_names)
@@ -96,35 +110,9 @@ def _rank(seed: int, key: str) -> bytes:
     return hashlib.sha256(f"{seed}\0".encode() + os.fsencode(key)).digest()
 
 
-def _groups(examples: Sequence[Example], contents: Contents) -> dict[str, str]:
-    """Path -> group: the connected components of "same patient or same content"."""
-    parent: dict[str, str] = {}
-
-    def find(node: str) -> str:
-        while (above := parent.setdefault(node, node)) != node:
-            parent[node] = parent[above]
-            node = above
-        return node
-
-    for example in examples:
-        mine = find(f"path {example.path}")
-        others = [f"patient {example.patient}"] if example.patient else []
-        if digest := _content(example.path, contents):
-            others.append(f"content {digest}")
-        for other in others:
-            low, high = sorted((mine, find(other)))
-            parent[high] = mine = low
-    return {example.path: find(f"path {example.path}") for example in examples}
-
-
-def _content(path: str, contents: Contents) -> str:
-    """The hash of a file; '' for the unreadable and the empty, which are not alike as images."""
-    return "" if path in contents.empty else contents.keys[path]
-
-
 def _fractions(
     folder: ImageFolder,
-    examples: Sequence[Example],
+    division: Division,
     validation_fraction: float | None,
     test_fraction: float | None,
     notes: list[str],
@@ -144,9 +132,22 @@ def _fractions(
             f"--test-fraction: got {test_fraction}, but {folder.root} has a test folder of its own; "
             "leave the flag out to keep it, or move that folder away"
         )
+    if test_fraction and division.split == TEST:
+        raise UserError(
+            f"--test-fraction: got {test_fraction}, but the images held out are the test split; "
+            "--hold-out-split external keeps both"
+        )
+    if validation_fraction is None and division.emptied and TRAIN in own:
+        validation_fraction = asked[VALIDATION] = DEFAULT_FRACTION
+        notes.append(
+            f"nothing is left of class {some_of(division.emptied)} in the validation folder, all of "
+            f"it held out or removed: drew a share of {DEFAULT_FRACTION} from train "
+            "(--validation-fraction)"
+        )
     fractions = {}
     for split, fraction in asked.items():
         needed = not own or (split == VALIDATION and TRAIN in own and VALIDATION not in own)
+        needed = needed and split != division.split
         if fraction is None and needed:
             fraction = DEFAULT_FRACTION
             notes.append(
@@ -155,7 +156,7 @@ def _fractions(
         if fraction:
             fractions[split] = fraction
     if validation_fraction and VALIDATION in own:
-        notes.append(_pooled_note(examples))
+        notes.append(_pooled_note(folder.examples))
     return fractions
 
 
@@ -174,11 +175,8 @@ def _assign(
 ) -> list[Example]:
     """The examples with their final split."""
     pooled = {"", TRAIN} | ({VALIDATION} if VALIDATION in fractions else set())
-    members: dict[str, list[Example]] = defaultdict(list)
-    for example in examples:
-        if example.split in pooled:
-            members[groups[example.path]].append(example)
-    drawn = _draw(members, fractions, seed)
+    pool = [example for example in examples if example.split in pooled]
+    drawn = _draw(grouping.members(pool, groups), fractions, seed)
     return [
         dataclasses.replace(example, split=drawn.get(groups[example.path], TRAIN))
         if example.split in pooled
@@ -231,48 +229,7 @@ def _nearest(
             yield name
 
 
-# ---------------------------------------------------------------------------- audit
-
-
-def _audit(examples: Sequence[Example], contents: Contents) -> dict:
-    """What the tree itself looks like, before anything is drawn."""
-    by_content: dict[str, list[Example]] = defaultdict(list)
-    by_patient: dict[str, set[str]] = defaultdict(set)
-    for example in examples:
-        if digest := _content(example.path, contents):
-            by_content[digest].append(example)
-        if example.patient:
-            by_patient[example.patient].add(example.split)
-    copies = [group for group in by_content.values() if len(group) > 1]
-    across = [group for group in copies if len({example.split for example in group}) > 1]
-    conflicts = [group for group in copies if len({example.class_name for example in group}) > 1]
-    patients = sorted(name for name, splits in by_patient.items() if len(splits) > 1)
-    return {
-        "duplicate_images": sum(len(group) - 1 for group in copies),
-        "duplicate_examples": _shown(copies),
-        "duplicates_across_own_splits": len(across),
-        "duplicates_across_examples": _shown(across),
-        "conflicting_labels": len(conflicts),
-        "conflicting_examples": _shown(conflicts),
-        "patients": len(by_patient),
-        "patients_in_two_own_splits": len(patients),
-        "patient_examples": list(map(one_line, patients[:5])),
-    }
-
-
-def _shown(groups: Sequence[Sequence[Example]]) -> list[list[str]]:
-    """The paths of the first five groups."""
-    return [[one_line(example.path) for example in group] for group in groups[:5]]
-
-
-def _audit_warnings(audit: Mapping) -> list[str]:
-    if not audit["conflicting_labels"]:
-        return []
-    first = " = ".join(audit["conflicting_examples"][0][:2])
-    return [
-        f"{counted(audit['conflicting_labels'], 'image')} stand under two classes with the very same "
-        f"content ({first}); remove the wrong copy"
-    ]
+# ---------------------------------------------------------------------------- leaks
 
 
 def _leaking_groups(
@@ -280,7 +237,7 @@ def _leaking_groups(
 ) -> dict[str, list[Example]]:
     """Group -> its examples outside its best-protected split, for groups in two final splits."""
     leaks = {}
-    for name, group in _by_group(assigned, groups).items():
+    for name, group in grouping.members(assigned, groups).items():
         keeper = _keeper(group)
         outside = [example for example in group if example.split != keeper]
         if outside:
@@ -291,7 +248,7 @@ def _leaking_groups(
 def _keeper(group: Sequence[Example]) -> str:
     """Test before validation before train: what is measured on is never made smaller."""
     present = {example.split for example in group}
-    return next(split for split in (TEST, VALIDATION, TRAIN) if split in present)
+    return next(split for split in (TEST, EXTERNAL, VALIDATION, TRAIN) if split in present)
 
 
 def _treat_leaks(
@@ -305,8 +262,9 @@ def _treat_leaks(
     if not leaks:
         return {}
     images = [example for group in leaks.values() for example in group]
+    where = f"{EXTERNAL}, " if any(image.split == EXTERNAL for image in images) else ""
     found = (
-        f"{counted(len(images), 'image')} of train or validation share a patient or their very "
+        f"{counted(len(images), 'image')} of {where}train or validation share a patient or their very "
         f"content with a split that is measured on ({some_of(image.path for image in images)})"
     )
     if on_leak == "fail":
@@ -315,7 +273,9 @@ def _treat_leaks(
         warnings.append(f"{found}; --on-leak drop leaves them out")
         return {}
     keepers = {
-        name: _keeper(group) for name, group in _by_group(assigned, groups).items() if name in leaks
+        name: _keeper(group)
+        for name, group in grouping.members(assigned, groups).items()
+        if name in leaks
     }
     return {
         example.path: f"shares a patient or its content with {keepers[name]} (--on-leak drop)"
@@ -324,11 +284,7 @@ def _treat_leaks(
     }
 
 
-def _by_group(examples: Sequence[Example], groups: Mapping[str, str]) -> dict[str, list[Example]]:
-    members: dict[str, list[Example]] = defaultdict(list)
-    for example in examples:
-        members[groups[example.path]].append(example)
-    return members
+# ---------------------------------------------------------------------------- is it usable
 
 
 def _require_trainable(splits: Mapping[str, Sequence[Example]], class_names: Sequence[str]) -> None:

@@ -57,11 +57,18 @@ def styled(axes: Axes, *, title: str = "", xlabel: str = "", ylabel: str = "") -
     return axes
 
 
-def legend(axes: Axes, location: str = "best") -> None:
-    """A legend, if anything drawn has a label."""
+def legend(
+    axes: Axes, location: str = "best", *, anchor: tuple[float, float] | None = None
+) -> None:
+    """A legend, if anything drawn has a label.
+
+    Args:
+        anchor: where the legend's corner `location` stands, in shares of the axes; None: inside them.
+    """
     if axes.get_legend_handles_labels()[1]:
         axes.legend(
             loc=location,
+            bbox_to_anchor=anchor,
             fontsize=8.5,
             frameon=True,
             framealpha=0.9,

@@ -30,15 +30,12 @@ from engine.runs.figure_style import (
 LARGEST_LEGEND = 10  # classes; more would cover the curves
 LARGEST_ANNOTATED = 20  # classes; the cells of a larger confusion matrix hold no legible text
 
-Interval = tuple[float | None, float | None]
-
 
 def roc(
     curves: Sequence[tuple[str, np.ndarray, np.ndarray]],
     path: Path,
     *,
-    area: float | None = None,
-    interval: Interval = (None, None),
+    area: str = "undefined",
     operating_point: tuple[float, float] | None = None,
     title: str = "ROC",
 ) -> None:
@@ -46,7 +43,7 @@ def roc(
 
     Args:
         curves: (class name, false positive rate float[G], true positive rate float[G]).
-        area, interval: the AUROC and its 95 % interval, shown in the legend.
+        area: the AUROC with its interval, as the legend shows it.
         operating_point: (false positive rate, true positive rate) at the stored threshold.
     """
     figure = new_figure(5.4, 5.2)
@@ -57,7 +54,7 @@ def roc(
         ylabel="True positive rate (sensitivity)",
     )
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=":", label="chance (0.500)")
-    _draw_curves(axes, curves, _with_interval("AUROC", area, interval), step=None)
+    _draw_curves(axes, curves, f"AUROC {area}", step=None)
     _draw_operating_point(axes, operating_point, "sensitivity {1:.3f}, specificity {2:.3f}")
     _square_unit_axes(axes)
     legend(axes, location="lower right")
@@ -68,8 +65,7 @@ def precision_recall(
     curves: Sequence[tuple[str, np.ndarray, np.ndarray]],
     path: Path,
     *,
-    area: float | None = None,
-    interval: Interval = (None, None),
+    area: str = "undefined",
     operating_point: tuple[float, float] | None = None,
     prevalence: float | None = None,
     title: str = "Precision-recall",
@@ -78,7 +74,7 @@ def precision_recall(
 
     Args:
         curves: (class name, recall float[G], precision float[G]).
-        area, interval: the average precision and its 95 % interval.
+        area: the average precision with its interval, as the legend shows it.
         operating_point: (recall, precision) at the stored threshold.
         prevalence: the positive fraction, which is what chance would give.
     """
@@ -87,7 +83,7 @@ def precision_recall(
     if prevalence is not None:
         label = f"chance ({prevalence:.3f})"
         axes.axhline(prevalence, color=MUTED, linewidth=1, linestyle=":", label=label)
-    _draw_curves(axes, curves, _with_interval("average precision", area, interval), step="pre")
+    _draw_curves(axes, curves, f"average precision {area}", step="pre")
     _draw_operating_point(axes, operating_point, "recall {0:.3f}, precision {1:.3f}")
     _square_unit_axes(axes)
     legend(axes, location="lower left")
@@ -171,7 +167,8 @@ def calibration(
     )
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
-    legend(axes)
+    # Between the panels: within the axes it would hide the ends of intervals somewhere.
+    legend(axes, location="upper left", anchor=(0, -0.06))
     below = styled(
         figure.add_subplot(rows[1]), xlabel=f"Predicted probability of {subject}", ylabel="Images"
     )
@@ -273,15 +270,6 @@ def _square_unit_axes(axes: Axes) -> None:
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
     axes.set_aspect("equal")
-
-
-def _with_interval(name: str, value: float | None, interval: Interval) -> str:
-    if value is None:
-        return f"{name} undefined"
-    low, high = interval
-    if low is None or high is None:
-        return f"{name} {value:.3f}"
-    return f"{name} {value:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def _name_classes(axes: Axes, class_names: Sequence[str]) -> None:

@@ -9,8 +9,8 @@ from engine.runs.run_directory import RunDirectory
 
 METRICS = "metrics.json"
 SHIFTS = "shifts.json"  # only where shifts were measured
+SPLITS = ("test", "external", "validation", "train")  # the most important one first
 MEMBERS = "members.json"  # only where several runs were averaged
-SPLITS = ("test", "validation", "train")  # the most important one first
 
 
 def names(run: RunDirectory) -> list[str]:

@@ -196,7 +196,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """`--image-size 128x128, now 224x224` for each argument that is not the same."""
     return [
         f"{flag_name(name)} {_shown(before.get(name))}, now {_shown(now.get(name))}"
-        for name in now
+        for name in {**now, **before}
         if before.get(name) != now.get(name)
     ]
 
@@ -279,6 +279,8 @@ def _shown(value: Any) -> str:
         return "none"
     if isinstance(value, bool):
         return "on" if value else "off"
+    if isinstance(value, Mapping):  # of --hold-out-metadata
+        return f"{value['selection']} ({value['images']:,} images, {value['sha256'][:8]})"
     if isinstance(value, Sequence) and not isinstance(value, str):
         return "x".join(map(str, value))
     return str(value)

@@ -26,6 +26,7 @@ from engine.base.progress import ProgressBar
 from engine.images import (
     bit_depth,
     folder_contents,
+    hold_out,
     image_folder,
     patients,
     source_file,
@@ -33,6 +34,7 @@ from engine.images import (
 )
 from engine.images.folder_contents import Contents
 from engine.images.format import ImageFormat
+from engine.images.hold_out import HoldOut
 from engine.images.image_folder import ImageFolder
 from engine.images.split_plan import Plan
 from engine.shards import (
@@ -118,7 +120,7 @@ def _build(config: BuildConfig, folder: ImageFolder, shards: Path, started: floa
     with DecodePool(folder.root, record_format, workers=workers, processes=processes) as pool:
         contents = folder_contents.hash_contents(folder, workers=workers)
         plan = _plan(config, folder, contents)
-        identity = _identity(config, folder, contents)
+        identity = _identity(config, folder, contents, plan)
         journal = build_journal.open_journal(shards, identity, overwrite=config.overwrite)
         shard_plans = shard_writing.plan_shards(config, plan)
         missing = build_checks.missing_shards(
@@ -168,19 +170,37 @@ def _plan(config: BuildConfig, folder: ImageFolder, contents: Contents) -> Plan:
         test_fraction=config.test_fraction,
         on_leak=config.on_leak,
         seed=config.seed,
+        hold_out=HoldOut(
+            pattern=config.hold_out,
+            metadata=config.hold_out_metadata,
+            split=config.hold_out_split,
+        ),
     )
 
 
-def _identity(config: BuildConfig, folder: ImageFolder, contents: Contents) -> BuildIdentity:
-    free = free_settings(BuildConfig)
+def _identity(
+    config: BuildConfig, folder: ImageFolder, contents: Contents, plan: Plan
+) -> BuildIdentity:
+    arguments = _arguments(config)
+    if config.hold_out_metadata is not None:
+        arguments["hold_out_metadata"] = plan.audit["hold_out"]["metadata"]
     return BuildIdentity(
-        arguments={name: value for name, value in config.to_json().items() if name not in free},
+        arguments=arguments,
         source={
             "name": files.one_line(folder.root.resolve().name),
             "num_files": len(folder.examples),
             "fingerprint": contents.fingerprint,
         },
     )
+
+
+def _arguments(config: BuildConfig) -> dict[str, Any]:
+    """The settings that decide a byte; those of holding out where something is held out, so that
+    builds without it are what they always were."""
+    left_out = free_settings(BuildConfig)
+    if not config.holds_out:
+        left_out |= {"hold_out", "hold_out_metadata", "hold_out_split"}
+    return {name: value for name, value in config.to_json().items() if name not in left_out}
 
 
 def _record_format(config: BuildConfig) -> RecordFormat:
@@ -224,8 +244,11 @@ def _bits(config: BuildConfig, contents: Contents, pool: DecodePool) -> tuple[in
 def _verify_only(config: BuildConfig, shards: Path) -> BuildResult:
     """Checks a finished build as it is, even if the images are gone."""
     manifest = build_checks.verified(shards)
-    arguments: dict[str, Any] = config.to_json()
-    asked = {name: arguments[name] for name in manifest.arguments if name in arguments}
-    differing = build_journal.differences(manifest.arguments, asked)
+    built, asked = dict(manifest.arguments), _arguments(config)
+    if selected := built.get("hold_out_metadata"):
+        built["hold_out_metadata"] = selected["selection"]
+    if reference := asked.get("hold_out_metadata"):
+        asked["hold_out_metadata"] = hold_out.without_folder(reference)
+    differing = build_journal.differences(built, asked)
     notes = [f"verified as it is, built with other arguments: {'; '.join(differing)}"]
     return BuildResult(manifest, tuple(notes if differing else ()), 0, 0.0)

@@ -19,12 +19,12 @@ from engine.images import format as image_formats
 from engine.images.format import ImageFormat
 
 FORMAT_VERSION = 2
-SPLITS = ("train", "validation", "test")
+SPLITS = ("train", "validation", "test", "external")
 MANIFEST = "manifest.json"
 BUILD_STATE = "build.jsonl"
 REJECTED = "rejected.csv"
 
-SHARD_NAME = re.compile(r"(train|validation|test)-\d{5,}-of-\d{5,}\.tfrecord")
+SHARD_NAME = re.compile(r"(train|validation|test|external)-\d{5,}-of-\d{5,}\.tfrecord")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,9 +81,11 @@ class Manifest:
             (16 where there were none).
         group_by: `patient`, `none` or the regular expression that found the groups.
         source: `name` of the image folder, `num_files`, `fingerprint` over paths and contents.
-        splits: those that hold examples, among `train`, `validation` and `test`.
+        splits: those that hold examples, among `SPLITS`; `external` is one that was held out beside a
+            test split.
         rejected: how many files were left out because they could not be read.
-        audit: duplicates and leaks that were found, and what was done about them.
+        audit: duplicates and leaks that were found, and what was done about them; `hold_out`, where
+            images were held out, is the recipe.
         warnings: the warnings of the build, one line each.
         arguments: the settings of the build.
         versions: of the programs that wrote it.

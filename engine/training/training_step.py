@@ -186,7 +186,7 @@ class TrainingStep:
         if loss_scale is not None:
             norm /= tf.convert_to_tensor(loss_scale)
         factor = (
-            tf.minimum(1.0, self._global_clipnorm / (norm + 1e-12))
+            tf.minimum(self._global_clipnorm / (norm + 1e-12), 1.0)
             if self._global_clipnorm
             else 1.0
         )

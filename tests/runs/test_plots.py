@@ -9,6 +9,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from engine.metrics import calibration
+from engine.metrics.estimate import Estimate
 from engine.runs import figure_style, history_plot, plots
 
 CURVE = (np.array([0, 0.1, 0.4, 1.0]), np.array([0, 0.8, 0.95, 1.0]))
@@ -56,12 +57,12 @@ def figures(directory):
     }
     history_plot.draw(history_rows(), paths["history"], best_epoch=4)
     plots.roc(
-        [("a", *CURVE)], paths["roc"], area=0.9, interval=(0.8, 0.95), operating_point=(0.1, 0.8)
+        [("a", *CURVE)], paths["roc"], area="0.9000 (0.8000 to 0.9500)", operating_point=(0.1, 0.8)
     )
     plots.precision_recall(
         [("a", *CURVE)],
         paths["precision_recall"],
-        area=0.9,
+        area="0.9000",
         operating_point=(0.8, 0.9),
         prevalence=0.4,
     )
@@ -202,6 +203,26 @@ def test_a_calibration_bin_without_positives_has_an_interval(saved, tmp_path):
     assert high == pytest.approx([0.832, 1], abs=1e-3)
 
 
+def test_areas_stand_in_the_legend_as_they_are_given(saved, tmp_path):
+    area = str(Estimate(0.97314, 0.96, 0.98))
+    plots.roc([("a", *CURVE)], tmp_path / "roc.png", area=area)
+    plots.precision_recall([("a", *CURVE), ("b", *CURVE)], tmp_path / "pr.png", area=area)
+    one, several = ([text.get_text() for text in f.findobj(Text)] for f in saved())
+    assert "AUROC 0.9731 (0.9600 to 0.9800)" in one
+    assert "mean average precision 0.9731 (0.9600 to 0.9800)" in several
+
+
+def test_the_legend_of_a_calibration_hides_no_part_of_it(saved, tmp_path):
+    paths = figures(tmp_path)
+    *_, figure, _ = saved()
+    axes, below = figure.axes
+    box = axes.get_legend().get_window_extent()
+    assert paths["calibration"] and not box.overlaps(axes.bbox)
+    for label in (*axes.get_xticklabels(), *below.get_yticklabels()):
+        assert not box.overlaps(label.get_window_extent())
+    assert not box.overlaps(below.bbox)
+
+
 def test_what_is_missing_is_passed_over(tmp_path):
     history_plot.draw([], tmp_path / "history.png")
     history_plot.draw([{"loss": "nan", "val_loss": 0.5}], tmp_path / "one.png")
@@ -213,7 +234,7 @@ def test_what_is_missing_is_passed_over(tmp_path):
 
 
 def test_many_classes_and_colour_images(tmp_path):
-    plots.roc([(f"class {i}", *CURVE) for i in range(30)], tmp_path / "roc.png", area=0.9)
+    plots.roc([(f"class {i}", *CURVE) for i in range(30)], tmp_path / "roc.png", area="0.9000")
     colour = np.zeros((1, 16, 16, 3), np.uint8)
     colour[...] = (10, 200, 30)
     plots.image_grid(colour, None, tmp_path / "grid.png", title="a title")

@@ -19,9 +19,9 @@ SIZE = (16, 16)
 BATCH = 8
 
 
-def make_step(*, num_classes=2, optimizer=None, class_weights=None, **options):
+def make_step(*, num_classes=2, optimizer=None, class_weights=None, model=None, **options):
     keras.utils.set_random_seed(0)
-    model = small_model(image_size=SIZE, num_classes=num_classes, dropout=0.0)
+    model = model or small_model(image_size=SIZE, num_classes=num_classes, dropout=0.0)
     network = training_form(model).network
     optimizer = optimizer or keras.optimizers.SGD(0.1)
     optimizer.build(network.trainable_variables)
@@ -100,8 +100,22 @@ def test_several_steps_at_once_equal_as_many_single_ones():
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
-def test_clipping_bounds_the_length_of_a_step():
-    network, step = make_step(global_clipnorm=0.01, optimizer=keras.optimizers.SGD(1.0))
+def double_precision_model():
+    return keras.Sequential(
+        [
+            keras.Input((*SIZE, 1)),
+            keras.layers.Flatten(),
+            keras.layers.Dense(1, dtype="float64"),
+            keras.layers.Activation("linear", dtype="float32"),
+        ]
+    )
+
+
+@pytest.mark.parametrize("make_model", [lambda: None, double_precision_model])
+def test_clipping_bounds_the_length_of_a_step(make_model):
+    network, step = make_step(
+        global_clipnorm=0.01, optimizer=keras.optimizers.SGD(1.0), model=make_model()
+    )
     before = [variable.numpy() for variable in network.trainable_variables]
     step.run(repeated(make_batch()), 1)
     moved = [b - v.numpy() for b, v in zip(before, network.trainable_variables, strict=True)]
