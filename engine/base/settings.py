@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.base.config import FREE, RESOLVED, Config, FrozenSettings, UserError, setting
+from engine.base.fine_tuning_settings import FineTuningSettings
 from engine.base.setting_values import (
     check_interval,
     check_loss,
@@ -136,8 +137,9 @@ class ModelSettings(Config):
     )
     weights: str = setting(
         "auto",
-        choices=("auto", "imagenet", "none"),
-        help="what a pretrained network starts from; auto: imagenet; none: random weights",
+        metavar="auto|imagenet|none|FILE",
+        help="what a pretrained network starts from; auto: imagenet; none: random weights; FILE: .keras, "
+        ".weights.h5 or .h5, by layer",
     )
     depth: int = setting(4, minimum=2, maximum=7, help="stages of the cnn, each at half the size")
     width: int = setting(24, minimum=4, maximum=512, help="channels of the first stage")
@@ -332,6 +334,7 @@ class TrainConfig(
     AugmentationSettings,
     ModelSettings,
     InitialSettings,
+    FineTuningSettings,
     OptimizationSettings,
     RuntimeSettings,
     DecisionSettings,
