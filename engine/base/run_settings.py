@@ -12,6 +12,7 @@ from engine.base.setting_values import (
 
 # Each batch is padded to its size: at 224 x 224 the default network takes 10 GB for so many images.
 MAX_BATCH_SIZE = 4096
+_ABSTAIN_HELP = "leave images undecided that are unlike the training images (distance above 1)"
 _PREVALENCE_HELP = (
     "the share of the positive class where the images come from (P,P,... for each of several classes), "
     "for which probabilities are given; none: the share that training implied"
@@ -68,6 +69,7 @@ class EvaluateConfig(Config):
         help="also show what so many labelled images of this place would give: calibration and "
         "threshold fitted on them, measured on the rest",
     )
+    abstain: bool = setting(False, help=_ABSTAIN_HELP)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,9 +94,7 @@ class FilesConfig(Config):
 class PredictConfig(FilesConfig):
     """How files are read and predicted."""
 
-    abstain: bool = setting(
-        False, help="leave images undecided that are unlike the training images (distance above 1)"
-    )
+    abstain: bool = setting(False, help=_ABSTAIN_HELP)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from rich.text import Text
 from engine.metrics.estimate import Estimate, title
 from engine.metrics.evaluation import Evaluation
 from engine.metrics.strata_results import METRICS, StrataResults, Stratum
+from engine.metrics.unlike_results import UnlikeResults
 
 TABLE_WIDTH = 80  # columns, where standard output is no terminal
 _FEW_CLASSES = 4  # whose counts fit a column
@@ -39,6 +40,8 @@ def show(result: Evaluation) -> None:
         _print_table(["images", *heads], result.shifts.rows())
     for column in result.strata:
         _print_strata(column)
+    if result.unlike is not None and result.unlike.num_unlike:
+        _print_unlike(result.unlike)
     if result.recalibration is not None:
         _print_table(result.recalibration.heads(), result.recalibration.rows())
         print(result.recalibration.account())
@@ -69,6 +72,20 @@ def _print_strata(column: StrataResults) -> None:
         _print_table(
             ["shortcut probe", "among images of", "AUROC, 0.5 is good"], probes, first_wraps=True
         )
+
+
+def _print_unlike(results: UnlikeResults) -> None:
+    """A table of the images on either side of the limit, intervals below the values."""
+    rows = [
+        (
+            kind.name,
+            f"{kind.num_examples:,}",
+            *(_on_two_lines(kind.metrics[metric]) for metric in METRICS),
+        )
+        for kind in (results.like, results.unlike)
+        if kind
+    ]
+    _print_table(["images", "number", *map(title, METRICS)], rows, first_wraps=True)
 
 
 def _counts(stratum: Stratum) -> str:

@@ -27,6 +27,7 @@ from engine.metrics.estimate import Estimate
 from engine.metrics.evaluation import Evaluation
 from engine.metrics.predictions import predict_labels
 from engine.metrics.subject import Subject
+from engine.metrics.unlike_results import UNDECIDED, is_unlike
 from engine.runs import plots, stored_evaluations
 from engine.shards import data_identity
 
@@ -42,6 +43,7 @@ class SplitPredictions:
     Attributes:
         members: where several runs are averaged, what each of them gives.
         spread: of those, as `Outputs.spread`.
+        distances: as `Outputs.distances`.
     """
 
     labels: np.ndarray
@@ -51,6 +53,7 @@ class SplitPredictions:
     patients: list[str]
     members: tuple[Outputs, ...] = ()
     spread: np.ndarray | None = None
+    distances: np.ndarray | None = None
 
 
 def directory_name(split: str, *, trained_on: Mapping[str, Any], data: Mapping[str, Any]) -> str:
@@ -123,19 +126,23 @@ def write_predictions(path: Path, result: Evaluation, predictions: SplitPredicti
 
     With two classes, `probability` is that of the positive class. With more, it is that of the predicted
     class, and the columns `probability_<class>` and `logit_<class>` of each class follow. A logit is
-    log(p / (1 - p)), by which images are ranked. Where several runs are averaged, `spread` comes last: the
-    standard deviation of that probability over them. Numbers have the digits of float32.
+    log(p / (1 - p)), by which images are ranked. Where several runs are averaged, `spread` follows: the
+    standard deviation of that probability over them; and where it is known, `distance` from the training
+    images. With --abstain, `predicted` is `undecided` where that is above 1. Numbers have the digits of
+    float32.
     """
     names = result.class_names
     predicted = predict_labels(predictions.probabilities, result.threshold)
     header, rows = _columns_of(predictions, predicted, names)
+    left_out = _left_undecided(result, predictions)
     with files.written_aside(path) as aside, open(aside, "w", encoding="utf-8", newline="") as file:
         writer = CsvRows(file)
         writer.writerow(["path", "label", "probability", "predicted", *header])
         for place, (image, (shown, *others)) in enumerate(
             zip(predictions.paths, rows, strict=True)
         ):
-            label, called = names[predictions.labels[place]], names[predicted[place]]
+            label = names[predictions.labels[place]]
+            called = UNDECIDED if left_out[place] else names[predicted[place]]
             writer.writerow([image, label, shown, called, *others])
 
 
@@ -154,7 +161,16 @@ def _columns_of(
     if spread is not None:
         own_spread = spread if spread.ndim == 1 else spread[np.arange(len(predicted)), predicted]
         header, values = [*header, "spread"], np.column_stack([values, own_spread])
+    if predictions.distances is not None:
+        header, values = [*header, "distance"], np.column_stack([values, predictions.distances])
     return header, ([f"{value:.9g}" for value in row] for row in values)
+
+
+def _left_undecided(result: Evaluation, predictions: SplitPredictions) -> np.ndarray:
+    """bool[N]: the images that are unlike the training images, if these were not to be decided."""
+    if predictions.distances is None or result.unlike is None or not result.unlike.abstained:
+        return np.zeros(len(predictions.paths), bool)
+    return is_unlike(predictions.distances)
 
 
 def draw_figures(

@@ -17,6 +17,7 @@ from engine.evaluation import class_mapping, evaluation_files, metadata_columns
 from engine.evaluation.class_mapping import ClassMapping
 from engine.evaluation.evaluation_files import SplitPredictions
 from engine.evaluation.metadata_columns import MetadataColumn
+from engine.inference import applicability
 from engine.inference import ensemble as ensembles
 from engine.inference.ensemble import EnsemblePredictor
 from engine.inference.predictor import Outputs, Predictor, wanted_prevalence
@@ -50,6 +51,7 @@ def evaluate_run(
     strata: str | None = None,
     prevalence: str | None = None,
     recalibrate: int | None = None,
+    abstain: bool = False,
 ) -> Evaluation:
     """Measures a run's model on every example of a split; writes `RUN/evaluation/NAME` and the report.
 
@@ -71,6 +73,7 @@ def evaluate_run(
         prevalence: the share of the positive class, or of each class, that probabilities are given
             for, as `0.1` or `0.7,0.2,0.1`; None for that which training implied.
         recalibrate: a number of labelled images; whether to show what so many of this place would give.
+        abstain: whether to leave the images undecided that are unlike the training images.
 
     Returns:
         All figures, with what they are of; `run.evaluation(result.subject.name)` holds the files.
@@ -90,6 +93,7 @@ def evaluate_run(
         strata=strata,
         prevalence=prevalence,
         recalibrate=recalibrate,
+        abstain=abstain,
     )
     run = run if isinstance(run, RunDirectory) else run_groups.opened(run)
     shards = Path(shards)
@@ -189,6 +193,8 @@ def _load(run: RunDirectory, subject: Subject, settings: EvaluateConfig) -> Pred
         raise UserError(
             f"{run.model}: a training replaced the model while it was loaded; evaluate it again"
         )
+    if not predictor.measures_distances:
+        applicability.say_absent(run, abstain=settings.abstain)
     return predictor
 
 
@@ -217,6 +223,8 @@ def _measured(
         seed=settings.seed,
         log_odds=predictions.log_odds,
         columns=[column.of(predictions.paths) for column in columns],
+        distances=predictions.distances,
+        abstained=settings.abstain,
     )
 
 
@@ -325,7 +333,7 @@ def predict_split(
         for raw in dataset.as_numpy_iterator():
             batch = mapping.applied(raw)
             labels.append(batch["label"])
-            outputs.append(predictor.outputs(batch["image"]))
+            outputs.append(predictor.outputs(batch["image"], with_distances=True))
             paths += map(decoded_text, batch["path"])
             patients += map(decoded_text, batch["patient"])
             bar.advance(len(raw["label"]))
@@ -338,4 +346,5 @@ def predict_split(
         patients,
         members=joined.members,
         spread=joined.spread,
+        distances=joined.distances,
     )

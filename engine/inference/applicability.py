@@ -21,12 +21,12 @@ from typing import Any
 
 import numpy as np
 
-from engine.base import array_files
+from engine.base import array_files, progress
+from engine.base.config import UserError
 from engine.runs.run_directory import RunDirectory
 
 FORMAT_VERSION = 1
 FLAGGED_SHARE = 0.01  # of images like those of validation
-LIMIT = 1.0  # images with a larger distance are flagged
 NEIGHBOURS = 5
 _SHRINKAGE = 0.1
 _MOST_COMPONENTS = 64
@@ -130,11 +130,6 @@ class Applicability:
         return np.minimum(found, _FARTHEST)
 
 
-def is_unlike(distances: np.ndarray) -> np.ndarray:
-    """bool[N]: which images lie beyond the limit."""
-    return distances > LIMIT
-
-
 def tail_quantile(distances: np.ndarray, share: float = FLAGGED_SHARE) -> float:
     """The distance that this share of like images exceeds, by an exponential tail of the logarithms.
 
@@ -176,13 +171,24 @@ def read(run: RunDirectory) -> Applicability | None:
     )
 
 
-def why_absent(run: RunDirectory) -> str:
-    """A line on why a run does not tell how far images lie from its training images."""
-    reason = "has no" if not run.applicability.is_file() else "belongs to another model:"
-    return (
-        f"{run.path}: {reason} {run.applicability.name}, so no distance from the training images is given; "
+def say_absent(run: RunDirectory, *, abstain: bool) -> None:
+    """Says why a run does not tell how far images lie from its training images.
+
+    Args:
+        abstain: whether that was needed.
+
+    Raises:
+        UserError: it was needed.
+    """
+    runs = [member for member in run.members if read(member) is None] or [run]
+    reason = "belongs to another model" if runs[0].applicability.is_file() else "is missing"
+    line = (
+        f"{runs[0].applicability}: {reason}, so no distance from the training images is given; "
         "engine.train --resume writes it"
     )
+    if abstain:
+        raise UserError(f"--abstain: {line}")
+    progress.say(line)
 
 
 def _group(arrays: Mapping[str, np.ndarray], name: str, limit: Any) -> Group:

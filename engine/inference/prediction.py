@@ -12,10 +12,9 @@ from engine.base.run_settings import FilesConfig, PredictConfig
 from engine.images import image_files
 from engine.inference import applicability, ensemble
 from engine.inference.predictor import Batch, Outputs, Predictor, wanted_prevalence
+from engine.metrics import unlike_results
 from engine.runs import contract
 from engine.runs.run_directory import RunDirectory
-
-UNDECIDED = "undecided"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Prediction:
         path: the image file.
         probability: that of the positive class of two, the largest of more.
         predicted: the class, by the run's threshold or, of more than two, the most probable one; with
-            `abstain`, `UNDECIDED` of an image that is unlike the training images.
+            `abstain`, `undecided` for an image that is unlike the training images.
         probabilities: of every class, by its name.
         spread: the standard deviation of `probability` over the runs, where several are averaged.
         distance: how far the image lies from the training images; above 1 it is unlike them. None
@@ -43,7 +42,7 @@ class Prediction:
     @property
     def is_unlike(self) -> bool:
         """Whether the image is known to be unlike the training images."""
-        return self.distance is not None and self.distance > applicability.LIMIT
+        return self.distance is not None and self.distance > unlike_results.LIMIT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,10 +84,7 @@ def predict_files(
     progress.say("loading TensorFlow and the model ...")
     predictor = ensemble.load(run, batch_size=settings.batch_size, prevalence=settings.prevalence)
     if not predictor.measures_distances:
-        reason = applicability.why_absent(run)
-        if settings.abstain:
-            raise UserError(f"--abstain: {reason}")
-        progress.say(reason)
+        applicability.say_absent(run, abstain=settings.abstain)
     batches = _predictions(predictor, found, failures, settings)
     return PredictedFiles(batches, has_distances=predictor.measures_distances)
 
@@ -176,4 +172,6 @@ def _prediction(
 
 
 def _undecided(found: Prediction) -> Prediction:
-    return dataclasses.replace(found, predicted=UNDECIDED) if found.is_unlike else found
+    return (
+        dataclasses.replace(found, predicted=unlike_results.UNDECIDED) if found.is_unlike else found
+    )

@@ -19,7 +19,7 @@ import numpy as np
 
 from engine.base.config import UserError
 from engine.base.wording import counted
-from engine.metrics import bootstrap, calibration, intervals, predictions
+from engine.metrics import bootstrap, calibration, intervals, predictions, unlike_results
 from engine.metrics import strata as stratification
 from engine.metrics.estimate import HEADLINE, Estimate, title
 from engine.metrics.estimator import Estimator
@@ -28,6 +28,7 @@ from engine.metrics.recalibration import Recalibration
 from engine.metrics.shift_results import ShiftResults
 from engine.metrics.strata_results import StrataResults
 from engine.metrics.subject import Subject
+from engine.metrics.unlike_results import UnlikeResults
 
 CLASS_METRICS = (
     "auroc",
@@ -57,6 +58,8 @@ class Evaluation:
         strata: the figures by each column of metadata that was asked for.
         recalibration: what labelled images of the place would give, if that was asked for.
         members: the figures of each run, where several were averaged.
+        unlike: how many images are unlike the training images, and the figures with and without them;
+            None where the run does not know.
     """
 
     class_names: tuple[str, ...]
@@ -73,6 +76,7 @@ class Evaluation:
     strata: tuple[StrataResults, ...] = ()
     recalibration: Recalibration | None = None
     members: MemberResults | None = None
+    unlike: UnlikeResults | None = None
 
     def __str__(self) -> str:
         return "\n".join(self.summary_lines())
@@ -91,6 +95,7 @@ class Evaluation:
             decided,
             *(f"{title(name):<11}  {self.metrics[name]}" for name in HEADLINE),
             *(line for column in self.strata for line in column.summary_lines()),
+            *(self.unlike.summary_lines() if self.unlike else ()),
         ]
 
     def to_json(self) -> dict[str, Any]:
@@ -123,6 +128,8 @@ class Evaluation:
             values["strata"] = [column.to_json() for column in self.strata]
         if self.recalibration is not None:
             values["recalibration"] = self.recalibration.to_json()
+        if self.unlike is not None:
+            values["unlike"] = self.unlike.to_json()
         if self.shifts is not None:
             values["shifts"] = self.shifts.to_json()
         if self.members is not None:
@@ -147,6 +154,7 @@ class Evaluation:
     def _from_json(cls, values: Mapping[str, Any]) -> "Evaluation":
         threshold, shifts = values["threshold"], values.get("shifts")
         members, recalibrated = values.get("members"), values.get("recalibration")
+        unlike = values.get("unlike")
         class_names = tuple(str(name) for name in values["class_names"])
         confusion = np.array(values["confusion_matrix"], np.int64)
         if confusion.shape != (len(class_names), len(class_names)):
@@ -175,6 +183,7 @@ class Evaluation:
             strata=tuple(StrataResults.from_json(each) for each in values.get("strata", ())),
             recalibration=None if recalibrated is None else Recalibration.from_json(recalibrated),
             members=None if members is None else MemberResults.from_json(members),
+            unlike=None if unlike is None else UnlikeResults.from_json(unlike),
         )
 
 
@@ -189,6 +198,8 @@ def evaluate(
     seed: int = 0,
     log_odds: Array | None = None,
     columns: Sequence[stratification.Column] = (),
+    distances: Array | None = None,
+    abstained: bool = False,
 ) -> Evaluation:
     """Measures probabilities against labels.
 
@@ -205,6 +216,9 @@ def evaluate(
         log_odds: as the probabilities; what examples are ranked by, where probabilities of float32
             are tied at 0 and 1. None ranks by the probabilities.
         columns: what is known of the examples; each is measured by its strata.
+        distances: float[N], how far the images lie from the training images; those that are unlike them
+            are measured apart.
+        abstained: whether those were left undecided.
 
     Raises:
         UserError: there is no example, the arrays do not fit one another, a label names no class,
@@ -245,6 +259,16 @@ def evaluate(
                 examples, column, class_names=class_names, resamples=resamples, seed=seed
             )
             for column in columns
+        ),
+        unlike=None
+        if distances is None
+        else unlike_results.measure(
+            examples,
+            distances,
+            class_names=class_names,
+            resamples=resamples,
+            seed=seed,
+            abstained=abstained,
         ),
     )
 

@@ -111,6 +111,19 @@ def stratified(
     return tuple(different), np.array([places.get(value, -1) for value in values], np.int64)
 
 
+def part(
+    name: str,
+    examples: bootstrap.Examples,
+    chosen: Array,
+    *,
+    class_names: Sequence[str],
+    resamples: int,
+    seed: int,
+) -> Stratum:
+    """The figures of the examples of bool[N], at least one, under a name."""
+    return _stratum(name, _chosen(examples, chosen), class_names, resamples, seed)
+
+
 def _number(value: str) -> float | None:
     try:
         number = float(value)

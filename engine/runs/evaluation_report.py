@@ -5,6 +5,7 @@ from pathlib import Path
 from engine.base.wording import counted
 from engine.metrics.estimate import Estimate, title
 from engine.metrics.evaluation import Evaluation
+from engine.metrics.strata_results import METRICS
 from engine.metrics.subject import Subject
 from engine.runs import calibration_report, evaluation_ranking, markdown, strata_report
 from engine.runs.evaluation_ranking import Measured
@@ -103,6 +104,7 @@ def _evaluation(run: RunDirectory, measured: Measured, model: str | None) -> lis
         _confusion(result),
         *calibration_report.section(result),
         *strata_report.section(result),
+        _unlike(result),
         _shifts(result),
         _members(result),
         _figures(directory, run.path),
@@ -206,6 +208,18 @@ def _shifts(result: Evaluation) -> str:
         f"{markdown.table(heads, rows)}\n\n"
         f"Lowest under any change: {markdown.text(shifts.lowest_text())}."
     )
+
+
+def _unlike(result: Evaluation) -> str:
+    """How many images are unlike the training images, and the figures with and without them."""
+    unlike = result.unlike
+    if unlike is None:
+        return ""
+    account = f"Distance from the training images: {unlike.account()}."
+    if not unlike.num_unlike:
+        return account
+    heads = ("images", "number", *(title(metric) for metric in METRICS))
+    return f"{account}\n\n{markdown.table(heads, unlike.rows())}"
 
 
 def _members(result: Evaluation) -> str:

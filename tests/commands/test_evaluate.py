@@ -402,3 +402,35 @@ def test_several_runs_are_averaged_and_the_first_one_holds_the_figures(
     report = (first / "report.md").read_text(encoding="utf-8")
     assert "Not this run alone" in report and "Out of date" not in report
     assert not (other / "evaluation").exists()
+
+
+def test_images_unlike_the_training_images_are_counted_apart_and_may_stay_undecided(
+    tmp_path, capsys
+):
+    levels = np.random.default_rng(0).integers(90, 170, 120)
+    run = fake_run.make_run(tmp_path / "run")
+    fake_run.remember(run, fake_run.grey_images(levels[:80]))
+    images = fake_run.grey_images([*levels[80:], 0, 0, 255], seed=1)
+    labels = [*(levels[80:] > 127).astype(int), 1, 1, 1]
+    shards = fake_run.make_shards(tmp_path / "shards", images, labels, [""] * 43)
+    found = {}
+    for name, flags in (("all", []), ("decided", ["--abstain"])):
+        command = [str(run), str(shards), "--name", name, "--resamples", "200", *flags]
+        assert evaluate.main(command) == 0
+        found[name] = metrics_of(run, name)
+        printed = capsys.readouterr().out
+        assert "are unlike them" in printed and ("\ndecided " in printed) == bool(flags)
+        assert max(map(len, printed.splitlines()[:-2])) <= 80  # paths follow
+    assert {**found["all"]["unlike"], "abstained": True} == found["decided"]["unlike"]
+    assert 3 <= found["all"]["unlike"]["num_unlike"] <= 6
+    rows = list(csv.DictReader((run / "evaluation" / "decided" / "predictions.csv").open()))
+    assert [row["predicted"] == "undecided" for row in rows] == [
+        float(row["distance"]) > 1 for row in rows
+    ]
+    assert all(row["predicted"] == "undecided" for row in rows[-3:])
+    assert "Distance from the training images: " in render(RunDirectory(run))
+
+
+def test_abstaining_needs_distances(run, shards, capsys):
+    assert evaluate.main([str(run), str(shards), "--abstain"]) == 2
+    assert "--abstain: " in capsys.readouterr().err
