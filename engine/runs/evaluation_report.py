@@ -6,7 +6,7 @@ from engine.base.wording import counted
 from engine.metrics.estimate import Estimate, title
 from engine.metrics.evaluation import Evaluation
 from engine.metrics.subject import Subject
-from engine.runs import evaluation_ranking, markdown, strata_report
+from engine.runs import calibration_report, evaluation_ranking, markdown, strata_report
 from engine.runs.evaluation_ranking import Measured
 from engine.runs.run_directory import RunDirectory
 
@@ -106,7 +106,7 @@ def _evaluation(run: RunDirectory, measured: Measured, model: str | None) -> lis
         "Brier score.",
         _class_table(result),
         _confusion(result),
-        f"Expected calibration error: {result.reliability.expected_calibration_error:.3f}.",
+        *calibration_report.section(result),
         *strata_report.section(result),
         _shifts(result),
         _members(result),
