@@ -1,6 +1,6 @@
 """How far an image lies from the training images: a distance that is 1 at the limit for flagging.
 
-An image is described by groups of features: its grey levels and sharpness, its layout
+An image is described by groups of features: its grey levels, its sharpness, its layout
 (`image_statistics`), and what the network sees at each resolution (`network_features`). Each group is
 whitened (PCA, small variances raised to a tenth of the mean one), and the distance of an image is the root mean
 square distance to its 5 nearest training images there. Nearest neighbours rather than one ellipsoid
@@ -25,7 +25,7 @@ from engine.base import array_files, progress
 from engine.base.config import UserError
 from engine.runs.run_directory import RunDirectory
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 FLAGGED_SHARE = 0.01  # of images like those of validation
 NEIGHBOURS = 5
 _SHRINKAGE = 0.1

@@ -20,12 +20,13 @@ _NO_ENERGY = _GREY_STEP**2 / 100  # added to energies before their logarithm
 
 
 def statistics(images: np.ndarray) -> dict[str, np.ndarray]:
-    """Two groups of features of uint8[N, H, W, C] images.
+    """Three groups of features of uint8[N, H, W, C] images.
 
     Returns:
-        `texture`, float64[N, F]: the distribution of grey levels, and the energy of differences between
-        neighbouring pixels per octave, across and down; of colour images the differences between
-        channels too. `layout`, float64[N, 64]: the means of 8 x 8 cells, contrast and exposure removed.
+        `levels`, float64[N, F]: the distribution of grey levels; of colour images the differences between
+        channels too. `sharpness`, float64[N, F]: the energy of differences between neighbouring pixels per
+        octave, across and down. `layout`, float64[N, 64]: the means of 8 x 8 cells, contrast and exposure
+        removed.
     """
     per_block = max(1, _BLOCK_PIXELS // math.prod(images.shape[1:]))
     starts = range(0, max(1, len(images)), per_block)
@@ -35,11 +36,12 @@ def statistics(images: np.ndarray) -> dict[str, np.ndarray]:
 
 def _of_block(images: np.ndarray) -> dict[str, np.ndarray]:
     grey = images.astype(np.float32).mean(axis=-1) * np.float32(_GREY_STEP)
-    columns = [_grey_levels(images), _octaves(grey)]
+    levels = [_grey_levels(images)]
     if images.shape[-1] > 1:
-        columns.append(_colour(images))
+        levels.append(_colour(images))
     return {
-        "texture": np.concatenate(columns, axis=1).astype(np.float64),
+        "levels": np.concatenate(levels, axis=1).astype(np.float64),
+        "sharpness": _octaves(grey).astype(np.float64),
         "layout": _layout(grey).astype(np.float64),
     }
 

@@ -55,13 +55,13 @@ class UnlikeResults:
         """How many are unlike, in a line."""
         share = self.num_unlike / self.num_examples
         return (
-            f"{self.num_unlike:,} of {counted(self.num_examples, 'image')} ({share:.1%}) are unlike them "
-            f"(distance above {LIMIT:g}; median {self.median_distance:.2f})"
+            f"{self.num_unlike:,} of {counted(self.num_examples, 'image')} ({share:.1%}) above "
+            f"{LIMIT:g}: unlike training images"
         )
 
     def summary_lines(self) -> list[str]:
         """The account, and where they were left undecided, how the others do."""
-        line = f"training images: {self.account()}"
+        line = f"distance     {self.account()}"
         if not self.abstained:
             return [line]
         if self.like is None:

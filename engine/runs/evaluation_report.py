@@ -220,7 +220,7 @@ def _unlike(result: Evaluation) -> str:
     unlike = result.unlike
     if unlike is None:
         return ""
-    account = f"Distance from the training images: {unlike.account()}."
+    account = f"Distance from the training images: median {unlike.median_distance:.2f}; {unlike.account()}."
     if not unlike.num_unlike:
         return account
     heads = ("images", "number", *(title(metric) for metric in METRICS))

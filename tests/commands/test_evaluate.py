@@ -419,11 +419,13 @@ def test_images_unlike_the_training_images_are_counted_apart_and_may_stay_undeci
         assert evaluate.main(command) == 0
         found[name] = metrics_of(run, name)
         printed = capsys.readouterr().out
-        assert "are unlike them" in printed and ("\ndecided " in printed) == bool(flags)
+        assert "unlike training images" in printed and ("\ndecided " in printed) == bool(flags)
         assert max(map(len, printed.splitlines()[:-2])) <= 80  # paths follow
     assert {**found["all"]["unlike"], "abstained": True} == found["decided"]["unlike"]
     assert 3 <= found["all"]["unlike"]["num_unlike"] <= 6
-    rows = list(csv.DictReader((run / "evaluation" / "decided" / "predictions.csv").open()))
+    rows = list(
+        csv.DictReader((run / "evaluation" / "decided" / "predictions.csv").open(encoding="utf-8"))
+    )
     assert [row["predicted"] == "undecided" for row in rows] == [
         float(row["distance"]) > 1 for row in rows
     ]

@@ -29,7 +29,7 @@ def test_figures_are_given_with_and_without_the_images_that_are_unlike():
     assert result.unlike.like.metrics["accuracy"].value == 1
     assert result.unlike.unlike.metrics["accuracy"].value == 0
     assert result.unlike.num_unlike == 5 and result.unlike.num_examples == 20
-    assert "training images: 5 of 20 images (25.0%) are unlike them" in str(result)
+    assert "5 of 20 images (25.0%) above 1: unlike training images" in str(result)
     assert "decided" not in str(result)
 
 
