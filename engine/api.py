@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from engine.metrics.evaluation import Evaluation
     from engine.shards.manifest import Manifest
     from engine.training.losses import Loss
+    from engine.training.seeds import EnsembleResult
     from engine.training.trainer import Model, TrainResult
 
 PathLike = str | os.PathLike[str]
@@ -80,8 +81,9 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     diagnose: bool = False,
+    num_seeds: int | None = None,
     **settings: Any,
-) -> "TrainResult":
+) -> "TrainResult | EnsembleResult":
     """Trains a classifier on shards, as `python -m engine.train` does, and leaves a run directory.
 
     Ctrl-C and SIGTERM save the run after the current step before they take effect; `resume=True`
@@ -102,11 +104,14 @@ def train(
         resume: continue the run in `workdir`; with more `epochs`, under a constant schedule, extend it.
         overwrite: remove the run in `workdir` first.
         diagnose: when done, measure whether input or step limited the speed.
+        num_seeds: train so many runs, with the seed of the settings and those after it, into
+            `workdir/seed-<n>`; `evaluate` and `predict` average them. Not with callbacks or `diagnose`.
         settings: fields of `engine.base.settings.TrainConfig`, such as `epochs=12`, and the keyword
             parameters of a function given as `model`; they override those of `config`.
 
     Returns:
-        The best epoch and its metric, the history, the threshold, and the speed.
+        The best epoch and its metric, the history, the threshold, and the speed; of several seeds their
+        directories, and the threshold of their average.
 
     Raises:
         UserError: shards, settings or `workdir` are wrong, or do not fit each other.
@@ -125,27 +130,42 @@ def train(
     configured = registry.with_defaults(network, configured, _given(config) | values.keys())
     configured = registry.checked(network, configured, given=values.keys() - {"model_settings"})
     configured = train_arguments.with_loss(configured, loss)
-    train_arguments.check_start(
-        configured,
-        Path(shards),
-        Path(workdir),
-        resume=resume,
-        overwrite=overwrite,
-    )
+    places = Path(shards), Path(workdir)
+    if num_seeds is not None:
+        if callbacks or diagnose:
+            given = "callbacks" if callbacks else "diagnose"
+            raise UserError(f"train(): {given} is for one training; leave out num_seeds")
+        train_arguments.check_seeds(
+            configured, *places, num_seeds, resume=resume, overwrite=overwrite
+        )
+        with _quiet_imports():
+            from engine.training import seeds
+
+        with _saved_first() as should_stop:
+            return seeds.train_seeds(
+                configured,
+                *places,
+                num_seeds=num_seeds,
+                should_stop=should_stop,
+                model=network,
+                loss=loss,
+                resume=resume,
+                overwrite=overwrite,
+            )
+    train_arguments.check_start(configured, *places, resume=resume, overwrite=overwrite)
     with _quiet_imports():
         from engine.training import trainer
 
     with _saved_first() as should_stop:
         return trainer.train(
             configured,
-            Path(shards),
-            Path(workdir),
+            *places,
             model=network,
             loss=loss,
             callbacks=callbacks,
+            diagnose=diagnose,
             resume=resume,
             overwrite=overwrite,
-            diagnose=diagnose,
             should_stop=should_stop,
         )
 

@@ -10,6 +10,7 @@ import sys
 from engine import api
 from engine.base import callable_module, command_line, progress
 from engine.base.settings import TrainConfig
+from engine.metrics.estimate import number_text
 from engine.training import train_arguments
 
 PROGRAM = "python -m engine.train"
@@ -36,7 +37,38 @@ def _run(arguments: argparse.Namespace) -> int:
         preview.draw_preview(settings, arguments.shards, arguments.preview_augmentation)
         print(f"preview: {arguments.preview_augmentation}")
         return command_line.DONE
+    if arguments.num_seeds is not None:
+        return _train_seeds(arguments, settings)
     return _train(arguments, settings)
+
+
+def _train_seeds(arguments: argparse.Namespace, settings: TrainConfig) -> int:
+    with command_line.quiet_imports(), command_line.without_scikit_learn():
+        from engine.training import seeds
+        from engine.training.divergence import DivergenceError
+
+    with command_line.StopFlag() as stop:
+        try:
+            result = seeds.train_seeds(
+                settings,
+                arguments.shards,
+                arguments.workdir,
+                num_seeds=arguments.num_seeds,
+                resume=arguments.resume,
+                overwrite=arguments.overwrite,
+                should_stop=stop,
+            )
+        except DivergenceError as error:
+            progress.say(f"{PROGRAM}: {error}")
+            return command_line.FAILED
+    if result.stopped:
+        return _stopped(arguments, stop)
+    for place, auroc in zip(result.members, result.member_val_aurocs, strict=True):
+        print(f"{place.name}: val_auroc {number_text(auroc)}")
+    print(f"average of {len(result.members)} runs: val_auroc {number_text(result.val_auroc)}")
+    _print_threshold(result.threshold, settings)
+    print(f"run: {arguments.workdir}")
+    return command_line.DONE
 
 
 def _train(arguments: argparse.Namespace, settings: TrainConfig) -> int:
@@ -60,20 +92,28 @@ def _train(arguments: argparse.Namespace, settings: TrainConfig) -> int:
     if not result.is_chief and not result.stopped:
         return command_line.DONE
     if result.stopped:
-        progress.say(f"stopped and saved; continue with --resume --workdir {arguments.workdir}")
-        interrupted = stop.signal_number == signal.SIGINT
-        return command_line.INTERRUPTED if interrupted else command_line.TERMINATED
+        return _stopped(arguments, stop)
     print(
         f"best {result.monitor} {result.best_value:.4f} in epoch {result.best_epoch}; "
         f"{result.images_per_second:,.0f} images/s in training steps, "
         f"{progress.format_duration(result.seconds)} with loading, validating and saving"
     )
-    if result.threshold is not None:
-        print(f"decision threshold {result.threshold:.3f} ({settings.threshold}, on validation)")
+    _print_threshold(result.threshold, settings)
     if result.diagnosis is not None:
         print(result.diagnosis)
     print(f"run: {arguments.workdir}")
     return command_line.DONE
+
+
+def _stopped(arguments: argparse.Namespace, stop: command_line.StopFlag) -> int:
+    progress.say(f"stopped and saved; continue with --resume --workdir {arguments.workdir}")
+    interrupted = stop.signal_number == signal.SIGINT
+    return command_line.INTERRUPTED if interrupted else command_line.TERMINATED
+
+
+def _print_threshold(threshold: float | None, settings: TrainConfig) -> None:
+    if threshold is not None:
+        print(f"decision threshold {threshold:.3f} ({settings.threshold}, on validation)")
 
 
 callable_module.make_callable(__name__, api.train)

@@ -66,7 +66,7 @@ def prepare_directory(
     """
     check_directory(run, resume=resume, overwrite=overwrite)
     if overwrite:
-        _remove_run(run)
+        remove_run(run)
     _remove_unfinished(run)
     if not run.config.is_file():
         return None
@@ -180,7 +180,7 @@ def freed_if_never_begun(run: RunDirectory) -> Iterator[None]:
         yield
     except UserError:
         if not checkpoints.paths(run.checkpoints) and not run.model.is_file():
-            _remove_run(run)
+            remove_run(run)
         raise
 
 
@@ -188,8 +188,8 @@ def _require_no_file(run: RunDirectory) -> None:
     output_paths.require_directory(run.path, "--workdir")
 
 
-def _remove_run(run: RunDirectory) -> None:
-    """Removes what a run leaves, and nothing else."""
+def remove_run(run: RunDirectory) -> None:
+    """Removes what a run, or an ensemble beside its members, leaves, and nothing else."""
     _remove_unfinished(run)
     for path in run.owned:
         _remove(path)

@@ -17,7 +17,7 @@ from engine.base.user_code import Reference
 from engine.networks import model_flags, registry
 from engine.runs.run_directory import RunDirectory
 from engine.shards import data_identity, dataset_checks, tfrecords
-from engine.training import checkpoints, initial_weights, resuming
+from engine.training import checkpoints, initial_weights, resuming, seed_directory
 
 
 def build_parser(program: str, description: str) -> argparse.ArgumentParser:
@@ -32,6 +32,13 @@ def build_parser(program: str, description: str) -> argparse.ArgumentParser:
     parser.add_argument("--resume", action="store_true", help="continue the run in --workdir")
     parser.add_argument(
         "--overwrite", action="store_true", help="remove the run in --workdir first"
+    )
+    parser.add_argument(
+        "--num-seeds",
+        type=int,
+        metavar="K",
+        help="train K runs with --seed and the seeds after it into RUN/seed-<n>; engine.evaluate and "
+        "engine.predict average them",
     )
     parser.add_argument(
         "--preview-augmentation",
@@ -65,14 +72,27 @@ def checked_settings(arguments: argparse.Namespace, *, for_all: bool = False) ->
         return settings
     if arguments.workdir is None:
         raise UserError("--workdir RUN is missing; say where the run's files go")
-    check_start(
-        settings,
-        arguments.shards,
-        arguments.workdir,
-        resume=arguments.resume,
-        overwrite=arguments.overwrite,
-        for_all=for_all,
-    )
+    if arguments.num_seeds is None:
+        check_start(
+            settings,
+            arguments.shards,
+            arguments.workdir,
+            resume=arguments.resume,
+            overwrite=arguments.overwrite,
+            for_all=for_all,
+        )
+    else:
+        check_seeds(
+            settings,
+            arguments.shards,
+            arguments.workdir,
+            arguments.num_seeds,
+            resume=arguments.resume,
+            overwrite=arguments.overwrite,
+            for_all=for_all,
+        )
+        if arguments.diagnose:
+            raise UserError("--diagnose looks at one training; leave out --num-seeds")
     if ":" in settings.loss:
         Reference.parse(settings.loss, flag="--loss").source()
     return settings
@@ -130,6 +150,34 @@ def check_start(
     resuming.check_directory(run, resume=resume, overwrite=overwrite)
     if resume and run.config.is_file():
         resuming.check_same_run(run, settings, data_identity.describe(manifest))
+
+
+def check_seeds(
+    settings: TrainConfig,
+    shards: Path,
+    workdir: Path,
+    num_seeds: int,
+    *,
+    resume: bool,
+    overwrite: bool,
+    for_all: bool = False,
+) -> None:
+    """Checks whatever of a training of several seeds can be checked without TensorFlow.
+
+    Args:
+        for_all: as for `check_start`.
+
+    Raises:
+        UserError: as `check_start` for any of them, or there are several workers.
+    """
+    if for_all or _is_one_of_several(settings.strategy):
+        raise UserError(
+            "--num-seeds trains with one process; with several workers train each --seed by itself, and "
+            "average the runs with engine.evaluate --with"
+        )
+    seed_directory.check_directory(workdir, settings, num_seeds, resume=resume, overwrite=overwrite)
+    for own, run in seed_directory.runs(settings, workdir, num_seeds):
+        check_start(own, shards, run.path, resume=not overwrite, overwrite=overwrite)
 
 
 def _is_one_of_several(strategy: str) -> bool:

@@ -69,6 +69,29 @@ def test_shards_that_are_none_are_said_to_be_none(tmp_path, capsys):
     assert "no such directory" in capsys.readouterr().err
 
 
+def test_several_seeds_are_summed_up_on_standard_output(striped, tmp_path, capsys, monkeypatch):
+    from engine.training import seeds
+
+    given = {}
+
+    def train_seeds(config, shards, workdir, **options):
+        given.update(options, config=config)
+        places = (tmp_path / "seed-0", tmp_path / "seed-1")
+        return seeds.EnsembleResult(places, 0.4, 0.99, (0.98, None), stopped=False)
+
+    monkeypatch.setattr(seeds, "train_seeds", train_seeds)
+    flags = ["--workdir", str(tmp_path / "run"), "--num-seeds", "2", *FLAGS]
+    assert train.main([str(striped), *flags]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == [
+        "seed-0: val_auroc 0.9800",
+        "seed-1: val_auroc undefined",
+        "average of 2 runs: val_auroc 0.9900",
+    ]
+    assert "decision threshold 0.400" in lines[3]
+    assert given["num_seeds"] == 2 and not given["resume"]
+
+
 def signalled(command, number):
     """Signals a training once it has said two epochs; its exit status, and what it had said."""
     said = []
