@@ -107,7 +107,7 @@ def external(shards: Path, like: Manifest) -> Division:
 
 def _build(images: Path, workdir: Path, config: BuildConfig, tell: Callable[[str], None]) -> Path:
     """The directory of the shards, which is named by what they are made of."""
-    text = f"{images.resolve()} {sorted(config.to_json().items())}"
+    text = f"{images.resolve()} {config.hold_out} {config.image_size}"
     shards = workdir / f"{images.name}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
     tell(f"building shards of {images} in {shards}")
     builder.build(config, images, shards)

@@ -113,7 +113,7 @@ def text(figures: Mapping[str, harness.Spread], name: str, *, bare: bool = False
     """
     if name not in figures:
         return "-"
-    digits, spread = _DIGITS.get(name, 3), figures[name]
+    digits, spread = _DIGITS.get(name, 4 if ": " in name else 3), figures[name]
     median = f"{spread.median:.{digits}f}"
     if bare or spread.count == 1:
         return median
