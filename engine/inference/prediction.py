@@ -11,7 +11,7 @@ from engine.base.config import UserError
 from engine.base.run_settings import PredictConfig
 from engine.images import image_files
 from engine.inference import ensemble
-from engine.inference.predictor import Batch, Outputs, Predictor
+from engine.inference.predictor import Batch, Outputs, Predictor, wanted_prevalence
 from engine.runs import contract
 from engine.runs.run_directory import RunDirectory
 
@@ -47,16 +47,17 @@ def predict_files(
         paths: files, folders (searched through) and globs.
 
     Raises:
-        UserError: the run is missing or damaged, or the paths lead to no file (both at once, before
-            TensorFlow is imported); or none of the files can be read (at the end).
+        UserError: the run is missing or damaged, the prevalence does not fit it, or the paths lead to
+            no file (at once, before TensorFlow is imported); or none of the files can be read (at
+            the end).
     """
     image_files.check_paths(paths)
     run.require_trained()
-    contract.read(run)
+    wanted_prevalence(contract.read(run), settings.prevalence)
     failures = image_files.Failures()
     found = image_files.require_files(paths, failures)
     progress.say("loading TensorFlow and the model ...")
-    predictor = ensemble.load(run, batch_size=settings.batch_size)
+    predictor = ensemble.load(run, batch_size=settings.batch_size, prevalence=settings.prevalence)
     return _predictions(predictor, found, failures, settings)
 
 

@@ -8,11 +8,10 @@ import numpy as np
 
 from engine.base import files
 from engine.base.settings import TrainConfig
-from engine.metrics import thresholds
 from engine.pipeline import augmentation
-from engine.runs import contract, history_plot, report
+from engine.runs import history_plot, report
 from engine.runs.run_directory import RunDirectory
-from engine.training import losses
+from engine.training import decision, losses
 from engine.training.history import Row
 from engine.training.state import TrainState
 from engine.training.validation import Validation
@@ -84,24 +83,7 @@ def finish(
     """
     state.use_best()
     labels, log_odds = validation.log_odds()
-    calibration, chosen = thresholds.decide(labels, log_odds, rule=threshold_rule, prior=prior)
-    if chosen is None:
-        contract.complete(run, calibration=calibration)
-    else:
-        record = {
-            **chosen.to_json(),
-            "own_threshold": calibration.own_threshold(chosen.threshold),
-            "calibration": calibration.to_json(),
-            "model": run.model_digest(),
-        }
-        files.write_json(run.threshold, record)
-        contract.complete(
-            run,
-            threshold=chosen.threshold,
-            threshold_rule=chosen.rule,
-            calibration=calibration,
-        )
-    threshold = None if chosen is None else chosen.threshold
+    threshold = decision.complete(run, labels, log_odds, rule=threshold_rule, prior=prior)
     history_plot.draw(
         state.rows, run.history_figure, best_epoch=result.best_epoch, learned_with=learned_with
     )

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from engine import predict
+from engine.metrics.temperature import Calibration
 
 LEVELS = (30, 220, 100, 200, 60)
 
@@ -55,6 +56,24 @@ def test_json_is_one_document_and_agrees_with_csv(run, images, capsys):
         assert value["probability"] == pytest.approx(float(row["probability"]))
         assert sum(value["probabilities"].values()) == pytest.approx(1)
         assert value["probabilities"]["PNEUMONIA"] == value["probability"]
+
+
+def test_a_prevalence_changes_probabilities_and_no_class(tmp_path, images, capsys):
+    calibration = Calibration(1.0, prior=(0.5, 0.5))
+    run = str(fake_run.make_run(tmp_path / "run", threshold=0.6, calibration=calibration))
+    found = []
+    for flags in ([], ["--prevalence", "0.5"], ["--prevalence", "0.1"]):
+        assert predict.main([run, str(images), "--json", *flags]) == 0
+        found.append(json.loads(capsys.readouterr().out))
+    plain, same, rare = found
+    assert same == plain
+    for before, after in zip(plain, rare, strict=True):
+        assert after["predicted"] == before["predicted"]
+        odds = before["probability"] / (1 - before["probability"]) / 9
+        assert after["probability"] == pytest.approx(odds / (1 + odds), abs=1e-5)
+    with pytest.raises(SystemExit, match="2"):
+        sys.exit(predict.main([run, str(images), "--prevalence", "1.5"]))
+    assert "--prevalence: got '1.5'" in capsys.readouterr().err
 
 
 def test_more_classes_show_each_probability(tmp_path, images, capsys):
