@@ -23,10 +23,10 @@ from engine.shards import dataset_checks, tfrecords
 PROGRAM = "python -m benchmarks"
 SUITES = {
     "build": "from image files to shards, compared with decoding alone",
-    "input": "memory and streaming tier, NumPy and image_dataset_from_directory",
+    "input": "both tiers, NumPy and image_dataset_from_directory",
     "augment": "the fused augmentation, compared with Keras' layers in sequence",
     "step": "the training step alone: precision, XLA, batch size",
-    "train": "training on real input, what limits it, and the usual Keras 2 script",
+    "train": "training on real input, its limit, and the usual Keras 2 script",
     "latency": "prediction of one image and of batches",
     "scaling": "cost as the data grows, and with more workers and devices",
     "peers": "every other loader that is installed, on the same images",
@@ -39,7 +39,7 @@ DEFAULT_SUITES = ("input", "augment", "step", "train", "latency")
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's flags."""
-    suites = "\n".join(f"  {name:16}{what}" for name, what in SUITES.items())
+    suites = "\n".join(f"  {name:15}{what}" for name, what in SUITES.items())
     parser = FlagParser(
         prog=PROGRAM,
         description=__doc__.partition("\n")[0],

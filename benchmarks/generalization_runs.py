@@ -2,7 +2,8 @@
 
     WORKDIR/<series|own>-<data>/<candidate>-<settings>/seed-<n>/run           an ordinary run
                                                                watched.json  its AUROC on the other series
-                                                               log.txt       what it printed
+                                                               elapsed.json  seconds of its commands
+                                                               log.txt       what they printed
 
 A training that was killed is resumed, one that is finished is not trained again, and an evaluation of the
 same model on the same data is not repeated. What has other settings or other data is another training; a
@@ -15,6 +16,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -54,7 +56,7 @@ class Training:
         kind = "series" if division.name == outcomes.SERIES else "own"
         self.place = _place(root / f"{kind}-{division.identity[:8]}", candidate, seed)
         self.run, self.log = self.place / "run", self.place / "log.txt"
-        self._record = self.place / "watched.json"
+        self._record, self._elapsed = self.place / "watched.json", self.place / "elapsed.json"
         watched = division.name == outcomes.SERIES and candidate.num_seeds is None
         self._watch_images = watch_images if watched else 0
 
@@ -106,6 +108,7 @@ class Training:
         if self.is_finished:
             return
         self.place.mkdir(parents=True, exist_ok=True)
+        started, before = time.monotonic(), self._elapsed_seconds()
         with open(self.log, "a", encoding="utf-8") as log:
             child = subprocess.Popen(
                 [sys.executable, *self.command()],
@@ -120,6 +123,8 @@ class Training:
                 if child.poll() is None:  # this command was stopped: so is the training, saved
                     child.terminate()
                     child.wait()
+                elapsed = before + time.monotonic() - started
+                files.write_json(self._elapsed, {"seconds": elapsed})
         if status or not self.is_finished:
             lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
             raise TrainingError(f"ended with status {status}: {(lines or ['no message'])[-1]}")
@@ -179,10 +184,15 @@ class Training:
         return run.members or (run,)
 
     def _seconds(self) -> float:
-        """Of all members."""
-        return sum(
-            files.read_json(member.training_summary)["seconds"] for member in self._members()
-        )
+        """Of the training; of an ensemble, whose members train side by side, those of the command."""
+        members = self._members()
+        if len(members) > 1:
+            return self._elapsed_seconds()
+        return files.read_json(members[0].training_summary)["seconds"]
+
+    def _elapsed_seconds(self) -> float:
+        """Of all commands so far that trained here."""
+        return files.read_json(self._elapsed)["seconds"] if self._elapsed.is_file() else 0.0
 
     def _validation_auroc(self) -> float | None:
         """Of the best epoch; None for ensembles."""
