@@ -177,10 +177,10 @@ def evaluate(run: Runs, shards: PathLike, *, split: str = "test", **settings: An
 
     Args:
         run: made by `train`; several are averaged, and the results go to the first one's directory.
-        shards: made by `build`, of the run's classes and image format.
+        shards: made by `build`, of the run's image format.
         split: the split to measure.
         settings: further fields of `engine.base.run_settings.EvaluateConfig`, such as `name="other"`,
-            `resamples=2000`, `shifts=True`.
+            `shifts=True`, `classes="healthy=NORMAL,sick=PNEUMONIA"`, `strata="metadata.csv:view,sex"`.
 
     Raises:
         UserError: the run or the shards are missing or do not fit each other, or a setting is wrong.

@@ -71,8 +71,8 @@ class EvaluateConfig(Config):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PredictConfig(Config):
-    """How files are read and predicted."""
+class FilesConfig(Config):
+    """How image files are read and run through the model."""
 
     batch_size: int = setting(
         32, minimum=1, maximum=MAX_BATCH_SIZE, help="images per step of the model"
@@ -89,7 +89,16 @@ class PredictConfig(Config):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ExplainConfig(PredictConfig):
+class PredictConfig(FilesConfig):
+    """How files are read and predicted."""
+
+    abstain: bool = setting(
+        False, help="leave images undecided that are unlike the training images (distance above 1)"
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExplainConfig(FilesConfig):
     """What is explained."""
 
     target: str = setting(

@@ -96,8 +96,6 @@ def evaluate_run(
     run.require_trained()
     manifest = tfrecords.read_manifest(shards)
     num_examples = dataset_checks.split_info(manifest, settings.split).num_examples
-    if settings.recalibrate is not None:
-        recalibration.check_number(settings.recalibrate, num_examples=num_examples)
     used = contract.stored(run)
     check_same_format(used, manifest, shards)
     mapping = class_mapping.matched(
@@ -107,6 +105,9 @@ def evaluate_run(
         split=settings.split,
         shards=shards,
     )
+    if settings.recalibrate is not None:
+        left = num_examples - sum(mapping.left_out.values())
+        recalibration.check_number(settings.recalibrate, num_examples=left)
     subject = _subject(run, shards, manifest, settings, mapping)
     for warning in subject.warnings:
         progress.say(f"warning: {warning}")

@@ -30,6 +30,7 @@ _FIGURES = {
     "precision_recall.png": "Precision-recall",
     "confusion_matrix.png": "Confusion matrix",
     "calibration.png": "Calibration",
+    "strata.png": "AUROC by stratum, and shortcut probes",
 }
 
 
@@ -47,10 +48,14 @@ def _lead(ranking: list[Measured]) -> list[str]:
     first = ranking[0]
     if first.leads and first.result is not None:
         metrics = first.result.metrics
+        within = "".join(
+            f" Within {markdown.text(column.column)}: AUROC {markdown.text(column.within)}."
+            for column in first.result.strata
+        )
         parts = [
             f"**Hardest set measured: {markdown.text(first.title)}, AUROC "
             f"{markdown.text(metrics['auroc'])}, accuracy {markdown.text(metrics['accuracy'])}** "
-            f"({first.relation.value})."
+            f"({first.relation.value}).{within}"
         ]
     else:
         parts = [

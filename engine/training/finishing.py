@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -73,6 +73,7 @@ def finish(
     threshold_rule: str | None,
     prior: Sequence[float],
     learned_with: list[str],
+    remember: Callable[[], None] = lambda: None,
 ) -> TrainResult:
     """Completes a run's directory; the model has its best weights afterwards.
 
@@ -80,10 +81,12 @@ def finish(
         threshold_rule: how the decision threshold is chosen; None where there is none to choose.
         prior: the share of each class that training implied.
         learned_with: see `learned_with`.
+        remember: called once the model is final, for what else the run keeps of its data.
     """
     state.use_best()
     labels, log_odds = validation.log_odds()
     threshold = decision.complete(run, labels, log_odds, rule=threshold_rule, prior=prior)
+    remember()
     history_plot.draw(
         state.rows, run.history_figure, best_epoch=result.best_epoch, learned_with=learned_with
     )
