@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.base.config import FREE, RESOLVED, Config, FrozenSettings, UserError, setting
+from engine.base.distillation_settings import DistillationSettings
 from engine.base.setting_values import (
     check_interval,
     check_loss,
@@ -333,6 +334,7 @@ class TrainConfig(
     ModelSettings,
     InitialSettings,
     OptimizationSettings,
+    DistillationSettings,
     RuntimeSettings,
     DecisionSettings,
 ):

@@ -123,11 +123,12 @@ def _combined(
 
 def _on_validation(found: EnsembleDirectory, shards: Path) -> tuple[np.ndarray, Outputs]:
     """Labels int64[N] of the validation split, and the outputs of the average."""
-    predictor = predictors.load(found, batch_size=_BATCH_SIZE)
+    members = [predictors.load(member, batch_size=_BATCH_SIZE) for member in found.members]
     stored = StoredSplit(shards, "validation")
     labels, outputs = [], []
     with stored.damage_named():
         for batch in stored.dataset(_BATCH_SIZE).as_numpy_iterator():
             labels.append(np.asarray(batch["label"]))
-            outputs.append(predictor.outputs(batch["image"]))
+            of_each = [member.outputs(batch["image"]) for member in members]
+            outputs.append(predictors.averaged(of_each))
     return np.concatenate(labels), Outputs.joined(outputs)

@@ -5,7 +5,7 @@ import dataclasses
 import fake_run
 import numpy as np
 import pytest
-from striped_trainings import TINY, comparable, model_weights, stop_after, with_
+from striped_trainings import TINY, model_weights, stop_after, with_
 
 from engine.base import files
 from engine.base.config import UserError
@@ -45,15 +45,13 @@ def test_a_stopped_ensemble_resumes_in_the_run_that_was_stopped(stopped_and_resu
     assert any("resuming after 0 epochs and" in line for line in said)
 
 
-def test_each_member_is_the_run_of_its_seed(stopped_and_resumed, undisturbed):
+def test_a_member_is_the_run_of_its_seed(stopped_and_resumed, undisturbed):
     workdir, *_ = stopped_and_resumed
-    for seed in (3, 4):
-        expected, alone = undisturbed(with_(ONE, seed=seed))
-        run = RunDirectory(workdir / f"seed-{seed}")
-        for ours, theirs in zip(model_weights(run), model_weights(alone), strict=True):
-            np.testing.assert_array_equal(ours, theirs)
-        assert files.read_json(run.config)["seed"] == seed
-        assert comparable(expected.history)
+    _, alone = undisturbed(with_(ONE, seed=4))
+    run = RunDirectory(workdir / "seed-4")
+    for ours, theirs in zip(model_weights(run), model_weights(alone), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert files.read_json(run.config) == files.read_json(alone.config)
 
 
 def test_the_threshold_is_that_of_the_average_on_validation(stopped_and_resumed, striped):
