@@ -124,6 +124,12 @@ class SplitSettings(Config):
         help="the split that held-out images form; auto: external where IMAGES has a test folder of "
         "its own, else test",
     )
+    hold_out_shared: str = setting(
+        "held-out",
+        choices=("held-out", "train"),
+        help="who keeps patients and copies that both sides have: held-out removes them from train and "
+        "validation; train removes them from what is held out, which leaves more to train on",
+    )
     on_leak: str = setting(
         "warn",
         choices=("warn", "fail", "drop"),
@@ -142,11 +148,13 @@ class SplitSettings(Config):
                 f"--validation-fraction and --test-fraction: got {self.validation_fraction} and "
                 f"{self.test_fraction}, must leave at least a tenth for train"
             )
-        if self.hold_out_split != "auto" and not self.holds_out:
-            raise UserError(
-                f"--hold-out-split: got {self.hold_out_split}, but nothing is held out; give "
-                "--hold-out or --hold-out-metadata too"
-            )
+        for name, default in (("hold_out_split", "auto"), ("hold_out_shared", "held-out")):
+            value = getattr(self, name)
+            if value != default and not self.holds_out:
+                raise UserError(
+                    f"--{name.replace('_', '-')}: got {value}, but nothing is held out; give "
+                    "--hold-out or --hold-out-metadata too"
+                )
 
     @property
     def holds_out(self) -> bool:

@@ -137,8 +137,9 @@ class ModelSettings(Config):
     )
     weights: str = setting(
         "auto",
-        choices=("auto", "imagenet", "none"),
-        help="what a pretrained network starts from; auto: imagenet; none: random weights",
+        metavar="auto|imagenet|none|FILE",
+        help="what a pretrained network starts from; auto: imagenet; none: random weights; FILE: .keras, "
+        ".weights.h5 or .h5, by layer",
     )
     depth: int = setting(4, minimum=2, maximum=7, help="stages of the cnn, each at half the size")
     width: int = setting(24, minimum=4, maximum=512, help="channels of the first stage")

@@ -2,8 +2,8 @@
 
 A split drawn at random resembles the training images in everything but the patients. One that is
 held out as a whole (another series, another view, another site) shows what a classifier has learnt
-beyond them. Nobody in it may be known from training: all other images of its patients, and copies
-of its images, are removed from training and validation.
+beyond them. Nobody in it may be known from training: patients, and copies of images, that both sides have
+are removed from one of them.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from engine.images import metadata
 from engine.images.image_folder import EXTERNAL, TEST, TRAIN, VALIDATION, Example
 
 AUTO = "auto"
+HELD_OUT, IN_TRAIN = "held-out", "train"  # who keeps the patients that both sides have
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,11 +34,14 @@ class HoldOut:
         pattern: a regular expression, searched for in the path relative to the image folder.
         metadata: `FILE.csv:COLUMN=VALUE[,VALUE]`.
         split: `test`, `external`, or `auto`: `external` where the tree has a test folder.
+        shared: what becomes of patients, and copies, that both sides have: `held-out` keeps them there
+            and removes them from training; `train` the other way round.
     """
 
     pattern: str | None = None
     metadata: str | None = None
     split: str = AUTO
+    shared: str = HELD_OUT
 
     def __bool__(self) -> bool:
         return self.pattern is not None or self.metadata is not None
@@ -73,7 +77,7 @@ class Division:
 
 
 def divide(examples: Sequence[Example], groups: Mapping[str, str], hold_out: HoldOut) -> Division:
-    """Takes out what is held out, and from training and validation whatever belongs to it.
+    """Takes out what is held out, and removes from one of the sides whatever both have.
 
     The tree's own test folder stays as it is: what others measure on too is not made smaller.
 
@@ -87,17 +91,14 @@ def divide(examples: Sequence[Example], groups: Mapping[str, str], hold_out: Hol
     selected, warnings = _selected(examples, hold_out)
     paths = {example.path for example in selected if example.split != TEST}
     others = [example for example in examples if example.path not in paths]
-    reached = {groups[path] for path in paths}
-    reason = f"shares a patient or its content with {split} ({_flag_names(hold_out)})"
-    removed = {
-        example.path: reason
-        for example in others
-        if example.split != TEST and groups[example.path] in reached
-    }
+    removed = _removed(examples, paths, groups, hold_out, split)
     rest = tuple(example for example in others if example.path not in removed)
-    held = tuple(example for example in examples if example.path in paths)
+    held = tuple(
+        example for example in examples if example.path in paths and example.path not in removed
+    )
+    _require_held(held, len(paths), hold_out)
     _require_trainable(examples, held, rest, hold_out)
-    gone = [example for example in others if example.path in removed]
+    gone = [example for example in examples if example.path in removed]
     return Division(
         split=split,
         held=tuple(dataclasses.replace(example, split=split) for example in held),
@@ -108,6 +109,7 @@ def divide(examples: Sequence[Example], groups: Mapping[str, str], hold_out: Hol
             "pattern": hold_out.pattern,
             "metadata": described(hold_out.metadata, held),
             "split": split,
+            "shared": hold_out.shared,
             "images": len(held),
             "class_counts": _class_counts(held),
             "removed": len(gone),
@@ -116,6 +118,36 @@ def divide(examples: Sequence[Example], groups: Mapping[str, str], hold_out: Hol
         notes=tuple(_stayed(selected)),
         warnings=(*warnings, *_absent(examples, held, split)),
     )
+
+
+def _removed(
+    examples: Sequence[Example],
+    paths: Collection[str],
+    groups: Mapping[str, str],
+    hold_out: HoldOut,
+    split: str,
+) -> dict[str, str]:
+    """Path -> why it is on neither side: its patient, or a copy of it, is on the other one.
+
+    Args:
+        paths: of the examples that the rules select.
+    """
+    inside = [example for example in examples if example.path in paths]
+    outside = [e for e in examples if e.path not in paths and e.split != TEST]
+    kept, reduced = (outside, inside) if hold_out.shared == IN_TRAIN else (inside, outside)
+    reached = {groups[example.path] for example in kept}
+    other = "train" if hold_out.shared == IN_TRAIN else split
+    reason = f"shares a patient or its content with {other} ({_flag_names(hold_out)})"
+    return {example.path: reason for example in reduced if groups[example.path] in reached}
+
+
+def _require_held(held: Sequence[Example], num_selected: int, hold_out: HoldOut) -> None:
+    if not held:
+        raise UserError(
+            f"{hold_out.flags} --hold-out-shared {hold_out.shared}: all {num_selected:,} images share a "
+            "patient with the others, so none is left to hold out; --hold-out-shared held-out removes "
+            "the others instead"
+        )
 
 
 def described(reference: str | None, held: Sequence[Example]) -> dict[str, Any] | None:

@@ -43,11 +43,12 @@ def read_column(path: Path | str, column: str, keys: Iterable[str]) -> dict[str,
         raise UserError(
             f"{path}: has no column {column!r}, only {', '.join(map(one_line, header))}{hint}"
         )
-    found: dict[str, list[int]] = {}
+    found, most = {}, (0, 0)
     for name in header:
-        matches = _matches([row[name] for row in rows], keys)
-        if len(matches) > len(found):
-            found = matches
+        matches, num_named = _matches([row[name] for row in rows], keys)
+        # Whole names first: a column of row numbers may seem to name 1.png without its ending.
+        if (num_named, len(matches)) > most:
+            found, most = matches, (num_named, len(matches))
     if not found:
         raise UserError(
             f"{path}: no row names one of the {len(keys):,} images (for example {some_of(keys[:1])}); "
@@ -81,8 +82,9 @@ def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     return header, [dict(zip(header, [*row, *padding], strict=False)) for row in rows]
 
 
-def _matches(fields: Sequence[str], keys: Sequence[str]) -> dict[str, list[int]]:
-    """Path -> the rows that describe it, by what a column holds."""
+def _matches(fields: Sequence[str], keys: Sequence[str]) -> tuple[dict[str, list[int]], int]:
+    """Path -> the rows that describe it, by what a column holds; and of how many paths a row has the
+    whole file name."""
     parts = [tuple(field.replace("\\", "/").strip("/").split("/")) for field in fields]
     by_name: dict[str, list[int]] = defaultdict(list)
     by_stem: dict[str, list[int]] = defaultdict(list)
@@ -90,7 +92,7 @@ def _matches(fields: Sequence[str], keys: Sequence[str]) -> dict[str, list[int]]
         if part[-1]:
             by_name[part[-1]].append(row)
             by_stem[_stem(part[-1])].append(row)
-    found = {}
+    found, num_named = {}, 0
     for key in keys:
         *folders, name = key.split("/")
         candidates = by_name.get(name) or by_stem.get(_stem(name), [])
@@ -98,7 +100,8 @@ def _matches(fields: Sequence[str], keys: Sequence[str]) -> dict[str, list[int]]
             # A row with the whole path is about this image; one with the name alone may be.
             longest = max(len(parts[row]) for row in rows)
             found[key] = [row for row in rows if len(parts[row]) == longest]
-    return found
+            num_named += name in by_name
+    return found, num_named
 
 
 def _stem(name: str) -> str:

@@ -16,7 +16,8 @@ import numpy as np
 from engine.base import command_line, files, progress
 from engine.base.config import UserError
 from engine.inference import precision
-from engine.metrics import predictions
+from engine.metrics import predictions, temperature
+from engine.metrics.temperature import Calibration
 from engine.networks.ends import LOGITS
 from engine.runs import contract as contracts
 from engine.runs.contract import InferenceContract
@@ -32,8 +33,9 @@ class Outputs:
     """What a run gives for N images: `probabilities` and `log_odds`, float64[N] of the positive class or
     float64[N, K].
 
-    The probabilities are the model's own, of float32, and are 1 from log-odds of about 17 on; the log-odds
-    come from its logits, and keep the order.
+    Both are calibrated as the run's contract says. The log-odds come from the model's logits, and keep
+    the order where probabilities are tied at 0 and 1. Without a calibration, in a run of an earlier
+    version, the probabilities are the model's own of float32, tied from log-odds of about 17 on.
 
     Attributes:
         members: where several runs are averaged, what each of them gives.
@@ -69,9 +71,13 @@ class Predictor:
         contract: the images that the model takes, its classes, and the decision threshold; of two
             classes without one, 0.5 decides.
         batch_size: the one batch size that the model is compiled for.
+        prevalence: the share of each class where the images come from, K numbers; None for that
+            which training implied. It changes probabilities and the threshold on them; see
+            `engine.metrics.temperature`.
 
     Raises:
-        UserError: the model does not take such images, or gives another number of classes.
+        UserError: a prevalence is given that the contract holds no prior for; or the model does not
+            take such images, or gives another number of classes.
     """
 
     def __init__(
@@ -80,20 +86,28 @@ class Predictor:
         contract: InferenceContract,
         *,
         batch_size: int = 64,
+        prevalence: Sequence[float] | None = None,
     ) -> None:
         self.model = model
         self.contract = contract
         self.batch_size = batch_size
-        self.threshold = deciding_threshold(contract)
+        self.prevalence = prevalence
+        self.threshold = deciding_threshold(contract, prevalence)
         self._check_model()
         self._compiled = self._compile()
 
     @classmethod
-    def load(cls, run_directory: Path | str, *, batch_size: int = 64) -> "Predictor":
-        """Loads a run's best weights and its threshold.
+    def load(
+        cls, run_directory: Path | str, *, batch_size: int = 64, prevalence: str | None = None
+    ) -> "Predictor":
+        """Loads a run's best weights, its calibration and its threshold.
+
+        Args:
+            prevalence: the share of the positive class, or of each class, as `0.1` or `0.7,0.2,0.1`.
 
         Raises:
-            UserError: the directory holds no trained run, or one that cannot be read.
+            UserError: the directory holds no trained run, or one that cannot be read; or the
+                prevalence does not fit the run.
         """
         run = RunDirectory(run_directory)
         run.require_trained()
@@ -103,7 +117,8 @@ class Predictor:
                 f"warning: {run.path} has no threshold for this model yet, as its training has not "
                 "ended; using 0.5, which was not chosen on validation"
             )
-        return cls(load_model(run.model, run), contract, batch_size=batch_size)
+        shares = wanted_prevalence(contract, prevalence)
+        return cls(load_model(run.model, run), contract, batch_size=batch_size, prevalence=shares)
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Probabilities of uint8[N, H, W, C] images.
@@ -133,7 +148,12 @@ class Predictor:
             for start in range(0, len(images), self.batch_size)
         ]
         probabilities, logits = map(np.concatenate, zip((none, none), *parts, strict=True))
-        return Outputs(predictions.as_probabilities(probabilities), predictions.log_odds(logits))
+        log_odds = predictions.log_odds(logits)
+        calibration = self.contract.calibration
+        if calibration is None:
+            return Outputs(predictions.as_probabilities(probabilities), log_odds)
+        calibrated = calibration.log_odds(log_odds, self.prevalence)
+        return Outputs(predictions.probabilities(calibrated), calibrated)
 
     def predict_batches(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, np.ndarray]]:
         """Yields each batch with its probabilities, in order.
@@ -203,11 +223,30 @@ class Predictor:
             )
 
 
-def deciding_threshold(contract: InferenceContract) -> float | None:
+def wanted_prevalence(
+    contract: InferenceContract, prevalence: str | None
+) -> tuple[float, ...] | None:
+    """The share of each class that a setting gives; None where it gives none.
+
+    Raises:
+        UserError: it is not valid, or not for so many classes, or the contract holds no prior.
+    """
+    if prevalence is None:
+        return None
+    shares = temperature.prevalence_of(prevalence, contract.class_names)
+    calibration = contract.calibration or Calibration()
+    calibration.threshold(UNCHOSEN_THRESHOLD, shares)  # raises where there is no prior
+    return shares
+
+
+def deciding_threshold(
+    contract: InferenceContract, prevalence: Sequence[float] | None = None
+) -> float | None:
     """The threshold of two classes, 0.5 where none was chosen; None of more classes."""
     if not contract.is_binary:
         return None
-    return UNCHOSEN_THRESHOLD if contract.threshold is None else contract.threshold
+    threshold = UNCHOSEN_THRESHOLD if contract.threshold is None else contract.threshold
+    return (contract.calibration or Calibration()).threshold(threshold, prevalence)
 
 
 def _logits_of(probabilities: Any) -> Any:

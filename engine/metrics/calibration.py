@@ -1,13 +1,12 @@
-"""Whether probabilities come true: reliability by bins, and the temperature that corrects them."""
+"""Whether probabilities come true: reliability by bins of the probability."""
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from engine.metrics import bootstrap, intervals, predictions
+from engine.metrics import intervals
 
 Array = np.ndarray
 
@@ -124,39 +123,3 @@ def _limits(came_true: Array, groups: Array) -> intervals.Interval:
     hits = np.bincount(of_patient, came_true, len(patients))
     low, high = intervals.proportion(hits, np.bincount(of_patient, minlength=len(patients)))
     return float(low), float(high)
-
-
-def fit_temperature(labels: Array, probabilities: Array) -> float:
-    """The temperature that calibrates best: logits are divided by it (Guo et al., 2017).
-
-    Fitted on validation by least cross-entropy; above 1 the model was too sure. It never changes
-    the order of binary scores, nor the largest class.
-
-    Raises:
-        UserError: as `evaluate`.
-    """
-    from scipy import optimize
-
-    classes = 2 if np.ndim(probabilities) == 1 else np.shape(probabilities)[1]
-    labels, probabilities = predictions.checked(labels, probabilities, classes)
-
-    def loss_at(log_temperature: float) -> float:
-        tempered = apply_temperature(probabilities, math.exp(log_temperature))
-        return float(bootstrap.cross_entropy(labels, tempered).mean())
-
-    found = optimize.minimize_scalar(
-        loss_at,
-        bounds=(math.log(0.05), math.log(20.0)),
-        method="bounded",
-    )
-    return float(math.exp(found.x))
-
-
-def apply_temperature(probabilities: Array, temperature: float) -> Array:
-    """The probabilities, float[N] or float[N, K], that logits divided by `temperature` give."""
-    clipped = np.clip(np.asarray(probabilities, np.float64), bootstrap.PROBABILITY_FLOOR, 1.0)
-    if clipped.ndim == 1:
-        clipped = np.minimum(clipped, 1 - bootstrap.PROBABILITY_FLOOR)
-        return 1 / (1 + ((1 - clipped) / clipped) ** (1 / temperature))
-    powers = clipped ** (1 / temperature)
-    return powers / powers.sum(axis=1, keepdims=True)

@@ -6,14 +6,21 @@ probabilities  float[N], of the positive class, or float[N, 2], of which column 
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from engine.base.config import UserError
-from engine.metrics import curves, predictions
+from engine.metrics import predictions, temperature
+from engine.metrics.temperature import Calibration
 
 Array = np.ndarray
+
+_CLASSES = ("negative", "positive")
+_CERTAIN = 37.0  # log-odds beyond which a float64 probability is 1
+_MARGIN = 1.0  # how far in log-odds thresholds are looked for beyond all scores
+_BROKEN = -1.0  # the quality of a cut that misses the rule's target
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,60 +73,135 @@ def parse_threshold_rule(text: str) -> ThresholdRule:
     return ThresholdRule(name, target)
 
 
+def decide(
+    labels: Array, log_odds: Array, *, rule: str | None, prior: Sequence[float]
+) -> tuple[Calibration, ChosenThreshold | None]:
+    """How a model's log-odds are calibrated and decided by, from held-out examples.
+
+    Args:
+        labels: int[N].
+        log_odds: float[N], or float[N, K] with more than two classes; the model's own.
+        rule: that of the threshold; None where the largest probability decides.
+        prior: the share of each class that training implied.
+
+    Returns:
+        The calibration, and the threshold on the calibrated probability.
+
+    Raises:
+        UserError: as `choose_threshold`.
+    """
+    shares = tuple(float(share) for share in prior)
+    fitted = temperature.fit_temperature(labels, log_odds, prior=shares)
+    calibration = Calibration(temperature=fitted, prior=shares)
+    if rule is None:
+        return calibration, None
+    calibrated = predictions.probabilities(calibration.log_odds(log_odds))
+    return calibration, choose_threshold(labels, calibrated, rule)
+
+
 def choose_threshold(
     labels: Array, probabilities: Array, rule: str | ThresholdRule
 ) -> ChosenThreshold:
     """The threshold on P(positive) that serves a rule best, chosen to be stable.
 
-    Between two neighbouring scores every threshold decides alike, so thresholds are the midpoints.
-    Of those as good as the best one, or within one example of it, the widest run counts and its
-    middle is taken: a single lucky image does not move the threshold. The rules with a target
-    keep the target on these examples, and are then as good as possible at the other rate.
+    Between two neighbouring scores every threshold decides alike, so these cuts are compared. Of those
+    as good as the best one, or within one example of it, the widest run in log-odds counts, and its
+    middle is taken: a single lucky image does not move the threshold, and where the classes are
+    separated it lies halfway between them, however sure the model is of them. (Halfway in
+    probability is at the edge of one class if the model is surer of the other.) The rules with a
+    target keep the target on these examples, and are then as good as possible at the other rate.
 
     Args:
         labels: int[N], 0 or 1.
-        probabilities: float[N], or float[N, 2], of which column 1 counts.
+        probabilities: float[N], or float[N, 2], of which column 1 counts. Of float32 they are tied from
+            log-odds of 17 on; `predictions.probabilities` gives float64 ones of log-odds.
         rule: as `parse_threshold_rule` takes it. `youden` maximises sensitivity + specificity - 1
             (Youden, Index for rating diagnostic tests, 1950).
 
     Raises:
         UserError: the rule is unknown, or the labels do not hold both classes.
     """
+    return choose_across_series([(labels, probabilities)], rule)
+
+
+def choose_across_series(
+    series: Sequence[tuple[Array, Array]], rule: str | ThresholdRule
+) -> ChosenThreshold:
+    """The threshold that serves a rule best on several held-out series, each counting alike.
+
+    For cross-fitting: each series was held out from the model that scored it. The rule's figure is the
+    mean over the series, a target is kept in each of them, and within one example of one series counts
+    as equally good. The operating point is that of all examples together.
+
+    Args:
+        series: labels and probabilities of each, as `choose_threshold` takes them.
+
+    Raises:
+        UserError: as `choose_threshold`.
+    """
     rule = parse_threshold_rule(rule) if isinstance(rule, str) else rule
-    labels, probabilities = predictions.checked(labels, probabilities, 2)
-    positives, negatives = int(labels.sum()), int((1 - labels).sum())
-    if not positives or not negatives:
-        missing = "positive" if not positives else "negative"
-        raise UserError(
-            f"a threshold cannot be chosen: none of {len(labels)} validation images is {missing}; "
-            "expected both classes (build the shards with a larger --validation-fraction)"
-        )
-    scores, above_positive, above_negative = curves.cut_counts(labels, probabilities)
-    quality, tolerance = _cut_quality(rule, above_positive, above_negative, positives, negatives)
-    cut = _middle_of_plateau(scores, quality >= quality.max() - tolerance)
-    return _operating_point(
-        _midpoint(scores, cut),
-        rule,
-        true_positives=int(above_positive[cut]),
-        false_positives=int(above_negative[cut]),
-        positives=positives,
-        negatives=negatives,
+    counted = [_Series.of(labels, probabilities) for labels, probabilities in series]
+    scores = np.unique(np.concatenate([np.concatenate(each.scores) for each in counted]))
+    qualities, tolerances = zip(
+        *(_cut_quality(rule, each, scores) for each in counted), strict=True
     )
+    quality = np.mean(qualities, axis=0)
+    good = quality >= quality.max() - max(tolerances) / len(counted)
+    threshold = _middle_of_plateau(scores, good)
+    return _operating_point(threshold, rule, counted)
 
 
-def _cut_quality(
-    rule: ThresholdRule,
-    true_positives: Array,
-    false_positives: Array,
-    positives: int,
-    negatives: int,
-) -> tuple[Array, float]:
-    """What the rule maximises, float[G + 1], and how much of it one example is worth."""
+@dataclasses.dataclass(frozen=True)
+class _Series:
+    """The sorted probabilities of the negative and of the positive examples of one series."""
+
+    scores: tuple[Array, Array]
+
+    @classmethod
+    def of(cls, labels: Array, probabilities: Array) -> "_Series":
+        labels, probabilities = predictions.checked(labels, probabilities, 2)
+        of_class = [np.sort(probabilities[labels == label]) for label in (0, 1)]
+        if missing := [
+            name for name, each in zip(_CLASSES, of_class, strict=True) if not len(each)
+        ]:
+            raise UserError(
+                f"a threshold cannot be chosen: none of {len(labels)} validation images is "
+                f"{missing[0]}; expected both classes (build the shards with a larger "
+                "--validation-fraction)"
+            )
+        return cls((of_class[0], of_class[1]))
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """How many negatives and positives there are."""
+        return len(self.scores[0]), len(self.scores[1])
+
+    def called(self, thresholds: Array) -> tuple[Array, Array]:
+        """int[T]: how many negatives and positives reach each threshold."""
+        negative, positive = (
+            len(each) - np.searchsorted(each, thresholds, side="left") for each in self.scores
+        )
+        return negative, positive
+
+
+def _cut_quality(rule: ThresholdRule, series: _Series, scores: Array) -> tuple[Array, float]:
+    """What the rule maximises, and how much of it one example is worth.
+
+    Args:
+        scores: float[G], sorted; cut `g` calls those from `g` on positive, and cut G none.
+
+    Returns:
+        float[G + 1], one per cut, and the tolerance.
+    """
+    negatives, positives = series.sizes
+    false_positives, true_positives = series.called(np.append(scores, np.inf))
     sensitivity = true_positives / positives
     specificity = 1 - false_positives / negatives
     rounding = 1e-9
     if rule.name == "youden":
-        return sensitivity + specificity - 1, 1 / max(positives, negatives) + rounding
+        # One example of either class, unless there are so few that it would mean much.
+        one = max(1 / max(positives, negatives), min(1 / min(positives, negatives), 0.05))
+        return sensitivity + specificity - 1, one + rounding
     if rule.name == "accuracy":
         right = true_positives + negatives - false_positives
         return right / (positives + negatives), 1 / (positives + negatives) + rounding
@@ -130,42 +212,48 @@ def _cut_quality(
         (sensitivity, specificity) if rule.name == "sensitivity" else (specificity, sensitivity)
     )
     assert rule.target is not None
-    return np.where(kept >= rule.target - rounding, other, -1.0), rounding
+    return np.where(kept >= rule.target - rounding, other, _BROKEN), rounding
 
 
-def _middle_of_plateau(scores: Array, good: Array) -> int:
-    """Of the runs of good cuts, the widest in probability; the cut its middle falls into."""
+def _middle_of_plateau(scores: Array, good: Array) -> float:
+    """The middle, in log-odds, of the widest run of good cuts, as a probability.
+
+    Args:
+        scores: float[G] probabilities, sorted.
+        good: bool[G + 1], one per cut.
+    """
+    with np.errstate(divide="ignore"):
+        log_odds = np.clip(np.log(scores) - np.log1p(-scores), -_CERTAIN, _CERTAIN)
     # Cut g holds for thresholds in (bounds[g], bounds[g + 1]].
-    bounds = np.concatenate([[min(0.0, scores[0])], scores, [max(1.0, scores[-1])]])
+    bounds = np.concatenate([[log_odds[0] - _MARGIN], log_odds, [log_odds[-1] + _MARGIN]])
     edges = np.flatnonzero(np.diff(np.concatenate([[0], good.astype(np.int8), [0]])))
     starts, ends = edges[::2], edges[1::2]
     widest = int(np.argmax(bounds[ends] - bounds[starts]))
     start, end = int(starts[widest]), int(ends[widest])
     middle = (bounds[start] + bounds[end]) / 2
-    return int(np.clip(np.searchsorted(scores, middle), start, end - 1))
+    cut = int(np.clip(np.searchsorted(log_odds, middle), start, end - 1))
+    return _within_cut(float(predictions.probabilities(middle)), scores, cut)
 
 
-def _midpoint(scores: Array, cut: int) -> float:
-    """The threshold halfway between the scores on both sides of a cut."""
-    if cut == len(scores):
-        last = float(scores[-1])
-        return (last + 1) / 2 if last < 1 else math.nextafter(last, math.inf)
-    below = float(scores[cut - 1]) if cut else 0.0
-    middle = (below + float(scores[cut])) / 2
-    # Of two neighbouring floats there is no middle; the upper one decides as the cut does.
-    return middle if cut == 0 or middle > below else float(scores[cut])
+def _within_cut(threshold: float, scores: Array, cut: int) -> float:
+    """The threshold itself if it decides as the cut does; else the nearest number that does."""
+    above_last = math.nextafter(float(scores[-1]), math.inf)
+    highest = float(scores[cut]) if cut < len(scores) else max(1.0, above_last)
+    if cut and threshold <= scores[cut - 1]:
+        return highest if cut < len(scores) else above_last
+    return min(threshold, highest)
 
 
 def _operating_point(
-    threshold: float,
-    rule: ThresholdRule,
-    *,
-    true_positives: int,
-    false_positives: int,
-    positives: int,
-    negatives: int,
+    threshold: float, rule: ThresholdRule, series: Sequence[_Series]
 ) -> ChosenThreshold:
-    called = true_positives + false_positives
+    """What a threshold gives on all examples together."""
+    called = [each.called(np.array([threshold])) for each in series]
+    negatives, positives = (sum(each.sizes[label] for each in series) for label in (0, 1))
+    false_positives, true_positives = (
+        sum(int(each[label][0]) for each in called) for label in (0, 1)
+    )
+    num_called = true_positives + false_positives
     return ChosenThreshold(
         threshold=threshold,
         rule=str(rule),
@@ -173,6 +261,6 @@ def _operating_point(
         sensitivity=true_positives / positives,
         specificity=1 - false_positives / negatives,
         accuracy=(true_positives + negatives - false_positives) / (positives + negatives),
-        precision=true_positives / called if called else None,
-        f1=2 * true_positives / (positives + called),
+        precision=true_positives / num_called if num_called else None,
+        f1=2 * true_positives / (positives + num_called),
     )

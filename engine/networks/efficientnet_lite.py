@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 from engine.images.format import ImageFormat
 from engine.networks import ends
+from engine.networks.pretrained.preprocessing import Preprocessing
 
 STEM_CHANNELS, HEAD_CHANNELS = 32, 1280
-CENTRE, SPREAD = 127.0, 128.0  # of grey levels: the network works on (pixel - 127) / 128
+PREPROCESSING = Preprocessing.uniform(127.0, 128.0)
 _EPSILON = 1e-3
 _MOMENTUM = 0.9  # Keras' 0.99 forgets ImageNet too slowly for the few steps of a fine-tuning
 _CHANNELS_STEP = 8
@@ -85,12 +86,13 @@ def build(
         float32[B, K].
 
     Raises:
-        ValueError: the head does not fit the number of classes, or the size the images.
+        ValueError: the head does not fit the number of classes, the size the images, or the images have
+            other than one or three channels.
     """
     from keras import layers
 
     inputs, pixels = ends.image_input(image_format, image_size)
-    x = (pixels - CENTRE) / SPREAD
+    x = PREPROCESSING.apply(pixels)
     x = layers.Conv2D(STEM_CHANNELS, 3, strides=2, name="stem_convolution", **_plain())(x)
     x = _normalized(x, "stem", activate=True)
     for block in blocks(width, depth):

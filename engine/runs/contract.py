@@ -1,6 +1,7 @@
 """The inference contract of a run: all that is needed to use its model, in one file.
 
-`RUN/inference.json` is written when a run starts, and completed when the decision threshold is chosen.
+`RUN/inference.json` is written when a run starts, and completed when its model is calibrated and the
+decision threshold chosen.
 Predicting, evaluating and explaining read it, and nothing else in the run decides how they work:
 `environment.json` and `threshold.json` are records of what happened. Needs no TensorFlow.
 """
@@ -12,8 +13,9 @@ from typing import Any
 
 from engine.base import files, schema
 from engine.base.config import UserError
-from engine.base.schema import Rule
+from engine.base.schema import Rule, SchemaError
 from engine.images.format import ImageFormat
+from engine.metrics.temperature import Calibration
 from engine.runs.run_directory import RunDirectory
 
 FORMAT_VERSION = 1
@@ -27,16 +29,20 @@ class InferenceContract:
     Attributes:
         image_format: how image files become the model's input.
         class_names: by label; 1 is the positive class of two.
-        threshold: the least probability of the positive class that is called positive; None with
-            more than two classes, and until it is chosen.
+        threshold: the least calibrated probability of the positive class that is called positive;
+            None with more than two classes, and until it is chosen.
         threshold_rule: the rule by which it was chosen on the validation split.
-        model: the digest of the model that the threshold belongs to (`RunDirectory.model_digest`).
+        calibration: how the model's own log-odds become calibrated ones; None until it is fitted, and
+            of a run of an earlier version, whose probabilities are the model's own.
+        model: the digest of the model that threshold and calibration belong to
+            (`RunDirectory.model_digest`).
     """
 
     image_format: ImageFormat
     class_names: tuple[str, ...]
     threshold: float | None = None
     threshold_rule: str | None = None
+    calibration: Calibration | None = None
     model: str | None = None
 
     @property
@@ -56,6 +62,7 @@ class InferenceContract:
             **dataclasses.asdict(self),
             "image_format": self.image_format.to_json(),
             "class_names": list(self.class_names),
+            "calibration": None if self.calibration is None else self.calibration.to_json(),
         }
 
     @classmethod
@@ -65,8 +72,15 @@ class InferenceContract:
         Raises:
             SchemaError: a value is missing, unknown, or out of its range.
         """
+        if isinstance(values, dict):
+            values = {**_ADDED_LATER, **values}
         schema.require(values, _RULES)
         fields = {name: value for name, value in values.items() if name != "format_version"}
+        calibration = values["calibration"]
+        if calibration is not None:
+            calibration = Calibration.from_json(calibration, where="calibration.")
+            if calibration.prior and len(calibration.prior) != len(values["class_names"]):
+                raise SchemaError("calibration.prior: expected a share for each class")
         return cls(
             **{
                 **fields,
@@ -74,12 +88,13 @@ class InferenceContract:
                     values["image_format"], where="image_format."
                 ),
                 "class_names": tuple(values["class_names"]),
+                "calibration": calibration,
             }
         )
 
 
 def read(run: RunDirectory) -> InferenceContract:
-    """The contract of a run; without its threshold where that was chosen for an earlier model.
+    """The contract of a run; without threshold and calibration where they are of an earlier model.
 
     Several runs that have no contract for their models as they are now decide by the mean of their
     thresholds.
@@ -90,16 +105,17 @@ def read(run: RunDirectory) -> InferenceContract:
     found = stored(run)
     if run.members and found.model != run.model_digest():
         return _combined(run, [read(member) for member in run.members])
-    if found.threshold is None or found.model == run.model_digest():
+    is_bare = found.threshold is None and found.calibration is None
+    if is_bare or found.model == run.model_digest():
         return found
-    return _without_threshold(found)
+    return _uncompleted(found)
 
 
 def stored(run: RunDirectory) -> InferenceContract:
     """The contract as the file has it, for its image format and classes.
 
-    Its threshold may be one for an earlier model: whether it is, `read` finds out from all weights
-    (0.4 s for those of a ResNet50).
+    Threshold and calibration may be those of an earlier model: whether they are, `read` finds out
+    from all weights (0.4 s for those of a ResNet50).
 
     Raises:
         UserError: the file is missing or damaged, or of another version.
@@ -121,40 +137,48 @@ def stored(run: RunDirectory) -> InferenceContract:
 
 
 def begin(run: RunDirectory, contract: InferenceContract) -> None:
-    """Writes the contract of a run that starts, without a threshold; a resumed run keeps its own."""
+    """Writes the contract of a run that starts, not completed; a resumed run keeps its own."""
     try:
         before = stored(run)
     except UserError:
         before = None
-    if before is None or _without_threshold(before) != _without_threshold(contract):
-        _write(run, _without_threshold(contract))
+    if before is None or _uncompleted(before) != _uncompleted(contract):
+        _write(run, _uncompleted(contract))
 
 
 def complete(
-    run: RunDirectory, *, threshold: float | None = None, threshold_rule: str | None = None
+    run: RunDirectory,
+    *,
+    threshold: float | None = None,
+    threshold_rule: str | None = None,
+    calibration: Calibration | None = None,
 ) -> InferenceContract:
-    """Adds the run's model as it is now, and the threshold that was chosen for it.
+    """Adds the run's model as it is now, and the calibration and threshold that belong to it.
 
     Raises:
         UserError: the contract is missing or damaged.
     """
     contract = dataclasses.replace(
-        stored(run), threshold=threshold, threshold_rule=threshold_rule, model=run.model_digest()
+        stored(run),
+        threshold=threshold,
+        threshold_rule=threshold_rule,
+        calibration=calibration,
+        model=run.model_digest(),
     )
     _write(run, contract)
     return contract
 
 
 def _combined(run: RunDirectory, found: Sequence[InferenceContract]) -> InferenceContract:
-    """What holds for the average of several runs: their format and classes, and the mean threshold.
+    """What holds for the average of several runs: format, classes, prior, and the mean threshold.
 
-    The mean is taken of log-odds, as that of the outputs is: an image is positive where the members'
+    The members' outputs are calibrated before they are averaged, so that the temperature is 1. The mean is taken of log-odds, as that of the outputs is: an image is positive where the members'
     log-odds are, on average, above their own thresholds.
 
     Raises:
         UserError: the runs take other images, or name other classes.
     """
-    first = _without_threshold(found[0])
+    first = dataclasses.replace(_uncompleted(found[0]), calibration=_shared_calibration(found))
     for member, other in zip(run.members, found, strict=True):
         for name in ("class_names", "image_format"):
             if getattr(other, name) != getattr(first, name):
@@ -174,6 +198,15 @@ def _combined(run: RunDirectory, found: Sequence[InferenceContract]) -> Inferenc
     )
 
 
+def _shared_calibration(found: Sequence[InferenceContract]) -> Calibration | None:
+    """What adds a prevalence to the average of calibrated runs; None if one is not calibrated."""
+    calibrations = [contract.calibration for contract in found if contract.calibration is not None]
+    if len(calibrations) < len(found):
+        return None
+    priors = {calibration.prior for calibration in calibrations}
+    return Calibration(prior=priors.pop() if len(priors) == 1 else None)
+
+
 def _mean_threshold(thresholds: Sequence[float]) -> float:
     """The probability whose log-odds are the mean of those of the thresholds."""
     if len(set(thresholds)) == 1:
@@ -188,8 +221,10 @@ def _write(run: RunDirectory, contract: InferenceContract) -> None:
     files.write_json(run.inference, contract.to_json())
 
 
-def _without_threshold(contract: InferenceContract) -> InferenceContract:
-    return dataclasses.replace(contract, threshold=None, threshold_rule=None, model=None)
+def _uncompleted(contract: InferenceContract) -> InferenceContract:
+    return dataclasses.replace(
+        contract, threshold=None, threshold_rule=None, calibration=None, model=None
+    )
 
 
 def _is_threshold(value: Any) -> bool:
@@ -203,5 +238,9 @@ _RULES = {
     "class_names": schema.names("a list of at least two different, non-empty names", at_least=2),
     "threshold": Rule("a number from 0 to 1, or null", _is_threshold),
     "threshold_rule": _TEXT_OR_NULL,
+    "calibration": Rule(
+        "an object or null", lambda value: value is None or isinstance(value, dict)
+    ),
     "model": _TEXT_OR_NULL,
 }
+_ADDED_LATER = {"calibration": None}  # keys that contracts of earlier versions lack

@@ -174,6 +174,7 @@ def _plan(config: BuildConfig, folder: ImageFolder, contents: Contents) -> Plan:
             pattern=config.hold_out,
             metadata=config.hold_out_metadata,
             split=config.hold_out_split,
+            shared=config.hold_out_shared,
         ),
     )
 
@@ -199,7 +200,7 @@ def _arguments(config: BuildConfig) -> dict[str, Any]:
     builds without it are what they always were."""
     left_out = free_settings(BuildConfig)
     if not config.holds_out:
-        left_out |= {"hold_out", "hold_out_metadata", "hold_out_split"}
+        left_out |= {"hold_out", "hold_out_metadata", "hold_out_split", "hold_out_shared"}
     return {name: value for name, value in config.to_json().items() if name not in left_out}
 
 

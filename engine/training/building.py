@@ -182,3 +182,13 @@ def _class_weights(config: TrainConfig, manifest: Manifest) -> np.ndarray:
     if config.class_weights == "none" or config.sampling == "balanced":
         return np.ones(len(manifest.class_names), np.float32)
     return dataset_checks.balanced_class_weights(manifest, "train")
+
+
+def implied_prior(config: TrainConfig, manifest: Manifest) -> tuple[float, ...]:
+    """The share of each class that the probabilities hold for which training leads to."""
+    num_classes = len(manifest.class_names)
+    if config.class_weights == "balanced" or config.sampling == "balanced":
+        return (1 / num_classes,) * num_classes
+    counts = dataset_checks.split_info(manifest, "train").class_counts
+    present = [max(1, counts.get(name, 0)) for name in manifest.class_names]
+    return tuple(count / sum(present) for count in present)

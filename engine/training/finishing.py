@@ -1,12 +1,14 @@
-"""What a run does after its last epoch: the decision threshold, the figure, the summary, the report."""
+"""What a run does after its last epoch: calibration and threshold, the figure, the summary, the report."""
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from engine.base import files
 from engine.base.settings import TrainConfig
+from engine.metrics import thresholds
 from engine.pipeline import augmentation
 from engine.runs import contract, history_plot, report
 from engine.runs.run_directory import RunDirectory
@@ -70,23 +72,36 @@ def finish(
     *,
     validation: Validation,
     threshold_rule: str | None,
+    prior: Sequence[float],
     learned_with: list[str],
 ) -> TrainResult:
     """Completes a run's directory; the model has its best weights afterwards.
 
     Args:
         threshold_rule: how the decision threshold is chosen; None where there is none to choose.
+        prior: the share of each class that training implied.
         learned_with: see `learned_with`.
     """
     state.use_best()
-    threshold = None
-    if threshold_rule is None:
-        contract.complete(run)
+    labels, log_odds = validation.log_odds()
+    calibration, chosen = thresholds.decide(labels, log_odds, rule=threshold_rule, prior=prior)
+    if chosen is None:
+        contract.complete(run, calibration=calibration)
     else:
-        chosen = validation.choose_threshold(threshold_rule)
-        files.write_json(run.threshold, {**chosen.to_json(), "model": run.model_digest()})
-        contract.complete(run, threshold=chosen.threshold, threshold_rule=chosen.rule)
-        threshold = chosen.threshold
+        record = {
+            **chosen.to_json(),
+            "own_threshold": calibration.own_threshold(chosen.threshold),
+            "calibration": calibration.to_json(),
+            "model": run.model_digest(),
+        }
+        files.write_json(run.threshold, record)
+        contract.complete(
+            run,
+            threshold=chosen.threshold,
+            threshold_rule=chosen.rule,
+            calibration=calibration,
+        )
+    threshold = None if chosen is None else chosen.threshold
     history_plot.draw(
         state.rows, run.history_figure, best_epoch=result.best_epoch, learned_with=learned_with
     )

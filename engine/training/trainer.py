@@ -306,7 +306,7 @@ class _Session:
         )
         if result.stopped or self._state.best is None:
             return result
-        self._say("choosing the threshold, drawing the history ...")
+        self._say("calibrating, choosing the threshold, drawing the history ...")
         return finishing.finish(
             result,
             self._state,
@@ -315,6 +315,7 @@ class _Session:
             threshold_rule=(
                 self._config.threshold if len(self._input.split.manifest.class_names) == 2 else None
             ),
+            prior=building.implied_prior(self._config, self._input.split.manifest),
             learned_with=finishing.learned_with(self._config, has_dropout=self._has_dropout),
         )
 

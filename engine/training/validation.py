@@ -1,4 +1,4 @@
-"""The validation split, measured after every epoch and once more to choose the decision threshold."""
+"""The validation split, measured after every epoch and once more to calibrate and to choose a threshold."""
 
 import math
 from collections.abc import Callable
@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from scipy.special import expit, softmax
 
-from engine.metrics import curves, predictions, thresholds
+from engine.metrics import curves, predictions
 from engine.training.history import Row
 from engine.training.losses import Loss
 
@@ -42,10 +42,9 @@ class Validation:
             "val_auroc": math.nan if auroc is None else auroc,
         }
 
-    def choose_threshold(self, rule: str) -> thresholds.ChosenThreshold:
-        """The decision threshold by a rule; for two classes only."""
-        probabilities = _as_probabilities(self._predict(self._images))
-        return thresholds.choose_threshold(self._labels, probabilities, rule)
+    def log_odds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Labels int64[N], and the model's log-odds float64[N], or [N, K] with more than two classes."""
+        return self._labels, predictions.log_odds(self._predict(self._images))
 
 
 def _as_probabilities(logits: np.ndarray) -> np.ndarray:

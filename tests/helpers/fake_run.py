@@ -11,6 +11,7 @@ import numpy as np
 
 from engine.base import files
 from engine.images.format import ImageFormat
+from engine.metrics.temperature import Calibration
 from engine.runs import contract
 from engine.runs.contract import InferenceContract
 from engine.runs.run_directory import RunDirectory
@@ -49,6 +50,7 @@ def make_run(
     class_names: Sequence[str] = CLASS_NAMES,
     channels: int = 1,
     threshold: float | None = 0.5,
+    calibration: Calibration | None = None,
     model=None,
     **data,
 ) -> Path:
@@ -75,7 +77,11 @@ def make_run(
         run, InferenceContract(image_format=image_format, class_names=tuple(class_names))
     )
     if threshold is not None and len(class_names) == 2:
-        contract.complete(run, threshold=threshold, threshold_rule="youden")
+        contract.complete(
+            run, threshold=threshold, threshold_rule="youden", calibration=calibration
+        )
+    elif calibration is not None:
+        contract.complete(run, calibration=calibration)
     return directory
 
 

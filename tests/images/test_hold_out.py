@@ -13,7 +13,9 @@ from engine.images.hold_out import HoldOut
 SERIES = r"NORMAL2-|_virus_"
 
 
-def planned(root: Path, *, pattern=None, metadata=None, split="auto", **options) -> split_plan.Plan:
+def planned(
+    root: Path, *, pattern=None, metadata=None, split="auto", shared="held-out", **options
+) -> split_plan.Plan:
     folder = image_folder.scan(root)
     settings = {
         "group_by": "patient",
@@ -25,7 +27,7 @@ def planned(root: Path, *, pattern=None, metadata=None, split="auto", **options)
     return split_plan.plan_splits(
         folder,
         folder_contents.hash_contents(folder, workers=1),
-        hold_out=HoldOut(pattern=pattern, metadata=metadata, split=split),
+        hold_out=HoldOut(pattern=pattern, metadata=metadata, split=split, shared=shared),
         **{**settings, **options},
     )
 
@@ -202,3 +204,25 @@ def test_nothing_held_out_changes_nothing(tmp_path):
         for one in patients.with_patients(image_folder.scan(tmp_path).examples, "patient")[0]
     }
     assert set.union(*(patients_of(plan, split) for split in plan.splits)) == known
+
+
+def test_shared_patients_can_stay_in_training_instead(tmp_path):
+    plan = planned(two_series(tmp_path), pattern=SERIES, shared="train")
+    every = {example.path for example in image_folder.scan(tmp_path).examples}
+    trained_on = paths(plan, "train") | paths(plan, "validation")
+    assert trained_on == {p for p in every if "NORMAL2-" not in p and "_virus_" not in p}
+    assert paths(plan, "test") | set(plan.dropped) == every - trained_on
+    assert not patients_of(plan, "test") & (
+        patients_of(plan, "train") | patients_of(plan, "validation")
+    )
+    # Ten patients of each class are in both series, and a copy of one image.
+    assert len(plan.dropped) == 21 and paths(plan, "test")
+
+
+def test_nothing_left_to_hold_out_is_one_clear_line(tmp_path):
+    for patient in range(4):
+        make(tmp_path, f"NORMAL/IM-{patient:04d}-0001.jpeg")
+        make(tmp_path, f"NORMAL/NORMAL2-IM-{patient:04d}-0001.jpeg")
+        make(tmp_path, f"PNEUMONIA/person{patient}_bacteria_1.jpeg")
+    with pytest.raises(UserError, match="--hold-out-shared held-out removes"):
+        planned(tmp_path, pattern="NORMAL2-", shared="train")

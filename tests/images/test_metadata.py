@@ -45,6 +45,11 @@ def test_what_spreadsheets_write_is_read(table, text):
     assert metadata.read_column(table(text), "view", KEYS) == {"test/a/1.jpeg": "AP"}
 
 
+def test_a_column_of_row_numbers_is_not_taken_for_names(table):
+    path = table(",file,view\n1,3.jpeg,C\n2,1.jpeg,A\n3,2.jpeg,B\n")
+    assert list(metadata.read_column(path, "view", KEYS).values()) == ["A", "B", "C"]
+
+
 def test_short_rows_and_images_without_a_row(table):
     path = table("file,view,age\n1.jpeg,AP\n2.jpeg,PA,60\n9.jpeg,PA,70\n")
     assert metadata.read_column(path, "age", KEYS) == {KEYS[0]: "", KEYS[1]: "60"}

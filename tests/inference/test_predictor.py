@@ -14,6 +14,7 @@ from engine.base.config import UserError
 from engine.base.settings import TrainConfig
 from engine.images.format import ImageFormat
 from engine.inference.predictor import Predictor
+from engine.metrics.temperature import Calibration
 from engine.networks import registry, stock
 from engine.runs.run_directory import RunDirectory
 
@@ -87,6 +88,43 @@ def test_without_a_threshold_of_this_model_a_half_decides_and_it_is_said(tmp_pat
         model.save(run / "model.keras")
     assert list(Predictor.load(run).predicted_labels(np.array([0.4, 0.6]))) == [0, 1]
     assert "using 0.5, which was not chosen on validation" in capsys.readouterr().err
+
+
+def test_outputs_are_calibrated_and_a_prevalence_shifts_them_but_not_the_classes(tmp_path):
+    calibration = Calibration(2.0, prior=(0.5, 0.5))
+    run = fake_run.make_run(tmp_path, threshold=0.4, calibration=calibration)
+    images = fake_run.grey_images(np.arange(19) * 13)
+    means = images.mean(axis=(1, 2, 3)) / 255
+    predictor = Predictor.load(run, batch_size=8)
+    found = predictor.outputs(images)
+    np.testing.assert_allclose(found.log_odds, 4 * means - 2, atol=1e-3)
+    np.testing.assert_allclose(found.probabilities, special.expit(found.log_odds))
+    shifted = Predictor(predictor.model, predictor.contract, batch_size=8, prevalence=(0.9, 0.1))
+    rarer = shifted.predict(images)
+    np.testing.assert_allclose(special.logit(rarer), found.log_odds + np.log(0.1 / 0.9))
+    np.testing.assert_array_equal(
+        shifted.predicted_labels(rarer), predictor.predicted_labels(found.probabilities)
+    )
+
+
+def test_a_prevalence_that_the_run_cannot_take_is_refused(tmp_path):
+    run = fake_run.make_run(tmp_path)
+    with pytest.raises(UserError, match="--prevalence: this run does not say"):
+        Predictor.load(run, prevalence="0.1")
+    with pytest.raises(UserError, match="expected one number, the share of PNEUMONIA"):
+        Predictor.load(run, prevalence="0.1,0.2,0.7")
+
+
+def test_of_more_classes_a_prevalence_decides_too(tmp_path):
+    calibration = Calibration(1.0, prior=(1 / 3, 1 / 3, 1 / 3))
+    names = ("dark", "grey", "light")
+    run = fake_run.make_run(tmp_path, class_names=names, calibration=calibration)
+    images = fake_run.grey_images(np.arange(0, 256, 16))
+    plain = Predictor.load(run, batch_size=16)
+    shifted = Predictor.load(run, batch_size=16, prevalence="0.1,0.1,0.8")
+    expected = plain.predict(images) * [0.1, 0.1, 0.8]
+    expected /= expected.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(shifted.predict(images), expected, atol=1e-9)
 
 
 def test_of_more_classes_the_largest_probability_decides(tmp_path):

