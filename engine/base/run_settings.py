@@ -3,7 +3,11 @@
 import dataclasses
 
 from engine.base.config import Config, setting
-from engine.base.setting_values import check_directory_name
+from engine.base.setting_values import (
+    check_class_mapping,
+    check_directory_name,
+    check_strata,
+)
 
 # Each batch is padded to its size: at 224 x 224 the default network takes 10 GB for so many images.
 MAX_BATCH_SIZE = 4096
@@ -34,6 +38,20 @@ class EvaluateConfig(Config):
     seed: int = setting(0, minimum=0, maximum=2**31 - 1, help="seed of the resamples")
     shifts: bool = setting(
         False, help="also measure under changed exposure, contrast, framing and sharpness"
+    )
+    classes: str | None = setting(
+        None,
+        parse=check_class_mapping,
+        metavar="'NAME=RUN NAME,...'",
+        help="which class of the run each class of the shards is, by name; classes that are not "
+        "listed are left out; none: the run's classes",
+    )
+    strata: str | None = setting(
+        None,
+        parse=check_strata,
+        metavar="FILE.csv:COLUMN[,...]",
+        help="also measure by the values of columns, such as view or age:18,40,60 (numbers without "
+        "limits are divided into quartiles)",
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from engine.base.config import FREE, RESOLVED, Config, FrozenSettings, UserError, setting
 from engine.base.distillation_settings import DistillationSettings
+from engine.base.fine_tuning_settings import FineTuningSettings
 from engine.base.setting_values import (
     check_interval,
     check_loss,
@@ -334,6 +335,7 @@ class TrainConfig(
     AugmentationSettings,
     ModelSettings,
     InitialSettings,
+    FineTuningSettings,
     OptimizationSettings,
     DistillationSettings,
     RuntimeSettings,

@@ -24,8 +24,9 @@ from engine.base.csv_rows import CsvRows
 from engine.inference.predictor import Outputs
 from engine.metrics import curves
 from engine.metrics.estimate import Estimate
-from engine.metrics.evaluation import Evaluation, Subject
+from engine.metrics.evaluation import Evaluation
 from engine.metrics.predictions import predict_labels
+from engine.metrics.subject import Subject
 from engine.runs import plots, stored_evaluations
 from engine.shards import data_identity
 

@@ -84,24 +84,7 @@ def finish(
     """
     state.use_best()
     labels, log_odds = validation.log_odds()
-    calibration, chosen = thresholds.decide(labels, log_odds, rule=threshold_rule, prior=prior)
-    if chosen is None:
-        contract.complete(run, calibration=calibration)
-    else:
-        record = {
-            **chosen.to_json(),
-            "own_threshold": calibration.own_threshold(chosen.threshold),
-            "calibration": calibration.to_json(),
-            "model": run.model_digest(),
-        }
-        files.write_json(run.threshold, record)
-        contract.complete(
-            run,
-            threshold=chosen.threshold,
-            threshold_rule=chosen.rule,
-            calibration=calibration,
-        )
-    threshold = None if chosen is None else chosen.threshold
+    threshold = decide(run, labels, log_odds, rule=threshold_rule, prior=prior)
     history_plot.draw(
         state.rows, run.history_figure, best_epoch=result.best_epoch, learned_with=learned_with
     )
@@ -121,6 +104,41 @@ def finish(
     )
     report.write_report(run)
     return result
+
+
+def decide(
+    run: RunDirectory,
+    labels: np.ndarray,
+    log_odds: np.ndarray,
+    *,
+    rule: str | None,
+    prior: Sequence[float],
+) -> float | None:
+    """Calibrates a run, or the average of several, on held-out examples, and chooses its threshold.
+
+    Completes its contract and writes `threshold.json`.
+
+    Args:
+        labels: int64[N].
+        log_odds: float64[N], or float64[N, K] with more than two classes; not calibrated by this.
+        rule: how the threshold is chosen; None where there is none to choose.
+        prior: the share of each class that training implied.
+    """
+    calibration, chosen = thresholds.decide(labels, log_odds, rule=rule, prior=prior)
+    if chosen is None:
+        contract.complete(run, calibration=calibration)
+        return None
+    record = {
+        **chosen.to_json(),
+        "own_threshold": calibration.own_threshold(chosen.threshold),
+        "calibration": calibration.to_json(),
+        "model": run.model_digest(),
+    }
+    files.write_json(run.threshold, record)
+    contract.complete(
+        run, threshold=chosen.threshold, threshold_rule=chosen.rule, calibration=calibration
+    )
+    return chosen.threshold
 
 
 def learned_with(config: TrainConfig, *, has_dropout: bool) -> list[str]:

@@ -12,16 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from engine.base import files, locks, progress
+from engine.base import locks, progress
 from engine.base.settings import TrainConfig
 from engine.inference import ensemble as predictors
 from engine.inference.predictor import Outputs
-from engine.metrics import curves, thresholds
+from engine.metrics import curves
 from engine.pipeline.reading import StoredSplit
 from engine.runs import contract, report
 from engine.runs.contract import InferenceContract
 from engine.runs.ensemble import EnsembleDirectory
-from engine.training import seed_directory, trainer
+from engine.shards import tfrecords
+from engine.training import building, finishing, seed_directory, trainer
 
 _BATCH_SIZE = 128
 
@@ -88,29 +89,29 @@ def train_seeds(
                 return EnsembleResult(places, stopped=True)
             found = seed_directory.finished(found, run.path.name, epochs=config.epochs)
             gc.collect()  # the graphs of a training are cycles
-        result = _combined(found, shards, rule=config.threshold, say=say)
+        result = _combined(found, shards, config, say=say)
         report.write_report(workdir)
         return result
 
 
 def _combined(
-    found: EnsembleDirectory, shards: Path, *, rule: str, say: Callable[[str], None]
+    found: EnsembleDirectory, shards: Path, config: TrainConfig, *, say: Callable[[str], None]
 ) -> EnsembleResult:
     """Measures the members and their average on validation, and completes the ensemble's contract."""
-    say("averaging: the threshold of all members on validation ...")
-    labels, outputs = _on_validation(found, shards)
+    say("averaging: calibration and threshold of all members on validation ...")
+    manifest = tfrecords.read_manifest(shards)
+    labels, outputs = _on_validation(found, StoredSplit(shards, "validation", manifest))
     first = contract.stored(found.members[0])
     contract.begin(
         found, InferenceContract(image_format=first.image_format, class_names=first.class_names)
     )
-    threshold = None
-    if first.is_binary:
-        chosen = thresholds.choose_threshold(labels, outputs.probabilities, rule)
-        files.write_json(found.threshold, {**chosen.to_json(), "model": found.model_digest()})
-        contract.complete(found, threshold=chosen.threshold, threshold_rule=chosen.rule)
-        threshold = chosen.threshold
-    else:
-        contract.complete(found)
+    threshold = finishing.decide(
+        found,
+        labels,
+        outputs.log_odds,
+        rule=config.threshold if first.is_binary else None,
+        prior=building.implied_prior(config, manifest),
+    )
     return EnsembleResult(
         tuple(member.path for member in found.members),
         threshold=threshold,
@@ -121,10 +122,9 @@ def _combined(
     )
 
 
-def _on_validation(found: EnsembleDirectory, shards: Path) -> tuple[np.ndarray, Outputs]:
-    """Labels int64[N] of the validation split, and the outputs of the average."""
+def _on_validation(found: EnsembleDirectory, stored: StoredSplit) -> tuple[np.ndarray, Outputs]:
+    """Labels int64[N], and the average of the members' outputs, which are calibrated one by one."""
     members = [predictors.load(member, batch_size=_BATCH_SIZE) for member in found.members]
-    stored = StoredSplit(shards, "validation")
     labels, outputs = [], []
     with stored.damage_named():
         for batch in stored.dataset(_BATCH_SIZE).as_numpy_iterator():

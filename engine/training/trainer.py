@@ -219,6 +219,8 @@ class _Session:
                 f"own are the same on each of {run_on.num_replicas} devices; dropout layers of Keras "
                 "are not affected"
             )
+        if (described := built.fine_tuning.described(epochs=config.epochs)) is not None:
+            say(described)
         self._state = TrainState(
             built.model, built.optimizer, monitor=config.monitor, stopwatch=stopwatch
         )
@@ -242,7 +244,12 @@ class _Session:
         )
         rate_is_ours = config.schedule == "constant" and not user_callbacks.sets_rate(callbacks)
         self._loop = loop.Loop(
-            _loop_plan(config, self._input.steps_per_epoch, rate_is_ours=rate_is_ours),
+            _loop_plan(
+                config,
+                self._input.steps_per_epoch,
+                freeze_epochs=built.fine_tuning.freeze_epochs,
+                rate_is_ours=rate_is_ours,
+            ),
             self._state,
             built.step,
             open_batches=self._open_batches,
@@ -250,7 +257,10 @@ class _Session:
             validation=self._validation,
             callbacks=self._callbacks,
             final_weights=FinalWeights(
-                built.form.network, built.optimizer, load_images=load_images
+                built.form.network,
+                built.optimizer,
+                load_images=load_images,
+                weights=built.fine_tuning.weights,
             ),
             saved=StockModel(
                 built.model,
@@ -345,13 +355,16 @@ class _Session:
         return self._runtime.distribute(lambda share: self._input.dataset(start_step, share))
 
 
-def _loop_plan(config: TrainConfig, steps_per_epoch: int, *, rate_is_ours: bool) -> loop.Plan:
+def _loop_plan(
+    config: TrainConfig, steps_per_epoch: int, *, freeze_epochs: int, rate_is_ours: bool
+) -> loop.Plan:
     """Args: rate_is_ours: whether neither a schedule nor a callback sets the learning rate."""
     every, traced = config.checkpoint_every, config.profile
     return loop.Plan(
         epochs=config.epochs,
         steps_per_epoch=steps_per_epoch,
         global_batch_size=config.global_batch_size,
+        freeze_epochs=freeze_epochs,
         early_stopping_patience=config.early_stopping_patience,
         plateau_patience=config.plateau_patience if rate_is_ours else None,
         plateau_factor=config.plateau_factor,

@@ -59,9 +59,15 @@ def test_the_threshold_is_that_of_the_average_on_validation(stopped_and_resumed,
     run = ensemble.opened(workdir)
     predictor = predictors.load(run)
     held_out = StoredSplit(striped, "validation").load()
-    probabilities = predictor.predict(held_out["image"])
-    expected = thresholds.choose_threshold(held_out["label"], probabilities, "youden")
-    assert predictor.threshold == result.threshold == expected.threshold
+    each = [member.outputs(held_out["image"]) for member in predictor.members]
+    average = np.mean([outputs.log_odds for outputs in each], axis=0)
+    calibration, chosen = thresholds.decide(
+        held_out["label"], average, rule="youden", prior=(0.5, 0.5)
+    )
+    assert predictor.threshold == result.threshold == chosen.threshold
+    assert contract.read(run).calibration == calibration
+    found = predictor.outputs(held_out["image"]).log_odds
+    np.testing.assert_allclose(found, calibration.log_odds(average))
     assert contract.read(run).model == run.model_digest()
     report = run.report.read_text(encoding="utf-8")
     assert "seed-3" in report and "the average of" in report.lower()
