@@ -1,7 +1,8 @@
 """Several seeds of one configuration, trained one after the other and used as one.
 
-`train_seeds` leaves an ensemble: an ordinary run per seed, and a decision threshold for their average, chosen
-on the validation split as that of one run is. Killed and called again, it continues where it was.
+`train_seeds` leaves an ensemble: an ordinary run per seed, and a calibration and a decision threshold for
+their average, fitted and chosen on the validation split as those of one run are. Killed and called again,
+it continues where it was.
 """
 
 import dataclasses
@@ -21,8 +22,7 @@ from engine.pipeline.reading import StoredSplit
 from engine.runs import contract, report
 from engine.runs.contract import InferenceContract
 from engine.runs.ensemble import EnsembleDirectory
-from engine.shards import tfrecords
-from engine.training import building, finishing, seed_directory, trainer
+from engine.training import decision, seed_directory, trainer
 
 _BATCH_SIZE = 128
 
@@ -89,28 +89,27 @@ def train_seeds(
                 return EnsembleResult(places, stopped=True)
             found = seed_directory.finished(found, run.path.name, epochs=config.epochs)
             gc.collect()  # the graphs of a training are cycles
-        result = _combined(found, shards, config, say=say)
+        result = _combined(found, shards, rule=config.threshold, say=say)
         report.write_report(workdir)
         return result
 
 
 def _combined(
-    found: EnsembleDirectory, shards: Path, config: TrainConfig, *, say: Callable[[str], None]
+    found: EnsembleDirectory, shards: Path, *, rule: str, say: Callable[[str], None]
 ) -> EnsembleResult:
     """Measures the members and their average on validation, and completes the ensemble's contract."""
     say("averaging: calibration and threshold of all members on validation ...")
-    manifest = tfrecords.read_manifest(shards)
-    labels, outputs = _on_validation(found, StoredSplit(shards, "validation", manifest))
+    labels, outputs = _on_validation(found, shards)
     first = contract.stored(found.members[0])
     contract.begin(
         found, InferenceContract(image_format=first.image_format, class_names=first.class_names)
     )
-    threshold = finishing.decide(
+    threshold = decision.complete(
         found,
         labels,
-        outputs.log_odds,
-        rule=config.threshold if first.is_binary else None,
-        prior=building.implied_prior(config, manifest),
+        predictors.averaged(outputs.members).log_odds,
+        rule=rule if first.is_binary else None,
+        prior=None if first.calibration is None else first.calibration.prior,
     )
     return EnsembleResult(
         tuple(member.path for member in found.members),
@@ -122,13 +121,13 @@ def _combined(
     )
 
 
-def _on_validation(found: EnsembleDirectory, stored: StoredSplit) -> tuple[np.ndarray, Outputs]:
-    """Labels int64[N], and the average of the members' outputs, which are calibrated one by one."""
-    members = [predictors.load(member, batch_size=_BATCH_SIZE) for member in found.members]
+def _on_validation(found: EnsembleDirectory, shards: Path) -> tuple[np.ndarray, Outputs]:
+    """Labels int64[N] of the validation split, and the outputs of the average."""
+    predictor = predictors.load(found, batch_size=_BATCH_SIZE)
+    stored = StoredSplit(shards, "validation")
     labels, outputs = [], []
     with stored.damage_named():
         for batch in stored.dataset(_BATCH_SIZE).as_numpy_iterator():
             labels.append(np.asarray(batch["label"]))
-            of_each = [member.outputs(batch["image"]) for member in members]
-            outputs.append(predictors.averaged(of_each))
+            outputs.append(predictor.outputs(batch["image"]))
     return np.concatenate(labels), Outputs.joined(outputs)

@@ -5,7 +5,7 @@ import dataclasses
 import fake_run
 import numpy as np
 import pytest
-from striped_trainings import TINY, model_weights, stop_after, with_
+from striped_trainings import TINY, comparable, model_weights, stop_after, with_
 
 from engine.base import files
 from engine.base.config import UserError
@@ -45,13 +45,15 @@ def test_a_stopped_ensemble_resumes_in_the_run_that_was_stopped(stopped_and_resu
     assert any("resuming after 0 epochs and" in line for line in said)
 
 
-def test_a_member_is_the_run_of_its_seed(stopped_and_resumed, undisturbed):
+def test_each_member_is_the_run_of_its_seed(stopped_and_resumed, undisturbed):
     workdir, *_ = stopped_and_resumed
-    _, alone = undisturbed(with_(ONE, seed=4))
-    run = RunDirectory(workdir / "seed-4")
-    for ours, theirs in zip(model_weights(run), model_weights(alone), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-    assert files.read_json(run.config) == files.read_json(alone.config)
+    for seed in (3, 4):
+        expected, alone = undisturbed(with_(ONE, seed=seed))
+        run = RunDirectory(workdir / f"seed-{seed}")
+        for ours, theirs in zip(model_weights(run), model_weights(alone), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+        assert files.read_json(run.config)["seed"] == seed
+        assert comparable(expected.history)
 
 
 def test_the_threshold_is_that_of_the_average_on_validation(stopped_and_resumed, striped):
@@ -59,16 +61,12 @@ def test_the_threshold_is_that_of_the_average_on_validation(stopped_and_resumed,
     run = ensemble.opened(workdir)
     predictor = predictors.load(run)
     held_out = StoredSplit(striped, "validation").load()
-    each = [member.outputs(held_out["image"]) for member in predictor.members]
-    average = np.mean([outputs.log_odds for outputs in each], axis=0)
-    calibration, chosen = thresholds.decide(
-        held_out["label"], average, rule="youden", prior=(0.5, 0.5)
-    )
-    assert predictor.threshold == result.threshold == chosen.threshold
-    assert contract.read(run).calibration == calibration
-    found = predictor.outputs(held_out["image"]).log_odds
-    np.testing.assert_allclose(found, calibration.log_odds(average))
-    assert contract.read(run).model == run.model_digest()
+    probabilities = predictor.predict(held_out["image"])
+    expected = thresholds.choose_threshold(held_out["label"], probabilities, "youden")
+    assert predictor.threshold == result.threshold == expected.threshold
+    found = contract.read(run)
+    assert found.model == run.model_digest()
+    assert found.calibration.prior == contract.read(run.members[0]).calibration.prior
     report = run.report.read_text(encoding="utf-8")
     assert "seed-3" in report and "the average of" in report.lower()
 
@@ -84,7 +82,10 @@ def test_a_finished_ensemble_is_not_trained_again_and_more_seeds_are_added(
         raise UserError("no more")
 
     monkeypatch.setattr(trainer, "train", train)
-    assert seeds_of(striped, workdir, resume=True).threshold is not None
+    before = contract.read(ensemble.opened(workdir))
+    again = seeds_of(striped, workdir, resume=True)
+    assert again.threshold == before.threshold
+    assert contract.read(ensemble.opened(workdir)) == before
     assert trained == []
     with pytest.raises(UserError, match="no more"):
         seeds_of(striped, workdir, num_seeds=3, resume=True)
