@@ -56,8 +56,10 @@ TOPICS: tuple[tuple[str, tuple[str, ...]], ...] = (
         (
             "engine.evaluation.run_evaluation",
             "engine.metrics.evaluation",
+            "engine.metrics.subject",
             "engine.metrics.estimate",
             "engine.metrics.shift_results",
+            "engine.metrics.strata_results",
             "engine.metrics.member_results",
             "engine.metrics.thresholds",
         ),

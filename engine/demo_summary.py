@@ -6,12 +6,15 @@ The last lines of `make demo`; reads what engine.train and engine.evaluate left 
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.base import command_line, config
 from engine.base.flag_parser import FlagParser
 from engine.base.progress import format_duration
 from engine.runs.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    from engine.runs.evaluation_ranking import Measured
 
 PROGRAM = "python -m engine.demo_summary"
 
@@ -31,17 +34,44 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from engine.runs import stored_evaluations
+    from engine.runs import evaluation_ranking, stored_evaluations
 
     run = RunDirectory(arguments.run)
     run.require_trained()
-    directory = run.evaluation(arguments.split)
+    stored_evaluations.read(run.evaluation(arguments.split))
     training = config.read_settings(run.training_summary)
-    lines = [*training_lines(training), *stored_evaluations.read(directory).summary_lines()]
-    print("\n".join(lines))
-    print(f"pictures: {run.history_figure} and {directory}/*.png")
+    ranking = evaluation_ranking.ranked(run)
+    print("\n".join([*training_lines(training), *result_lines(ranking, arguments.split)]))
+    shown = ranking[0].name if ranking[0].leads else arguments.split
+    print(f"pictures: {run.history_figure} and {run.evaluation(shown)}/*.png")
     print(f"report:   {run.report} (not for diagnosis)")
     return command_line.DONE
+
+
+def result_lines(ranking: "list[Measured]", split: str) -> list[str]:
+    """How good a run is on the hardest unseen set, then one line for each other set.
+
+    Args:
+        ranking: see `engine.runs.evaluation_ranking.ranked`.
+        split: the evaluation to show where none is of unseen examples.
+    """
+    from engine.runs import evaluation_ranking
+
+    named = [each for each in ranking if each.name == split]
+    first = ranking[0] if ranking[0].leads else named[0]
+    lines = []
+    if first.leads:
+        lines.append(f"hardest set measured: {first.title}, {first.relation.value}")
+    lines += first.result.summary_lines() if first.result else []
+    for other in ranking:
+        if other is not first and other.result is not None:
+            lines.append(f"{other.title}: AUROC {other.result.metrics['auroc'].value_text}")
+    if evaluation_ranking.only_own(ranking):
+        lines += [
+            "measured on the run's own data set alone: nothing is known of images from",
+            "other places (engine.evaluate RUN OTHER_SHARDS --name NAME measures them)",
+        ]
+    return lines
 
 
 def training_lines(training: dict[str, Any]) -> list[str]:

@@ -3,7 +3,9 @@
 Every function raises `ValueError` with what was expected.
 """
 
+import itertools
 import re
+from pathlib import Path
 
 from engine.base.setting_names import closest
 
@@ -98,6 +100,62 @@ def check_loss(text: str) -> str:
     return text
 
 
+def parse_class_mapping(text: str) -> dict[str, str]:
+    """`theirs=ours,other=ours` to a dictionary; names are without surrounding blanks."""
+    expected = (
+        "expected SHARDS' NAME=RUN'S NAME[,...], such as 'No Finding=NORMAL,Infiltration=PNEUMONIA'"
+    )
+    pairs = [[name.strip() for name in pair.split("=")] for pair in text.split(",")]
+    if any(len(pair) != 2 or not all(pair) for pair in pairs):
+        raise ValueError(expected)
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
+        raise ValueError("expected each class of the shards once")
+    return mapping
+
+
+def check_class_mapping(text: str) -> str:
+    """`text` itself, if `parse_class_mapping` takes it."""
+    parse_class_mapping(text)
+    return text
+
+
+StrataColumns = list[tuple[str, tuple[float, ...] | None]]
+
+
+def parse_strata(text: str) -> tuple[Path, StrataColumns]:
+    """`FILE.csv:view,age:18,40` to the file, and each column with its limits, None for the usual ones."""
+    expected = "expected FILE.csv:COLUMN[,COLUMN...], such as metadata.csv:view,age:18,40,60"
+    match = re.fullmatch(r"(.+?\.\w+|[^:]+):(.+)", text)
+    if match is None:
+        raise ValueError(expected)
+    columns: list[tuple[str, list[float] | None]] = []
+    for part in match[2].split(","):
+        number = _number(part)
+        if number is not None and columns and columns[-1][1] is not None:
+            columns[-1][1].append(number)
+            continue
+        name, colon, first = part.partition(":")
+        limit = _number(first)
+        if not name.strip() or (colon and limit is None):
+            raise ValueError(expected)
+        columns.append((name.strip(), None if limit is None else [limit]))
+    for name, limits in columns:
+        if limits and any(low >= high for low, high in itertools.pairwise(limits)):
+            raise ValueError(f"expected ascending limits of {name}")
+    return Path(match[1]), [(name, None if own is None else tuple(own)) for name, own in columns]
+
+
+def _number(text: str) -> float | None:
+    return float(text) if re.fullmatch(r"\s*-?\d+(\.\d+)?\s*", text, re.ASCII) else None
+
+
+def check_strata(text: str) -> str:
+    """`text` itself, if `parse_strata` takes it."""
+    parse_strata(text)
+    return text
+
+
 def parse_column_values(text: str) -> tuple[str, str, tuple[str, ...]]:
     """`FILE.csv:COLUMN=VALUE[,VALUE]` to (file, column, values)."""
     match = re.fullmatch(r"(.+):([^:=]+)=(.+)", text, re.DOTALL)
@@ -119,4 +177,26 @@ def check_pattern(text: str) -> str:
         re.compile(text)
     except re.error as error:
         raise ValueError(f"no regular expression ({error})") from None
+    return text
+
+
+def parse_prevalence(text: str) -> tuple[float, ...]:
+    """`0.1`, the share of the positive class of two, or `0.7,0.2,0.1`, that of each; to one per class."""
+    try:
+        shares = tuple(float(part) for part in re.split("[,x]", text))
+    except ValueError:
+        shares = ()
+    if len(shares) == 1:
+        shares = (1 - shares[0], shares[0])
+    if not (shares and all(0 < share < 1 for share in shares) and abs(sum(shares) - 1) < 1e-3):
+        raise ValueError(
+            "expected the share of the positive class, such as 0.1, or of each class, such as "
+            "0.7,0.2,0.1, each above 0 and together 1"
+        )
+    return tuple(share / sum(shares) for share in shares)
+
+
+def check_prevalence(text: str) -> str:
+    """`text` itself, if `parse_prevalence` takes it."""
+    parse_prevalence(text)
     return text

@@ -8,10 +8,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from engine.metrics.estimate import title
+from engine.metrics.estimate import Estimate, title
 from engine.metrics.evaluation import Evaluation
+from engine.metrics.strata_results import METRICS, StrataResults, Stratum
 
 TABLE_WIDTH = 80  # columns, where standard output is no terminal
+_FEW_CLASSES = 4  # whose counts fit a column
 _CLASS_HEADS = {
     "auroc": "AUROC",
     "average_precision": "AP",
@@ -22,8 +24,8 @@ _CLASS_HEADS = {
 
 
 def show(result: Evaluation) -> None:
-    """Tables of all metrics, of the classes if there are more than two and of the shifts if they
-    were measured; the figures that matter most are on the last lines."""
+    """Tables of all metrics, of the classes if there are more than two, and of shifts, strata and
+    recalibration if they were measured; the figures that matter most are on the last lines."""
     rows = [(title(name), e.value_text, e.interval_text) for name, e in result.metrics.items()]
     _print_table(["metric", "value", "95 % interval"], rows)
     if result.per_class:
@@ -35,6 +37,11 @@ def show(result: Evaluation) -> None:
     if result.shifts is not None:
         heads = [title(metric) for metric in result.shifts.metrics]
         _print_table(["images", *heads], result.shifts.rows())
+    for column in result.strata:
+        _print_strata(column)
+    if result.recalibration is not None:
+        _print_table(result.recalibration.heads(), result.recalibration.rows())
+        print(result.recalibration.account())
     if result.members is not None:
         heads = [title(metric) for metric in result.members.metrics]
         _print_table(["run", *heads], result.members.rows())
@@ -42,13 +49,56 @@ def show(result: Evaluation) -> None:
     print("\n".join(result.summary_lines()))
 
 
-def _print_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """The first column to the left, the others to the right."""
+def _print_strata(column: StrataResults) -> None:
+    """A table of the strata, intervals below the values, and one of the shortcut probes."""
+    rows = [
+        (
+            stratum.name,
+            f"{stratum.num_examples:,}\n{_counts(stratum)}",
+            *(_on_two_lines(stratum.metrics[metric]) for metric in METRICS),
+        )
+        for stratum in column.strata
+    ]
+    heads = [column.column, "images\n(by class)", *map(title, METRICS)]
+    _print_table(heads, rows, first_wraps=True)
+    probes = [
+        (f"{probe.stratum} against {probe.against}", probe.class_name, str(probe.auroc))
+        for probe in column.probes
+    ]
+    if probes:
+        _print_table(
+            ["shortcut probe", "among images of", "AUROC, 0.5 is good"], probes, first_wraps=True
+        )
+
+
+def _counts(stratum: Stratum) -> str:
+    """`97/77`: the examples by class, if there are few classes."""
+    counts = [f"{count:,}" for count in stratum.class_counts.values()]
+    return "/".join(counts) if len(counts) <= _FEW_CLASSES else ""
+
+
+def _on_two_lines(estimate: Estimate) -> str:
+    """The value, and below it the interval to three decimals."""
+    if estimate.low is None or estimate.high is None:
+        return estimate.value_text
+    return f"{estimate.value_text}\n{estimate.low:.3f}-{estimate.high:.3f}"
+
+
+def _print_table(
+    heads: Sequence[str], rows: Iterable[Sequence[str]], *, first_wraps: bool = False
+) -> None:
+    """The first column to the left, the others to the right.
+
+    Args:
+        first_wraps: where there is too little room, only the first column wraps: numbers stay whole.
+    """
     width = None if sys.stdout.isatty() else TABLE_WIDTH
     console = Console(file=sys.stdout, width=width, highlight=False, soft_wrap=False)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for place, head in enumerate(heads):
-        table.add_column(head, justify="right" if place else "left")
+        table.add_column(
+            head, justify="right" if place else "left", no_wrap=first_wraps and place > 0
+        )
     for row in rows:
         table.add_row(*map(Text, row))  # a class may be called [red]
     console.print(table)

@@ -4,7 +4,7 @@
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +13,18 @@ import numpy as np
 from engine.base import progress
 from engine.base.config import UserError
 from engine.base.run_settings import EvaluateConfig
-from engine.evaluation import evaluation_files
+from engine.evaluation import class_mapping, evaluation_files, metadata_columns
+from engine.evaluation.class_mapping import ClassMapping
 from engine.evaluation.evaluation_files import SplitPredictions
+from engine.evaluation.metadata_columns import MetadataColumn
 from engine.inference import ensemble as ensembles
 from engine.inference.ensemble import EnsemblePredictor
-from engine.inference.predictor import Outputs, Predictor
-from engine.metrics import evaluation, member_results
-from engine.metrics.evaluation import Evaluation, Subject
+from engine.inference.predictor import Outputs, Predictor, wanted_prevalence
+from engine.metrics import evaluation, member_results, recalibration
+from engine.metrics.evaluation import Evaluation
 from engine.metrics.member_results import MemberResults
+from engine.metrics.recalibration import Recalibration
+from engine.metrics.subject import Subject
 from engine.runs import contract, report
 from engine.runs import ensemble as run_groups
 from engine.runs.contract import InferenceContract
@@ -42,13 +46,17 @@ def evaluate_run(
     resamples: int = 1000,
     seed: int = 0,
     shifts: bool = False,
+    classes: str | None = None,
+    strata: str | None = None,
+    prevalence: str | None = None,
+    recalibrate: int | None = None,
 ) -> Evaluation:
     """Measures a run's model on every example of a split; writes `RUN/evaluation/NAME` and the report.
 
     Args:
         run: made by `engine.train`, one seed or several; several paths are averaged, and the results go
             to the first one's directory.
-        shards: made by `engine.build_tfrecords`, of the run's classes, image size and channels.
+        shards: made by `engine.build_tfrecords`, of the run's image size and channels.
         split: the split to measure.
         name: the directory of the results; None: the split's name, followed by a part of the data's
             identity if the run was trained on other data.
@@ -56,6 +64,13 @@ def evaluate_run(
         resamples: bootstrap resamples behind the intervals that need them.
         seed: seed of the resamples.
         shifts: whether to measure under changed exposure, contrast, framing and sharpness too.
+        classes: `theirs=ours,...`: which class of the run each class of the shards is; those that are
+            not listed are left out. None where both have the same classes.
+        strata: `FILE.csv:column,...`: columns by which the figures are given too; `age:18,40` sets the
+            limits of a column of numbers.
+        prevalence: the share of the positive class, or of each class, that probabilities are given
+            for, as `0.1` or `0.7,0.2,0.1`; None for that which training implied.
+        recalibrate: a number of labelled images; whether to show what so many of this place would give.
 
     Returns:
         All figures, with what they are of; `run.evaluation(result.subject.name)` holds the files.
@@ -65,45 +80,77 @@ def evaluate_run(
             each other, or the directory holds results on other data or is in use.
     """
     settings = EvaluateConfig(
-        split=split, name=name, batch_size=batch_size, resamples=resamples, seed=seed, shifts=shifts
+        split=split,
+        name=name,
+        batch_size=batch_size,
+        resamples=resamples,
+        seed=seed,
+        shifts=shifts,
+        classes=classes,
+        strata=strata,
+        prevalence=prevalence,
+        recalibrate=recalibrate,
     )
     run = run if isinstance(run, RunDirectory) else run_groups.opened(run)
     shards = Path(shards)
     run.require_trained()
     manifest = tfrecords.read_manifest(shards)
-    dataset_checks.split_info(manifest, settings.split)
-    check_same_format(contract.stored(run), manifest, shards)
-    subject = _subject(run, shards, manifest, settings)
+    num_examples = dataset_checks.split_info(manifest, settings.split).num_examples
+    used = contract.stored(run)
+    check_same_format(used, manifest, shards)
+    mapping = class_mapping.matched(
+        settings.classes,
+        trained_on=used.class_names,
+        manifest=manifest,
+        split=settings.split,
+        shards=shards,
+    )
+    if settings.recalibrate is not None:
+        left = num_examples - sum(mapping.left_out.values())
+        recalibration.check_number(settings.recalibrate, num_examples=left)
+    subject = _subject(run, shards, manifest, settings, mapping)
     for warning in subject.warnings:
         progress.say(f"warning: {warning}")
+    if mapping.names is not None:
+        progress.say(f"classes: {mapping}")
     directory = run.evaluation(subject.name)
     with evaluation_files.held(directory, subject):
-        predictor = _load(run, subject, settings.batch_size)
+        predictor = _load(run, subject, settings)
         from engine.pipeline.reading import StoredSplit  # with TensorFlow, which `_load` announces
 
         stored = StoredSplit(shards, settings.split, manifest)
-        predictions = predict_split(predictor, stored)
-        result = _measured(predictions, predictor, manifest, settings)
+        columns = _columns(stored, settings)
+        predictions = predict_split(predictor, stored, mapping)
+        result = _measured(predictions, predictor, settings, columns)
         if settings.shifts:
             from engine.evaluation import shift_evaluation
 
-            shifted = shift_evaluation.measure(predictor, stored)
+            shifted = shift_evaluation.measure(predictor, stored, mapping)
             result = dataclasses.replace(result, shifts=shifted)
-        members = _member_results(run, predictor, predictions)
-        result = dataclasses.replace(result, subject=subject, members=members)
+        result = dataclasses.replace(
+            result,
+            subject=subject,
+            members=_member_results(run, predictor, predictions),
+            recalibration=_recalibrated(predictions, predictor, settings),
+        )
         evaluation_files.write_results(directory, result, predictions)
     report.write_report(run.path)
     return result
 
 
 def _subject(
-    run: RunDirectory, shards: Path, manifest: Manifest, settings: EvaluateConfig
+    run: RunDirectory,
+    shards: Path,
+    manifest: Manifest,
+    settings: EvaluateConfig,
+    mapping: ClassMapping,
 ) -> Subject:
     trained_on, data = run.read_environment()["data"], data_identity.describe(manifest)
     split, model = settings.split, run.model_digest()
     name = evaluation_files.directory_name(split, trained_on=trained_on, data=data)
     averaged: tuple[str, ...] = ()
     warnings = warnings_about(trained_on, data, split)
+    used = contract.read(run)
     if isinstance(run, run_groups.RunGroup):
         averaged = tuple(run_groups.names(run))
         name = evaluation_files.averaged_name(name, len(averaged), model)
@@ -116,15 +163,29 @@ def _subject(
         fingerprint=data["fingerprint"],
         identity=data["identity"],
         model=model,
-        threshold_rule=contract.read(run).threshold_rule,
+        threshold_rule=used.threshold_rule,
+        classes=mapping.names,
+        held_out_by=_held_out_by(manifest, split),
+        left_out=mapping.left_out,
         warnings=tuple(dict.fromkeys(warnings)),
+        calibration=used.calibration,
+        prevalence=wanted_prevalence(used, settings.prevalence),
         averaged=averaged,
     )
 
 
-def _load(run: RunDirectory, subject: Subject, batch_size: int) -> Predictor:
+def _held_out_by(manifest: Manifest, split: str) -> str | None:
+    """The rule that `build_tfrecords --hold-out` formed the split by; None of other splits."""
+    recipe = manifest.audit.get("hold_out") or {}
+    if recipe.get("split") != split:
+        return None
+    rules = [recipe.get("pattern"), (recipe.get("metadata") or {}).get("selection")]
+    return " or ".join(rule for rule in rules if rule) or None
+
+
+def _load(run: RunDirectory, subject: Subject, settings: EvaluateConfig) -> Predictor:
     progress.say("loading TensorFlow and the model ...")
-    predictor = ensembles.load(run, batch_size=batch_size)
+    predictor = ensembles.load(run, batch_size=settings.batch_size, prevalence=settings.prevalence)
     if run.model_digest() != subject.model:
         raise UserError(
             f"{run.model}: a training replaced the model while it was loaded; evaluate it again"
@@ -132,21 +193,48 @@ def _load(run: RunDirectory, subject: Subject, batch_size: int) -> Predictor:
     return predictor
 
 
+def _columns(stored: "StoredSplit", settings: EvaluateConfig) -> list[MetadataColumn]:
+    if settings.strata is None:
+        return []
+    from engine.pipeline.reading import decoded_text
+
+    paths = [decoded_text(path) for path in stored.load(("path",))["path"]]
+    return metadata_columns.read(settings.strata, paths)
+
+
 def _measured(
     predictions: SplitPredictions,
     predictor: Predictor,
-    manifest: Manifest,
     settings: EvaluateConfig,
+    columns: Sequence[MetadataColumn],
 ) -> Evaluation:
     return evaluation.evaluate(
         predictions.labels,
         predictions.probabilities,
         predictions.patients,
-        class_names=manifest.class_names,
+        class_names=predictor.contract.class_names,
         threshold=predictor.threshold,
         resamples=settings.resamples,
         seed=settings.seed,
         log_odds=predictions.log_odds,
+        columns=[column.of(predictions.paths) for column in columns],
+    )
+
+
+def _recalibrated(
+    predictions: SplitPredictions, predictor: Predictor, settings: EvaluateConfig
+) -> Recalibration | None:
+    """What labelled images would give, if that was asked for."""
+    if settings.recalibrate is None:
+        return None
+    return recalibration.simulate(
+        predictions.labels,
+        predictions.log_odds,
+        predictions.patients,
+        num_images=settings.recalibrate,
+        threshold=predictor.threshold,
+        rule=predictor.contract.threshold_rule,
+        seed=settings.seed,
     )
 
 
@@ -171,9 +259,8 @@ def _member_results(
 
 
 def check_same_format(run: InferenceContract, manifest: Manifest, shards: Path) -> None:
-    """Raises `UserError` unless shards hold the classes, image size and channels of the run."""
+    """Raises `UserError` unless shards hold images of the run's size and channels."""
     pairs = {
-        "classes": (run.class_names, manifest.class_names),
         "image size": (run.image_format.image_size, manifest.image_size),
         "channels": (run.image_format.channels, manifest.channels),
     }
@@ -181,7 +268,7 @@ def check_same_format(run: InferenceContract, manifest: Manifest, shards: Path) 
         if trained_on != found:
             raise UserError(
                 f"{shards}: got {name} {found}, but the run was trained on {trained_on}; build shards "
-                "from folders of the same classes, at the run's image size"
+                "of the run's image size and channels"
             )
 
 
@@ -215,8 +302,13 @@ def warnings_about(trained_on: Mapping[str, Any], data: Mapping[str, Any], split
     return warnings
 
 
-def predict_split(predictor: Predictor, stored: "StoredSplit") -> SplitPredictions:
+def predict_split(
+    predictor: Predictor, stored: "StoredSplit", mapping: ClassMapping
+) -> SplitPredictions:
     """Predicts every example of a split once, with progress on standard error.
+
+    Args:
+        mapping: which labels are which of the run's; examples that it leaves out are not predicted.
 
     Raises:
         UserError: a shard is damaged.
@@ -231,12 +323,13 @@ def predict_split(predictor: Predictor, stored: "StoredSplit") -> SplitPredictio
         stored.damage_named(),
         progress.ProgressBar(f"evaluating {stored.name}", total=stored.num_examples) as bar,
     ):
-        for batch in dataset.as_numpy_iterator():
-            labels.append(np.asarray(batch["label"]))
+        for raw in dataset.as_numpy_iterator():
+            batch = mapping.applied(raw)
+            labels.append(batch["label"])
             outputs.append(predictor.outputs(batch["image"]))
             paths += map(decoded_text, batch["path"])
             patients += map(decoded_text, batch["patient"])
-            bar.advance(len(batch["label"]))
+            bar.advance(len(raw["label"]))
     joined = Outputs.joined(outputs)
     return SplitPredictions(
         np.concatenate(labels),

@@ -36,6 +36,21 @@ def mean_auroc(labels: Array, probabilities: Array) -> float | None:
     return float(np.mean(defined)) if defined else None
 
 
+def auroc_within(labels: Array, scores: Array, strata: Array) -> float | None:
+    """The chance that a positive scores above a negative of the same stratum (int[N]), over all such pairs.
+
+    It is the mean of the strata's AUROC, weighted by their pairs. None where no stratum holds both classes.
+    """
+    right = pairs = 0.0
+    for stratum in np.unique(strata):
+        own = strata == stratum
+        area, positives = auroc(labels[own], scores[own]), int(np.sum(labels[own] != 0))
+        if area is not None:
+            count = positives * (int(own.sum()) - positives)
+            right, pairs = right + area * count, pairs + count
+    return right / pairs if pairs else None
+
+
 def roc_curve(labels: Array, scores: Array) -> tuple[Array, Array, Array]:
     """False positive rate, true positive rate and threshold, float[G + 1], from strict to lax.
 

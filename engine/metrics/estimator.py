@@ -1,5 +1,7 @@
 """The metrics of one set of examples, each with its interval or the reason why it has none."""
 
+import functools
+
 import numpy as np
 
 from engine.metrics import bootstrap, intervals
@@ -9,10 +11,10 @@ Array = np.ndarray
 
 _WHY_UNDEFINED = {
     "auroc": "it needs examples of both classes",
-    "average_precision": "the split holds no example of the class",
-    "sensitivity": "the split holds no example of the class",
-    "recall": "the split holds no example of the class",
-    "specificity": "the split holds no example of another class",
+    "average_precision": "there is no example of the class",
+    "sensitivity": "there is no example of the class",
+    "recall": "there is no example of the class",
+    "specificity": "there is no example of another class",
     "precision": "nothing was predicted to be of the class",
     "f1": "the class was neither present nor predicted",
     "balanced_accuracy": "it needs examples of both classes",
@@ -31,9 +33,18 @@ class Estimator:
     def __init__(self, examples: bootstrap.Examples, *, resamples: int, seed: int) -> None:
         self._examples, self._resamples, self._seed = examples, resamples, seed
         self._values = bootstrap.measure(examples)
-        imagined = examples.with_imaginary_patients()
-        self._near = bootstrap.measure(imagined)
-        self._spread = bootstrap.resample(imagined, resamples=resamples, seed=seed)
+
+    @functools.cached_property
+    def _imagined(self) -> bootstrap.Examples:
+        return self._examples.with_imaginary_patients()
+
+    @functools.cached_property
+    def _near(self) -> bootstrap.Values:
+        return bootstrap.measure(self._imagined)
+
+    @functools.cached_property
+    def _spread(self) -> bootstrap.Values:
+        return bootstrap.resample(self._imagined, resamples=self._resamples, seed=self._seed)
 
     def estimate(self, name: str, place: int | None = None) -> Estimate:
         """A metric over all, or of the class at a place of more than two."""

@@ -20,10 +20,14 @@ import numpy as np
 from engine.base.config import UserError
 from engine.base.wording import counted
 from engine.metrics import bootstrap, calibration, intervals, predictions
+from engine.metrics import strata as stratification
 from engine.metrics.estimate import HEADLINE, Estimate, title
 from engine.metrics.estimator import Estimator
 from engine.metrics.member_results import MemberResults
+from engine.metrics.recalibration import Recalibration
 from engine.metrics.shift_results import ShiftResults
+from engine.metrics.strata_results import StrataResults
+from engine.metrics.subject import Subject
 
 CLASS_METRICS = (
     "auroc",
@@ -39,70 +43,6 @@ Array = np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
-class Subject:
-    """What was measured: without it, results cannot be distinguished from those of another model or data set.
-
-    Attributes:
-        name: the directory of the results in `RUN/evaluation`.
-        shards: the path of the data set, as it was given.
-        fingerprint: over the source images; see `engine.shards.data_identity`.
-        identity: over the shards and how they were split.
-        model: see `RunDirectory.model_digest`.
-        threshold_rule: the rule by which the threshold was chosen on validation; None if it was not.
-        warnings: what a reader of the figures must know.
-        averaged: the runs whose average was measured, where it is not the run of the directory alone.
-    """
-
-    name: str
-    split: str
-    shards: str
-    fingerprint: str
-    identity: str
-    model: str | None
-    threshold_rule: str | None = None
-    warnings: tuple[str, ...] = ()
-    averaged: tuple[str, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Its part of `metrics.json`."""
-        return {
-            "name": self.name,
-            "split": self.split,
-            "data": {
-                "shards": self.shards,
-                "fingerprint": self.fingerprint,
-                "identity": self.identity,
-            },
-            "model": self.model,
-            "threshold_rule": self.threshold_rule,
-            "warnings": list(self.warnings),
-            **({"averaged": list(self.averaged)} if self.averaged else {}),
-        }
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "Subject | None":
-        """The inverse of `to_json`; None where figures stand alone, without what they are of.
-
-        Raises:
-            KeyError, TypeError: a part of it is missing or of another kind.
-        """
-        if "split" not in values or "data" not in values:
-            return None
-        data, model, rule = values["data"], values["model"], values.get("threshold_rule")
-        return cls(
-            name=str(values.get("name", values["split"])),
-            split=str(values["split"]),
-            shards=str(data["shards"]),
-            fingerprint=str(data["fingerprint"]),
-            identity=str(data["identity"]),
-            model=None if model is None else str(model),
-            threshold_rule=None if rule is None else str(rule),
-            warnings=tuple(str(warning) for warning in values.get("warnings", ())),
-            averaged=tuple(str(run) for run in values.get("averaged", ())),
-        )
-
-
-@dataclasses.dataclass(frozen=True)
 class Evaluation:
     """All figures of one split. `str()` gives the few that matter most.
 
@@ -114,6 +54,8 @@ class Evaluation:
         threshold: the decision threshold; None where the largest probability decides.
         subject: what was measured; None where only arrays were.
         shifts: the figures under changed exposure, contrast, framing and sharpness, if measured.
+        strata: the figures by each column of metadata that was asked for.
+        recalibration: what labelled images of the place would give, if that was asked for.
         members: the figures of each run, where several were averaged.
     """
 
@@ -128,6 +70,8 @@ class Evaluation:
     reliability: calibration.Reliability
     subject: Subject | None = None
     shifts: ShiftResults | None = None
+    strata: tuple[StrataResults, ...] = ()
+    recalibration: Recalibration | None = None
     members: MemberResults | None = None
 
     def __str__(self) -> str:
@@ -146,6 +90,7 @@ class Evaluation:
             "95 % intervals over patients",
             decided,
             *(f"{title(name):<11}  {self.metrics[name]}" for name in HEADLINE),
+            *(line for column in self.strata for line in column.summary_lines()),
         ]
 
     def to_json(self) -> dict[str, Any]:
@@ -174,6 +119,10 @@ class Evaluation:
         values["confusion_matrix"] = self.confusion.tolist()
         values["expected_calibration_error"] = self.reliability.expected_calibration_error
         values["reliability"] = self.reliability.to_json()
+        if self.strata:
+            values["strata"] = [column.to_json() for column in self.strata]
+        if self.recalibration is not None:
+            values["recalibration"] = self.recalibration.to_json()
         if self.shifts is not None:
             values["shifts"] = self.shifts.to_json()
         if self.members is not None:
@@ -197,7 +146,7 @@ class Evaluation:
     @classmethod
     def _from_json(cls, values: Mapping[str, Any]) -> "Evaluation":
         threshold, shifts = values["threshold"], values.get("shifts")
-        members = values.get("members")
+        members, recalibrated = values.get("members"), values.get("recalibration")
         class_names = tuple(str(name) for name in values["class_names"])
         confusion = np.array(values["confusion_matrix"], np.int64)
         if confusion.shape != (len(class_names), len(class_names)):
@@ -223,6 +172,8 @@ class Evaluation:
             ),
             subject=Subject.from_json(values),
             shifts=None if shifts is None else ShiftResults.from_json(shifts),
+            strata=tuple(StrataResults.from_json(each) for each in values.get("strata", ())),
+            recalibration=None if recalibrated is None else Recalibration.from_json(recalibrated),
             members=None if members is None else MemberResults.from_json(members),
         )
 
@@ -237,6 +188,7 @@ def evaluate(
     resamples: int = 1000,
     seed: int = 0,
     log_odds: Array | None = None,
+    columns: Sequence[stratification.Column] = (),
 ) -> Evaluation:
     """Measures probabilities against labels.
 
@@ -252,10 +204,11 @@ def evaluate(
         seed: the intervals are a pure function of the arrays and of this.
         log_odds: as the probabilities; what examples are ranked by, where probabilities of float32
             are tied at 0 and 1. None ranks by the probabilities.
+        columns: what is known of the examples; each is measured by its strata.
 
     Raises:
         UserError: there is no example, the arrays do not fit one another, a label names no class,
-            or a probability is not a number between 0 and 1.
+            a probability is not a number between 0 and 1, or a column gives no strata.
     """
     labels, probabilities = predictions.checked(labels, probabilities, len(class_names))
     binary = probabilities.ndim == 1
@@ -287,6 +240,12 @@ def evaluate(
         },
         confusion=confusion_matrix(labels, examples.predicted, len(class_names)),
         reliability=calibration.reliability_curve(labels, probabilities, groups=examples.groups),
+        strata=tuple(
+            stratification.measure(
+                examples, column, class_names=class_names, resamples=resamples, seed=seed
+            )
+            for column in columns
+        ),
     )
 
 

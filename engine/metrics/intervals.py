@@ -15,6 +15,9 @@ Where nothing was wrong, the effective number is then about that of the patients
 `benchmarks.coverage` simulates how often these intervals hold the truth.
 """
 
+import dataclasses
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import special
 
@@ -61,8 +64,8 @@ def proportion(hits: Array, counts: Array) -> tuple[Array, Array]:
     return clopper_pearson(value, number)
 
 
-def area(positive: Array, scores: Array, groups: Array) -> Interval:
-    """The limits of the area under the ROC curve; both classes must be there.
+def area(positive: Array, scores: Array, groups: Array, strata: Array | None = None) -> Interval:
+    """The limits of the area under the ROC curve; some stratum must hold both classes.
 
     The variance is DeLong's (1988), from each example's placement among the other class, summed by
     patient as Obuchowski does (Nonparametric analysis of clustered ROC curve data, 1997).
@@ -71,22 +74,82 @@ def area(positive: Array, scores: Array, groups: Array) -> Interval:
         positive: bool[N].
         scores: float[N]; ties count half.
         groups: int[N], the patient of each example, counted from 0.
+        strata: int[N]; only pairs within one stratum are compared, as `curves.auroc_within` does. None
+            compares all.
     """
-    above, members = _by_class(positive, scores, groups)
-    size = (members**2).sum(axis=1) / members.sum(axis=1)  # of the imaginary patients
-    total = members.sum(axis=1) + size
-    real = 1 - size / total
-    value = above[0].sum() / members[0].sum()
-    # Pairs with an imaginary patient are right by half.
-    shrunk = value * real.prod() + (1 - real.prod()) / 2
-    placed = real[::-1, None] * above + (1 - real[::-1, None]) / 2 * members
-    influence = ((placed - shrunk * members) / total[:, None]).sum(axis=0)
-    imaginary = (size / total) * (1 / 2 - shrunk)
-    variance = (influence**2).sum() + (imaginary**2).sum()
-    return bounded(value, near=shrunk, variance=variance, patients=int(groups.max()) + 1)
+    return mean_area([positive], [scores], groups, strata)
 
 
-def _by_class(positive: Array, scores: Array, groups: Array) -> tuple[Array, Array]:
+def mean_area(
+    positives: Sequence[Array],
+    scores: Sequence[Array],
+    groups: Array,
+    strata: Array | None = None,
+) -> Interval:
+    """The limits of the mean of several areas over the same examples; see `area`."""
+    strata = np.zeros(len(groups), np.int64) if strata is None else strata
+    areas = [
+        _Area.of(positive, score, groups, strata)
+        for positive, score in zip(positives, scores, strict=True)
+    ]
+    influence = np.mean([each.influence for each in areas], axis=0)
+    imaginary = np.mean([each.imaginary for each in areas], axis=0)
+    return bounded(
+        float(np.mean([each.value for each in areas])),
+        near=float(np.mean([each.near for each in areas])),
+        variance=float((influence**2).sum() + (imaginary**2).sum()),
+        patients=int(groups.max()) + 1,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Area:
+    """An area and what it rests on.
+
+    Attributes:
+        value: the share of the pairs, of a positive and a negative of one stratum, that are in order.
+        near: the same with the imaginary patients, whose pairs are right by half.
+        influence: float[G], what each patient adds to `near`.
+        imaginary: float[2], what the imaginary patients add.
+    """
+
+    value: float
+    near: float
+    influence: Array
+    imaginary: Array
+
+    @classmethod
+    def of(cls, positive: Array, scores: Array, groups: Array, strata: Array) -> "_Area":
+        """The area of examples; see `area`."""
+        patients = int(groups.max()) + 1
+        parts = []
+        for stratum in np.unique(strata):
+            own = strata == stratum
+            if 0 < positive[own].sum() < own.sum():
+                parts.append(_by_class(positive[own], scores[own], groups[own], patients))
+        above, members = (np.stack(arrays, axis=1) for arrays in zip(*parts, strict=True))
+        counts = members.sum(axis=2)  # [2, S]
+        pairs = counts.prod(axis=0)
+        of_patient = members.sum(axis=1)
+        size = (of_patient**2).sum(axis=1) / of_patient.sum(axis=1)
+        # An imaginary patient has images in every stratum, as the pairs lie there.
+        added = size[:, None] * pairs / pairs.sum()
+        total = counts + added
+        all_pairs = total.prod(axis=0).sum()
+        right = (above[0].sum(axis=1) * counts[1]).sum()
+        near = (right + (all_pairs - pairs.sum()) / 2) / all_pairs
+        placed = above * counts[::-1, :, None] + members * (
+            added[::-1] / 2 - near * total[::-1]
+        )[:, :, None]  # fmt: skip
+        return cls(
+            value=right / pairs.sum(),
+            near=near,
+            influence=placed.sum(axis=(0, 1)) / all_pairs,
+            imaginary=(added * total[::-1]).sum(axis=1) * (1 / 2 - near) / all_pairs,
+        )
+
+
+def _by_class(positive: Array, scores: Array, groups: Array, patients: int) -> tuple[Array, Array]:
     """Of positives, then negatives, by patient: the sum of placements [2, G], and the count [2, G].
 
     A positive's placement is the part of the negatives that it scores above; a negative's, the part
@@ -96,7 +159,6 @@ def _by_class(positive: Array, scores: Array, groups: Array) -> tuple[Array, Arr
     for own, sign in ((positive, 1), (~positive, -1)):
         others, mine = np.sort(sign * scores[~own]), sign * scores[own]
         below = np.searchsorted(others, mine, "left") + np.searchsorted(others, mine, "right")
-        patients = int(groups.max()) + 1
         above.append(np.bincount(groups[own], below / (2 * len(others)), patients))
         members.append(np.bincount(groups[own], minlength=patients))
     return np.stack(above), np.stack(members).astype(np.float64)

@@ -1,11 +1,13 @@
-"""The part of `report.md` on how good a run is: one section per evaluation."""
+"""The part of `report.md` on how good a run is: the hardest set, then one section per evaluation."""
 
 from pathlib import Path
 
-from engine.base.config import UserError
+from engine.base.wording import counted
 from engine.metrics.estimate import Estimate, title
-from engine.metrics.evaluation import Evaluation, Subject
-from engine.runs import markdown, stored_evaluations
+from engine.metrics.evaluation import Evaluation
+from engine.metrics.subject import Subject
+from engine.runs import calibration_report, evaluation_ranking, markdown, strata_report
+from engine.runs.evaluation_ranking import Measured
 from engine.runs.run_directory import RunDirectory
 
 _METRICS = (
@@ -28,26 +30,70 @@ _FIGURES = {
     "precision_recall.png": "Precision-recall",
     "confusion_matrix.png": "Confusion matrix",
     "calibration.png": "Calibration",
+    "strata.png": "AUROC by stratum, and shortcut probes",
 }
 
 
 def sections(run: RunDirectory) -> list[str]:
-    """The sections of all evaluations in a run, that of the test split first."""
-    names, model = stored_evaluations.names(run), run.model_digest()
-    if not names:
+    """What the hardest unseen set showed, then the sections of all evaluations, that one first."""
+    ranking, model = evaluation_ranking.ranked(run), run.model_digest()
+    if not ranking:
         return ["Not evaluated yet: `python -m engine.evaluate RUN SHARDS` measures it."]
-    return [section for name in names for section in _evaluation(run, name, model)]
+    parts = [part for measured in ranking for part in _evaluation(run, measured, model)]
+    return [*_lead(ranking), *parts]
 
 
-def _evaluation(run: RunDirectory, name: str, model: str | None) -> list[str]:
+def _lead(ranking: list[Measured]) -> list[str]:
+    """The headline: the lowest figures on unseen examples, and what they do not tell."""
+    first = ranking[0]
+    if first.leads and first.result is not None:
+        metrics = first.result.metrics
+        within = "".join(
+            f" Within {markdown.text(column.column)}: AUROC {markdown.text(column.within)}."
+            for column in first.result.strata
+        )
+        parts = [
+            f"**Hardest set measured: {markdown.text(first.title)}, AUROC "
+            f"{markdown.text(metrics['auroc'])}, accuracy {markdown.text(metrics['accuracy'])}** "
+            f"({first.relation.value}).{within}"
+        ]
+    else:
+        parts = [
+            "> No unseen set was measured with this model: the figures below look better than they are."
+        ]
+    parts.append(_all_sets(ranking))
+    if evaluation_ranking.only_own(ranking):
+        parts.append(
+            "> Measured on the run's own data set alone: nothing is known of images from other places. "
+            "`python -m engine.evaluate RUN OTHER_SHARDS --name NAME` measures them."
+        )
+    return parts
+
+
+def _all_sets(ranking: list[Measured]) -> str:
+    rows = [
+        (
+            markdown.text(measured.title),
+            measured.account,
+            f"{measured.result.num_examples:,}",
+            measured.result.metrics["auroc"].value_text,
+            measured.result.metrics["accuracy"].value_text,
+        )
+        for measured in ranking
+        if measured.result is not None
+    ]
+    if len(rows) < 2:
+        return ""
+    return markdown.table(("set", "what it is", "images", "AUROC", "accuracy"), rows)
+
+
+def _evaluation(run: RunDirectory, measured: Measured, model: str | None) -> list[str]:
     """The section of one evaluation; `model` is the digest of the run's model as it is now."""
-    directory = run.evaluation(name)
-    try:
-        result = stored_evaluations.read(directory)
-    except UserError as error:
-        return [f"### {markdown.text(name)}", f"> {markdown.text(error)}"]
+    directory, result = run.evaluation(measured.name), measured.result
+    if result is None:
+        return [f"### {markdown.text(measured.name)}", f"> {markdown.text(measured.problem)}"]
     return [
-        f"### {_title(name, result.subject)}: {result.num_examples:,} images of "
+        f"### {markdown.text(measured.title)}: {result.num_examples:,} images of "
         f"{result.num_patients:,} patients",
         *_subject(result.subject, model),
         _decision(result),
@@ -60,20 +106,12 @@ def _evaluation(run: RunDirectory, name: str, model: str | None) -> list[str]:
         "Brier score.",
         _class_table(result),
         _confusion(result),
-        f"Expected calibration error: {result.reliability.expected_calibration_error:.3f}.",
+        *calibration_report.section(result),
+        *strata_report.section(result),
         _shifts(result),
         _members(result),
         _figures(directory, run.path),
     ]
-
-
-def _title(name: str, subject: Subject | None) -> str:
-    if subject is None:
-        return markdown.text(name)
-    split = markdown.text(subject.split)
-    if name == subject.split:
-        return f"{split.capitalize()} split"
-    return f"{markdown.text(name)} ({split} split)"
 
 
 def _subject(subject: Subject | None, model: str | None) -> list[str]:
@@ -93,8 +131,30 @@ def _subject(subject: Subject | None, model: str | None) -> list[str]:
             f"Measured on `{subject.shards}`: fingerprint of the images "
             f"`{subject.fingerprint[:12]}`, of the shards `{subject.identity[:12]}`."
         )
+        if subject.held_out_by is not None:
+            parts.append(
+                f"Held out when the shards were built: `{subject.held_out_by.replace('`', '')}`; "
+                "patients of these images were removed from training and validation."
+            )
+        parts.append(_classes(subject))
         parts.append(markdown.warnings(subject.warnings))
     return parts
+
+
+def _classes(subject: Subject) -> str:
+    """How the classes of the data set became the run's, and what was left out."""
+    if subject.classes is None:
+        return ""
+    pairs = [
+        f"{markdown.text(theirs)} as {markdown.text(ours)}"
+        for theirs, ours in subject.classes.items()
+    ]
+    left = [
+        f"{counted(count, 'image')} of {markdown.text(name)}"
+        for name, count in subject.left_out.items()
+        if count
+    ]
+    return f"Classes: {', '.join(pairs)}." + (f" Left out: {', '.join(left)}." if left else "")
 
 
 def _decision(result: Evaluation) -> str:

@@ -18,9 +18,11 @@ from engine.pipeline.plan import InputPlan
 from engine.pipeline.training_input import TrainingInput
 from engine.shards import dataset_checks
 from engine.shards.tfrecords import Manifest
-from engine.training import losses, optimization, runtime
+from engine.training import fine_tuning, losses, optimization, runtime
+from engine.training.fine_tuning import FineTuning
 from engine.training.losses import Loss, Objective
 from engine.training.training_step import TrainingStep
+from engine.training.weight_rates import WeightRates
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,13 +31,15 @@ class BuiltStep:
 
     Attributes:
         model: as the network's builder gave it; takes images [B, H, W, C].
-        form: what is trained of it, from pixels to logits; shares its variables.
+        form: the form of it that is trained, from pixels to logits; shares its variables.
+        fine_tuning: which of its weights are trained, and when.
     """
 
     model: Any
     form: TrainingForm
     optimizer: Any
     step: TrainingStep
+    fine_tuning: FineTuning
 
 
 def prepare_runtime(config: TrainConfig, network: Network | None = None) -> runtime.Runtime:
@@ -112,8 +116,10 @@ def build_step(
             len(manifest.class_names),
             synchronized=config.sync_batch_norm and run_on.num_replicas > 1,
         )
-        optimizer = _build_optimizer(config, steps_per_epoch, run_on.precision)
-        optimizer.build(form.network.trainable_variables)
+        pretrained = registry.is_pretrained(network, config)
+        tuned = fine_tuning.plan(form.network, config, pretrained=pretrained)
+        optimizer = _build_optimizer(config, steps_per_epoch, run_on.precision, tuned.rates)
+        optimizer.build(tuned.weights)
     objective = objective or choose_objective(config)
     objective.check(units=form.network.output_shape[-1])
     step = TrainingStep(
@@ -125,8 +131,10 @@ def build_step(
         loss=objective.training,
         global_clipnorm=config.global_clipnorm,
         jit_compile=run_on.jit_compile,
+        weights=tuned.weights,
+        head=tuned.head,
     )
-    return BuiltStep(model, form, optimizer, step)
+    return BuiltStep(model, form, optimizer, step, tuned)
 
 
 def training_input(config: TrainConfig, shards: Path, manifest: Manifest) -> TrainingInput:
@@ -149,7 +157,9 @@ def build_model(config: TrainConfig, manifest: Manifest, network: Network | None
     return registry.build(network, config, manifest.image_format, len(manifest.class_names))
 
 
-def _build_optimizer(config: TrainConfig, steps_per_epoch: int, precision: str) -> Any:
+def _build_optimizer(
+    config: TrainConfig, steps_per_epoch: int, precision: str, rates: WeightRates
+) -> Any:
     return optimization.make_optimizer(
         config.optimizer,
         learning_rate=config.learning_rate,
@@ -160,6 +170,7 @@ def _build_optimizer(config: TrainConfig, steps_per_epoch: int, precision: str) 
         weight_decay=config.weight_decay,
         ema_momentum=config.ema_momentum,
         loss_scaling=precision == "mixed_float16",
+        rates=rates,
     )
 
 

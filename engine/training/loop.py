@@ -39,6 +39,7 @@ class Plan:
     Attributes:
         epochs: how many in all, those of the state included.
         steps_per_epoch, global_batch_size: of the training split.
+        freeze_epochs: how many epochs at first train the head alone.
         early_stopping_patience: epochs without progress that end training; 0 for never.
         plateau_patience: epochs without progress that reduce the learning rate; None for never.
         plateau_factor: what it is multiplied by then.
@@ -50,6 +51,7 @@ class Plan:
     epochs: int
     steps_per_epoch: int
     global_batch_size: int
+    freeze_epochs: int = 0
     early_stopping_patience: int = 0
     plateau_patience: int | None = None
     plateau_factor: float = 1.0
@@ -203,7 +205,12 @@ class Loop:
         if by_batch:
             self._callbacks.on_train_batch_begin(done)
         started = time.perf_counter()
-        losses, correct, self._told = self._step.run(self._batches, steps, stop=self._asked)
+        losses, correct, self._told = self._step.run(
+            self._batches,
+            steps,
+            stop=self._asked,
+            head_only=len(state.rows) < self._plan.freeze_epochs,
+        )
         seconds = time.perf_counter() - started
         self._blocks.ran(steps, seconds)
         state.train_seconds += seconds

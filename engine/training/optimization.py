@@ -1,5 +1,6 @@
 """Optimizers and learning-rate schedules, built from plain settings."""
 
+import dataclasses
 from typing import Any
 
 import keras
@@ -8,6 +9,7 @@ import tensorflow as tf
 from keras import ops
 
 from engine.training.weight_averaging import momentum_at
+from engine.training.weight_rates import ALL_ALIKE, WeightRates
 
 FINAL_FRACTION = 0.01  # of the peak learning rate, where a cosine ends
 
@@ -50,12 +52,50 @@ class FusedAdam(keras.optimizers.Adam):
 
     Keras spells the same formula as a dozen operations, each a pass over all the weights: for the 24
     million of the `tutorial` network that was a third of a training step on a CPU.
+
+    Args:
+        rates: how fast each weight learns.
     """
+
+    def __init__(self, *arguments: Any, rates: WeightRates = ALL_ALIKE, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._rates = rates
+        self._waited: Any = None  # steps that some weights have waited, where any waits
+        self._some_wait = False  # in the step that is being traced
+
+    def build(self, variables: Any) -> None:
+        """Creates the optimizer's variables for these weights."""
+        if any(self._rates.waiting):
+            self._waited = self.add_variable(
+                (), dtype="int", aggregation="only_first_replica", name="waited"
+            )
+        super().build(variables)
+
+    def _backend_apply_gradients(self, grads: Any, trainable_variables: Any) -> None:
+        if self._waited is not None:
+            waiting = self._rates.waiting
+            given = {self._get_variable_index(variable) for variable in trainable_variables}
+            self._some_wait = not any(waiting[index] for index in given)
+        super()._backend_apply_gradients(grads, trainable_variables)
+        if self._some_wait:
+            self._waited.assign_add(1)
+
+    def _apply_weight_decay(self, variables: Any) -> None:
+        if not self._rates.factors:  # else `update_step` decays each by its own rate
+            super()._apply_weight_decay(variables)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Applies `gradient` to `variable` (a TensorFlow variable, or a replica's part of one)."""
         index = self._get_variable_index(variable)
-        step = tf.cast(self.iterations.value + 1, variable.dtype)
+        step = self.iterations.value + 1
+        if self._rates.factors:
+            if self._rates.waiting[index]:
+                # Counted from the weight's own first step: Adam's first moments are its alone.
+                step -= self._waited.value
+            learning_rate = tf.cast(learning_rate, tf.float32) * self._rate_factor(index, step)
+            if self.weight_decay is not None and self._use_weight_decay(variable):
+                variable.assign_sub(variable * self.weight_decay * learning_rate)
+        step = tf.cast(step, variable.dtype)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=self._momentums[index].value.handle,
@@ -69,14 +109,25 @@ class FusedAdam(keras.optimizers.Adam):
             grad=tf.cast(gradient, variable.dtype),
         )
 
+    def _rate_factor(self, index: int, step: Any) -> Any:
+        """The share of the learning rate that a weight learns with in its own step, counted from 1."""
+        rates = self._rates
+        if not rates.waiting[index] or not rates.warmup_steps:
+            return rates.factors[index]
+        warmup = tf.minimum(1.0, tf.cast(step, tf.float32) / rates.warmup_steps)
+        return rates.factors[index] * warmup
+
     def _update_model_variables_moving_average(self, trainable_variables: Any) -> None:
         """Averages the weights with a momentum that grows from 0; Keras' is fixed from the second step."""
         momentum = momentum_at(self.iterations, self.ema_momentum)
         # `trainable_variables` are those with gradients; averages replace the others as well.
-        for variable, average in zip(
-            self._trainable_variables, self._model_variables_moving_average, strict=True
+        for index, (variable, average) in enumerate(
+            zip(self._trainable_variables, self._model_variables_moving_average, strict=True)
         ):
-            average.assign(momentum * average + (1 - momentum) * variable)
+            if self._some_wait and self._rates.waiting[index]:
+                average.assign(variable)  # without the rounding of an average
+            else:
+                average.assign(momentum * average + (1 - momentum) * variable)
 
 
 def make_optimizer(
@@ -90,6 +141,7 @@ def make_optimizer(
     weight_decay: float,
     ema_momentum: float,
     loss_scaling: bool = False,
+    rates: WeightRates = ALL_ALIKE,
 ) -> keras.optimizers.Optimizer:
     """An optimizer; with a constant schedule its learning rate is a variable that can be assigned.
 
@@ -97,14 +149,18 @@ def make_optimizer(
         name: `adam` or `adamw`; only the latter decays weights (biases and gains are spared).
         ema_momentum: largest momentum of the averaged weights (see `weight_averaging`), 0 for none.
         loss_scaling: keeps float16 gradients from vanishing.
+        rates: how fast each weight learns. Those that wait at first have a warm-up
+            of their own, as long as the schedule's.
     """
     total_steps = steps_per_epoch * epochs
     rate: Any = learning_rate
     if schedule == "cosine":
         warmup_steps = round(min(warmup_epochs * steps_per_epoch, total_steps / 4))
         rate = WarmupCosine(learning_rate, warmup_steps=warmup_steps, total_steps=total_steps)
+        rates = dataclasses.replace(rates, warmup_steps=warmup_steps)
     optimizer = FusedAdam(
         rate,
+        rates=rates,
         weight_decay=weight_decay if name == "adamw" else None,
         use_ema=bool(ema_momentum),
         ema_momentum=ema_momentum or 0.99,

@@ -38,6 +38,7 @@ from engine.training import (
     initial_weights,
     loop,
     periodic,
+    reference_images,
     resuming,
     runtime,
     train_arguments,
@@ -218,14 +219,17 @@ class _Session:
                 f"own are the same on each of {run_on.num_replicas} devices; dropout layers of Keras "
                 "are not affected"
             )
+        if (described := built.fine_tuning.described(epochs=config.epochs)) is not None:
+            say(described)
         self._state = TrainState(
             built.model, built.optimizer, monitor=config.monitor, stopwatch=stopwatch
         )
         validation_split = StoredSplit(batches.split.shards, "validation", manifest)
         say(f"loading {validation_split.num_examples:,} validation images ...")
         held_out = validation_split.load()
+        self._held_out = held_out["image"]
         self._validation = Validation(
-            held_out["image"],
+            self._held_out,
             held_out["label"],
             predict=built.step.predict,
             loss=objective.validation,
@@ -241,7 +245,12 @@ class _Session:
         )
         rate_is_ours = config.schedule == "constant" and not user_callbacks.sets_rate(callbacks)
         self._loop = loop.Loop(
-            _loop_plan(config, self._input.steps_per_epoch, rate_is_ours=rate_is_ours),
+            _loop_plan(
+                config,
+                self._input.steps_per_epoch,
+                freeze_epochs=built.fine_tuning.freeze_epochs,
+                rate_is_ours=rate_is_ours,
+            ),
             self._state,
             built.step,
             open_batches=self._open_batches,
@@ -249,7 +258,10 @@ class _Session:
             validation=self._validation,
             callbacks=self._callbacks,
             final_weights=FinalWeights(
-                built.form.network, built.optimizer, load_images=load_images
+                built.form.network,
+                built.optimizer,
+                load_images=load_images,
+                weights=built.fine_tuning.weights,
             ),
             saved=StockModel(
                 built.model,
@@ -303,7 +315,9 @@ class _Session:
         )
         if result.stopped or self._state.best is None:
             return result
-        self._say("calibrating, choosing the threshold, drawing the history ...")
+        self._say(
+            "calibrating, choosing the threshold, measuring the training images, drawing the history ..."
+        )
         return finishing.finish(
             result,
             self._state,
@@ -314,7 +328,15 @@ class _Session:
             ),
             prior=building.implied_prior(self._config, self._input.split.manifest),
             learned_with=finishing.learned_with(self._config, has_dropout=self._has_dropout),
+            remember=self._remember,
         )
+
+    def _remember(self) -> None:
+        count = self._config.reference_images
+        if count and self._runtime.is_chief:
+            reference_images.remember(
+                self._run, self._input.split, self._held_out, count=count, say=self._say
+            )
 
     def diagnose(self, images_per_second: float) -> str:
         """What limited this training, in a sentence; its weights are of no use afterwards.
@@ -342,13 +364,16 @@ class _Session:
         return self._runtime.distribute(lambda share: self._input.dataset(start_step, share))
 
 
-def _loop_plan(config: TrainConfig, steps_per_epoch: int, *, rate_is_ours: bool) -> loop.Plan:
+def _loop_plan(
+    config: TrainConfig, steps_per_epoch: int, *, freeze_epochs: int, rate_is_ours: bool
+) -> loop.Plan:
     """Args: rate_is_ours: whether neither a schedule nor a callback sets the learning rate."""
     every, traced = config.checkpoint_every, config.profile
     return loop.Plan(
         epochs=config.epochs,
         steps_per_epoch=steps_per_epoch,
         global_batch_size=config.global_batch_size,
+        freeze_epochs=freeze_epochs,
         early_stopping_patience=config.early_stopping_patience,
         plateau_patience=config.plateau_patience if rate_is_ours else None,
         plateau_factor=config.plateau_factor,

@@ -5,9 +5,10 @@ each replica's apart, silently), and the loss is divided by the global batch, so
 same however the batch is divided.
 """
 
+import functools
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -28,7 +29,9 @@ class TrainingStep:
     Args:
         network: pixels to logits (`training_form`); float32[B, H, W, C] -> float32[B, units].
             What its layers add to the loss (regularizers, `add_loss`) is minimized along with it.
-        optimizer: built for the network's weights, within the strategy's scope.
+        optimizer: built for the weights, within the strategy's scope.
+        weights: those of the network that are trained; None for all.
+        head: those that are trained in steps of the head alone; None for `weights`.
         class_weights: float32[K]; what an example of each class counts.
         loss: of each example; see `losses`.
         global_clipnorm: the largest global norm of the gradients; 0 leaves them.
@@ -45,6 +48,8 @@ class TrainingStep:
         loss: Loss,
         global_clipnorm: float,
         jit_compile: bool,
+        weights: list[Any] | None = None,
+        head: list[Any] | None = None,
     ) -> None:
         self._network = network
         self._optimizer = optimizer
@@ -53,18 +58,24 @@ class TrainingStep:
         self._class_weights = tf.constant(class_weights, tf.float32)
         self._loss = loss
         self._global_clipnorm = global_clipnorm
-        # The warp is compiled by itself, so what is compiled here begins behind it.
-        self._learn_from = (
-            tf.function(self._learn, jit_compile=True, autograph=False)
-            if jit_compile
-            else self._learn
-        )
-        # Autograph would spend a second of every start on rewriting what needs no rewriting.
-        self._execute = tf.function(self._steps, reduce_retracing=True, autograph=False)
+        self._jit_compile = jit_compile
+        weights = network.trainable_variables if weights is None else weights
+        self._execute = self._compiled(weights)
+        self._execute_head = self._compiled(weights if head is None else head)
         self._predict = tf.function(self._logits, reduce_retracing=True, autograph=False)
 
+    def _compiled(self, weights: list[Any]) -> Any:
+        """The function that runs steps which train these weights; it is traced when it is first called."""
+        learn = functools.partial(self._learn, weights)
+        if self._jit_compile:
+            # The warp is compiled by itself, so what is compiled here begins behind it.
+            learn = tf.function(learn, jit_compile=True, autograph=False)
+        # Autograph would spend a second of every start on rewriting what needs no rewriting.
+        steps = functools.partial(self._steps, learn)
+        return tf.function(steps, reduce_retracing=True, autograph=False)
+
     def run(
-        self, batches: Iterator[Any], steps: int, *, stop: bool = False
+        self, batches: Iterator[Any], steps: int, *, stop: bool = False, head_only: bool = False
     ) -> tuple[np.ndarray, int, bool]:
         """Trains on the next `steps` batches, in one call of the compiled function.
 
@@ -72,13 +83,15 @@ class TrainingStep:
 
         Args:
             stop: whether this worker was asked to stop; every worker learns of it.
+            head_only: whether the head alone is trained; no gradient of the body is computed then.
 
         Returns:
             The sum over examples of the (weighted) loss in each step, without what layers add to it,
             float32[steps], how many were classified correctly, and whether any worker was asked to
             stop; the same on every worker.
         """
-        sums = self._execute(batches, tf.constant(steps), tf.constant(float(stop))).numpy()
+        execute = self._execute_head if head_only else self._execute
+        sums = execute(batches, tf.constant(steps), tf.constant(float(stop))).numpy()
         return sums[:, 0], int(sums[:, 1].sum()), bool(sums[:, 2].any())
 
     def predict(self, images: np.ndarray) -> np.ndarray:
@@ -89,12 +102,14 @@ class TrainingStep:
         ]
         return np.concatenate(parts)
 
-    def _steps(self, batches: Any, steps: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
+    def _steps(
+        self, learn: Callable[..., tf.Tensor], batches: Any, steps: tf.Tensor, stop: tf.Tensor
+    ) -> tf.Tensor:
         """float32[steps, 3]: what `_replica_step` gives, summed over replicas."""
         rows = tf.TensorArray(tf.float32, size=steps, element_shape=[3])
 
         def one_more(step: tf.Tensor, rows: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
-            sums = self._strategy.run(self._replica_step, args=(batches.get_next(), stop))
+            sums = self._strategy.run(self._replica_step, args=(learn, batches.get_next(), stop))
             summed = self._strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
             return step + 1, rows.write(step, summed)
 
@@ -105,23 +120,28 @@ class TrainingStep:
     def _logits(self, images: tf.Tensor) -> tf.Tensor:
         return self._network(tf.cast(images, tf.float32), training=False)
 
-    def _replica_step(self, batch: dict[str, tf.Tensor], stop: tf.Tensor) -> tf.Tensor:
+    def _replica_step(
+        self, learn: Callable[..., tf.Tensor], batch: dict[str, tf.Tensor], stop: tf.Tensor
+    ) -> tf.Tensor:
         """One replica's share of a step; returns float32[3]: its loss, its correct answers, `stop`."""
         pixels, shares = augmentation.apply(batch), None
         if "mix" in batch:
             pixels = mixing.apply(pixels, batch["mix"])
             shares = mixing.label_share(batch["mix"])
-        sums = self._learn_from(pixels, batch["label"], batch.get("key"), shares)
+        sums = learn(pixels, batch["label"], batch.get("key"), shares)
         return tf.concat([sums, [stop]], axis=0)
 
     def _learn(
         self,
+        weights: list[Any],
         pixels: tf.Tensor,
         labels: tf.Tensor,
         keys: tf.Tensor | None,
         shares: tf.Tensor | None,
     ) -> tf.Tensor:
-        with tf.GradientTape() as tape, keyed(keys):
+        # What depends on no watched weight is not recorded, and has no backward pass.
+        with tf.GradientTape(watch_accessed_variables=False) as tape, keyed(keys):
+            tape.watch([weight.value for weight in weights])
             logits = self._network(pixels, training=True)
             loss = tf.reduce_sum(self._mixed_losses(labels, logits, shares))
             objective = loss / self._global_batch_size
@@ -130,7 +150,6 @@ class TrainingStep:
                 total = tf.add_n([tf.cast(one, tf.float32) for one in added])
                 objective += total / self._strategy.num_replicas_in_sync
             scaled = self._optimizer.scale_loss(objective)
-        weights = self._network.trainable_variables
         gradients, weights = _that_exist(tape.gradient(scaled, weights), weights)
         self._optimizer.apply_gradients(zip(self._clipped(gradients), weights, strict=True))
         if shares is not None:

@@ -23,6 +23,7 @@ import tensorflow as tf
 from keras import ops
 
 from engine.base import counter_random
+from engine.networks import frozen_statistics
 from engine.networks.keyed_dropout import keyed
 
 _BATCH = 256  # images that normalization is computed over
@@ -52,9 +53,10 @@ class FinalWeights:
 
     Args:
         network: float32[B, H, W, C] -> logits; any Keras model, with any batch normalization in it.
-        optimizer: built for the network's weights; may keep averages of them.
+        optimizer: built for the weights that are trained; may keep averages of them.
         load_images: training images, uint8[N, H, W, C], the same ones every time; called only where
             there are statistics to estimate.
+        weights: those of the network that are trained; None for all.
     """
 
     def __init__(
@@ -63,7 +65,9 @@ class FinalWeights:
         optimizer: keras.optimizers.Optimizer,
         *,
         load_images: Callable[[], np.ndarray],
+        weights: list[Any] | None = None,
     ) -> None:
+        self._weights = network.trainable_variables if weights is None else weights
         self._network, self._optimizer, self._load_images = network, optimizer, load_images
         self._normalizations = [
             layer
@@ -73,6 +77,7 @@ class FinalWeights:
             if isinstance(layer, keras.layers.BatchNormalization)
             and layer.trainable
             and layer.momentum < 1
+            and not frozen_statistics.is_frozen(layer)
         ]
         self._shares: list[float] | None = None
         self._statistics_of = tf.function(
@@ -85,7 +90,7 @@ class FinalWeights:
         variables = self._network.variables
         trained = [variable.numpy() for variable in variables]
         try:
-            self._optimizer.finalize_variable_values(self._network.trainable_variables)
+            self._optimizer.finalize_variable_values(self._weights)
             if self._normalizations:
                 self._estimate_statistics()
             yield

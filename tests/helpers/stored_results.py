@@ -9,8 +9,9 @@ import numpy as np
 from engine.base import files
 from engine.metrics import evaluation
 from engine.metrics.estimate import Estimate
-from engine.metrics.evaluation import Evaluation, Subject
+from engine.metrics.evaluation import Evaluation
 from engine.metrics.shift_results import ShiftResults
+from engine.metrics.subject import Subject
 from engine.runs import stored_evaluations
 from engine.runs.run_directory import RunDirectory
 

@@ -9,8 +9,9 @@ from labelled_scores import BINARY, binary_data, multiclass_data
 
 from engine.base.config import UserError
 from engine.metrics import evaluation
-from engine.metrics.evaluation import Evaluation, Subject
+from engine.metrics.evaluation import Evaluation
 from engine.metrics.shift_results import ShiftResults
+from engine.metrics.subject import Subject
 
 SUBJECT = Subject(
     name="elsewhere",
@@ -21,6 +22,9 @@ SUBJECT = Subject(
     model="e" * 64,
     threshold_rule="youden",
     warnings=("these shards come from other images",),
+    classes={"healthy": "NORMAL"},
+    held_out_by="NORMAL2-",
+    left_out={"other": 3},
 )
 
 
