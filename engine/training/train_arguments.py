@@ -139,11 +139,10 @@ def check_start(
     manifest = tfrecords.read_manifest(shards)
     dataset_checks.check_trainable(manifest, settings)
     begun = resume and checkpoints.paths(RunDirectory(workdir).checkpoints)
-    if not begun:  # the checkpoints of a run hold all it needs
-        if settings.init_from is not None:
-            initial_weights.check_source(Path(settings.init_from), Path(workdir))
-        if (network := registry.built_in().get(settings.model)) is not None:
-            registry.check_weights(network, settings)
+    if settings.init_from is not None and not begun:  # the checkpoints of a run hold all it needs
+        initial_weights.check_source(Path(settings.init_from), Path(workdir))
+    if (network := registry.built_in().get(settings.model)) is not None:
+        registry.check_weights(network, settings)
     if _is_one_of_several(settings.strategy) and not for_all:
         return
     run = RunDirectory(workdir)
