@@ -16,9 +16,14 @@ from PIL import Image, ImageDraw
 from engine.base import command_line
 from engine.base.config import UserError
 from engine.base.flag_parser import FlagParser
+from engine.images import decoding
+from engine.images.format import ImageFormat
+from engine.metrics.unlike_results import is_unlike
 
 PROGRAM = "python -m benchmarks.unlike_kinds"
 Pixels = np.ndarray  # uint8[H, W] or uint8[H, W, 3]
+Make = Callable[[np.random.Generator, int], Iterator[Pixels]]  # so many images
+Alter = Callable[[Pixels, np.random.Generator], Pixels]
 _STRIP = (900, 50)  # height and width in pixels
 
 
@@ -45,27 +50,32 @@ def _run(arguments: argparse.Namespace) -> int:
     predictor = Predictor.load(arguments.run)
     if not predictor.measures_distances:
         raise UserError(f"{arguments.run}: has no applicability.npz for its model")
-    altered = [] if arguments.images is None else _first(arguments.images, arguments.count)
-    sources: dict[str, Callable[[], Iterator[bytes]]] = {
-        name: lambda make=make: map(_encoded, make(np.random.default_rng(0), arguments.count))
-        for name, make in _MADE.items()
-    }
-    if altered:
-        sources["images as they are"] = lambda: map(Path.read_bytes, altered)
-    for name, alter in _ALTERED.items() if altered else ():
-        sources[name] = lambda alter=alter: (
-            _encoded(alter(_grey(path), np.random.default_rng(place)))
-            for place, path in enumerate(altered)
-        )
-    for folder in arguments.folders:
-        sources[str(folder)] = lambda folder=folder: map(Path.read_bytes, _first(folder, None))
     print(f"{'kind':<32} {'images':>6} {'flagged':>8} {'median':>7}")
-    for name, source in sources.items():
-        images = _decoded(source(), predictor.contract.image_format)
+    for name, files in _kinds(arguments):
+        images = _decoded(files, predictor.contract.image_format)
         distances = predictor.outputs(images, with_distances=True).distances
-        flagged = (distances > 1).mean()
+        assert distances is not None
+        flagged = float(is_unlike(distances).mean())
         print(f"{name:<32} {len(images):>6} {flagged:>8.1%} {np.median(distances):>7.2f}")
     return command_line.DONE
+
+
+def _kinds(arguments: argparse.Namespace) -> Iterator[tuple[str, Iterator[bytes]]]:
+    """The kinds of images: their names, and the contents of their files."""
+    for name, make in _MADE.items():
+        yield name, map(_encoded, make(np.random.default_rng(0), arguments.count))
+    if arguments.images is not None:
+        paths = _first(arguments.images, arguments.count)
+        yield "images as they are", map(Path.read_bytes, paths)
+        for name, alter in _ALTERED.items():
+            yield name, _altered(paths, alter)
+    for folder in arguments.folders:
+        yield str(folder), map(Path.read_bytes, _first(folder, None))
+
+
+def _altered(paths: Sequence[Path], alter: Alter) -> Iterator[bytes]:
+    for place, path in enumerate(paths):
+        yield _encoded(alter(_grey(path), np.random.default_rng(place)))
 
 
 def _first(folder: Path, count: int | None) -> list[Path]:
@@ -77,11 +87,7 @@ def _first(folder: Path, count: int | None) -> list[Path]:
     return paths if count is None else paths[:: max(1, len(paths) // count)][:count]
 
 
-def _decoded(files: Iterator[bytes], image_format: object) -> np.ndarray:
-    from engine.images import decoding
-    from engine.images.format import ImageFormat
-
-    assert isinstance(image_format, ImageFormat)
+def _decoded(files: Iterator[bytes], image_format: ImageFormat) -> np.ndarray:
     return np.stack([decoding.decode_bytes(data, image_format) for data in files])
 
 
@@ -157,7 +163,7 @@ def _blank(random: np.random.Generator, count: int) -> Iterator[Pixels]:
         yield np.full((300, 400), int(level), np.uint8)
 
 
-_MADE: Mapping[str, Callable[[np.random.Generator, int], Iterator[Pixels]]] = {
+_MADE: Mapping[str, Make] = {
     "white noise": _white_noise,
     "phantoms' noise": _weak_noise,
     "soft noise": _soft_noise,
@@ -187,7 +193,7 @@ def _resized(pixels: Pixels, size: Sequence[int]) -> Pixels:
     return np.array(Image.fromarray(pixels).resize((size[1], size[0])))
 
 
-_ALTERED: Mapping[str, Callable[[Pixels, np.random.Generator], Pixels]] = {
+_ALTERED: Mapping[str, Alter] = {
     "strips of them, 50 x 900": _upright_strip,
     "strips of them, 900 x 50": _flat_strip,
     "rotated by 90 degrees": lambda pixels, random: np.rot90(pixels).copy(),
