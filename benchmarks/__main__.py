@@ -5,6 +5,7 @@ or --shards, phantoms are generated once and kept.
 """
 
 import argparse
+import functools
 import importlib
 import os
 import shlex
@@ -22,14 +23,15 @@ from engine.shards import dataset_checks, tfrecords
 PROGRAM = "python -m benchmarks"
 SUITES = {
     "build": "from image files to shards, compared with decoding alone",
-    "input": "memory and streaming tier, NumPy and image_dataset_from_directory",
+    "input": "both tiers, NumPy and image_dataset_from_directory",
     "augment": "the fused augmentation, compared with Keras' layers in sequence",
     "step": "the training step alone: precision, XLA, batch size",
-    "train": "training on real input, what limits it, and the usual Keras 2 script",
+    "train": "training on real input, its limit, and the usual Keras 2 script",
     "latency": "prediction of one image and of batches",
     "scaling": "cost as the data grows, and with more workers and devices",
     "peers": "every other loader that is installed, on the same images",
     "accuracy": "minutes of training to a validation AUROC",
+    "generalization": "settings on a held-out series, the own split and other places",
     "search": "a search of small models with one worker and with two",
 }
 DEFAULT_SUITES = ("input", "augment", "step", "train", "latency")
@@ -37,7 +39,7 @@ DEFAULT_SUITES = ("input", "augment", "step", "train", "latency")
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's flags."""
-    suites = "\n".join(f"  {name:10}{what}" for name, what in SUITES.items())
+    suites = "\n".join(f"  {name:15}{what}" for name, what in SUITES.items())
     parser = FlagParser(
         prog=PROGRAM,
         description=__doc__.partition("\n")[0],
@@ -53,6 +55,25 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="DIR",
         default=Path("data/benchmarks"),
         help="directory for phantoms, shards and packed data (default: data/benchmarks)",
+    )
+    parser.add_argument(
+        "--candidates",
+        type=Path,
+        metavar="FILE.json",
+        help="generalization: settings to compare, an object of name -> settings of engine.train",
+    )
+    parser.add_argument(
+        "--external",
+        type=Path,
+        metavar="SHARDS",
+        action="append",
+        default=[],
+        help="generalization: shards of another place to measure on; may be repeated",
+    )
+    parser.add_argument(
+        "--strata",
+        metavar="FILE.csv:COLUMN[,...]",
+        help="generalization: strata of these, as for engine.evaluate",
     )
     parser.add_argument(
         "--json", type=Path, metavar="DIR", help="write SUITE.json for each suite into DIR"
@@ -96,22 +117,32 @@ def _run(arguments: argparse.Namespace, argv: list[str] | None) -> int:
     _check_paths(arguments)
     with command_line.quiet_imports():
         from benchmarks import reports, workload
-        from benchmarks.context import Context
+        from benchmarks.context import Context, Sources
         from engine.training import runtime
 
-    data = workload.prepare(
+    @functools.cache
+    def prepare() -> workload.Workload:
+        return workload.prepare(
+            images=arguments.images,
+            shards=arguments.shards,
+            workdir=arguments.workdir,
+            image_size=settings.image_size,
+            num_images=settings.phantoms,
+            tell=progress.say,
+        )
+
+    sources = Sources(
         images=arguments.images,
-        shards=arguments.shards,
         workdir=arguments.workdir,
-        image_size=settings.image_size,
-        num_images=min(settings.num_images, 512) if settings.quick else settings.num_images,
-        tell=progress.say,
+        external=tuple(arguments.external),
+        strata=arguments.strata,
+        candidates=arguments.candidates,
     )
     command = shown_command(sys.argv[1:] if argv is None else argv)
     console = reports.make_console()
     finished = []
     for name in suites:
-        report, busy = _measure(name, Context(data, settings, progress.say))
+        report, busy = _measure(name, Context(prepare, settings, progress.say, sources))
         finished.append(report)
         reports.print_report(report, console)
         if busy["others_share_of_cores"] is not None:
@@ -122,7 +153,7 @@ def _run(arguments: argparse.Namespace, argv: list[str] | None) -> int:
             context = {
                 "command": command,
                 "machine": runtime.describe_machine(),
-                "data": data.describe(),
+                "data": report.data or prepare().describe(),
                 "settings": settings.to_json(),
                 "busy": busy,
             }
@@ -142,6 +173,8 @@ def _check_paths(arguments: argparse.Namespace) -> None:
             output_paths.require_directory(path, f"--{flag}")
     if arguments.images is not None:
         image_folder.require_folder(arguments.images)
+    if arguments.candidates is not None:
+        config.read_settings(arguments.candidates)
     if arguments.shards is not None:
         dataset_checks.split_info(tfrecords.read_manifest(arguments.shards), "train")
 

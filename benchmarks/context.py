@@ -3,9 +3,10 @@
 import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
-from benchmarks import harness, peers
+from benchmarks import harness, peers, workload
 from benchmarks.harness import Measurement, Side
 from benchmarks.peer_process import PeerError, PeerProcess
 from benchmarks.reports import Report
@@ -15,12 +16,46 @@ from engine.base import machine
 
 
 @dataclasses.dataclass(frozen=True)
-class Context:
-    """A suite is `run(context) -> Report`."""
+class Sources:
+    """What the command was given to measure on.
 
-    workload: Workload
+    Attributes:
+        images: an image folder; None: phantoms.
+        workdir: the directory for whatever is made.
+        external: shards of other places.
+        strata: columns of a metadata file for these, as `engine.evaluate --strata` takes them.
+        candidates: a file of settings to compare; see `benchmarks.candidates`.
+    """
+
+    images: Path | None = None
+    workdir: Path = Path("data/benchmarks")
+    external: tuple[Path, ...] = ()
+    strata: str | None = None
+    candidates: Path | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """A suite is `run(context) -> Report`.
+
+    Attributes:
+        prepare: gives the workload, made when it is first asked for.
+    """
+
+    prepare: Callable[[], Workload]
     config: BenchmarkConfig
     tell: Callable[[str], None]
+    sources: Sources = Sources()
+
+    @property
+    def workload(self) -> Workload:
+        """Shards, and the same images as files."""
+        return self.prepare()
+
+    def phantoms(self) -> Path:
+        """An image folder for suites that divide it themselves."""
+        count = self.config.phantoms
+        return workload.phantoms(self.sources.workdir / f"phantoms-{count}", count, self.tell)
 
     @property
     def batch_size(self) -> int:

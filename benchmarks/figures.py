@@ -1,6 +1,7 @@
 """Figures of the results: bars per suite, lines for sweeps, and a waterfall of the stages."""
 
 import dataclasses
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
+from benchmarks import outcomes
 from benchmarks.reports import Report, number
 from engine.base import files
 
@@ -47,6 +49,8 @@ def draw(reports: Sequence[Report], directory: Path, *, earlier: Path | None = N
     """
     paths = []
     for report in reports:
+        if report.outcomes:
+            paths.append(_saved(reached(report), directory / f"{report.suite}.png"))
         if report.measurements:
             paths.append(_saved(bars(report), directory / f"{report.suite}.png"))
         for group in sweeps(report):
@@ -78,6 +82,33 @@ def bars(report: Report) -> plt.Figure:
     axes.set_xlim(min(medians) / 3, max(medians) * 4)
     axes.set_xlabel("images/s")
     axes.set_title(report.question, fontsize=10)
+    return figure
+
+
+def reached(report: Report) -> plt.Figure:
+    """The AUROC of every training on every set: a dot per seed, a line at the median."""
+    names = outcomes.ranked(report.outcomes)[::-1]
+    sets = outcomes.set_names(report.outcomes)
+    width, height = 2.4 + 2.6 * len(sets), 1.3 + 0.32 * len(names)
+    figure, panels = plt.subplots(
+        1, len(sets), figsize=(width, height), layout="constrained", sharey=True, squeeze=False
+    )
+    for axes, set_name in zip(panels[0], sets, strict=True):
+        for place, name in enumerate(names):
+            median = outcomes.of(report.outcomes, name, set_name).get("auroc")
+            values = [
+                outcome.auroc
+                for outcome in report.outcomes
+                if (outcome.candidate, outcome.set_name) == (name, set_name)
+            ]
+            axes.plot(values, [place] * len(values), "o", color=_ENGINE, alpha=0.6, clip_on=False)
+            if median is not None:
+                axes.vlines(median.median, place - 0.3, place + 0.3, color="black")
+        axes.set_title(textwrap.fill(set_name, 32), fontsize=10)
+        axes.set_xlabel("AUROC")
+        axes.grid(axis="x", color="#e0e0e0")
+    panels[0][0].set_yticks(range(len(names)), names, fontsize=8)
+    panels[0][0].set_ylim(-0.6, len(names) - 0.4)
     return figure
 
 

@@ -11,7 +11,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from benchmarks import highlights
+from benchmarks import highlights, outcomes
+from benchmarks.outcomes import Outcome
 from benchmarks.reports import number, times
 from engine.base import command_line, files
 from engine.base.config import UserError
@@ -26,11 +27,12 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS, README = ROOT / "benchmarks/results", ROOT / "README.md"
 CHART = ROOT / "docs" / "images" / "loaders.png"
 TRAINING = RESULTS / "training" / "default.json"
+GENERALIZATION = RESULTS / "generalization.json"
 SEARCH = RESULTS / "tuning" / "search.json"
 # Where each table stands.
 PAGES = {
     README: ("figures", "comparisons"),
-    ROOT / "docs" / "benchmarks.md": ("training", "benchmarks", "division"),
+    ROOT / "docs" / "benchmarks.md": ("generalization", "training", "benchmarks", "division"),
     ROOT / "docs" / "search.md": ("search",),
 }
 
@@ -179,6 +181,30 @@ def render_training(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def render_generalization(path: Path) -> str:
+    """The tables of the suite `generalization`: its data, then every set that was measured."""
+    if not path.is_file():
+        return "There are no figures of this suite yet."
+    found = files.read_json(path)
+    data, machine = found["data"], found["machine"]
+    trained = [Outcome.from_json(values) for values in found["outcomes"]]
+    counts = "; ".join(
+        f"{name}: {' / '.join(f'{count:,} {split}' for split, count in splits.items())}"
+        for name, splits in data["divisions"].items()
+    )
+    size = " x ".join(str(side) for side in data["image_shape"][:2])
+    lines = [
+        f"{machine['processor']}, {machine['cores']} cores; {data['source']}, {size} pixels; held out: "
+        f"`{data['hold_out']}`. Images: {counts}.",
+        "",
+        outcomes.markdown(trained, found["target_auroc"]),
+        "",
+        *(f"- {name}: `{command}`" for name, command in found["commands"].items()),
+        *(f"- not measured: {name} ({reason})" for name, reason in found["skipped"].items()),
+    ]
+    return "\n".join(lines)
+
+
 def render_division(found: dict[str, Any]) -> str:
     """The table of one training divided in several ways, from the `scaling` results."""
     speeds = {row["name"]: row["images_per_second"] for row in found["rows"]}
@@ -229,6 +255,8 @@ def _table(name: str) -> str:
         return highlights.render_figures(files.read_json(TRAINING), RESULTS)
     if name == "comparisons":
         return highlights.render_comparisons(RESULTS)
+    if name == "generalization":
+        return render_generalization(GENERALIZATION)
     if name == "training":
         return render_training(files.read_json(TRAINING))
     if name == "search":

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from benchmarks.harness import Measurement, Ratio
+from benchmarks.outcomes import Outcome, tables
 from engine.base import files
 
 WIDTH = 80  # columns, where output is no terminal
@@ -29,6 +30,9 @@ class Report:
         skipped: what was not measured -> why.
         sentences: conclusions in words.
         commands: row -> the command that produced it, if it has its own.
+        outcomes: of the suite that compares settings: each training on each set.
+        target_auroc: the AUROC that their minutes are counted to.
+        data: what was measured on, if that is not the workload.
     """
 
     suite: str
@@ -39,6 +43,9 @@ class Report:
     skipped: dict[str, str] = dataclasses.field(default_factory=dict)
     sentences: list[str] = dataclasses.field(default_factory=list)
     commands: dict[str, str] = dataclasses.field(default_factory=dict)
+    outcomes: list[Outcome] = dataclasses.field(default_factory=list)
+    target_auroc: float | None = None
+    data: dict[str, Any] | None = None
 
     def find(self, name: str, group: str | None = None) -> Measurement:
         """The measurement of that name (and group); raises `KeyError` if there is none."""
@@ -62,6 +69,15 @@ class Report:
             "skipped": self.skipped,
             "sentences": self.sentences,
             "commands": self.commands,
+            **self._outcomes_json(),
+        }
+
+    def _outcomes_json(self) -> dict[str, Any]:
+        if not self.outcomes:
+            return {}
+        return {
+            "target_auroc": self.target_auroc,
+            "outcomes": [outcome.to_json() for outcome in self.outcomes],
         }
 
 
@@ -81,6 +97,8 @@ def make_console(stream: Any = None) -> Console:
 def print_report(report: Report, console: Console) -> None:
     """Prints the tables and sentences of a report."""
     console.print(f"\n[bold]{escape(report.suite)}[/bold]: {escape(report.question)}")
+    for table in tables(report.outcomes, report.target_auroc or 1) if report.outcomes else ():
+        console.print(table)
     if report.measurements:
         console.print(_rows_table(report.measurements))
     if report.ratios:

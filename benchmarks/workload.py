@@ -78,7 +78,7 @@ def prepare(
     """
     originals = images
     if images is None and shards is None:
-        originals = _phantoms(workdir / f"phantoms-{num_images}", num_images, tell)
+        originals = phantoms(workdir / f"phantoms-{num_images}", num_images, tell)
     if shards is None:
         assert originals is not None
         height, width = image_size
@@ -100,7 +100,8 @@ def prepare(
     return Workload(shards, manifest, originals, folder, workdir / "peers")
 
 
-def _phantoms(directory: Path, count: int, tell: Callable[[str], None]) -> Path:
+def phantoms(directory: Path, count: int, tell: Callable[[str], None]) -> Path:
+    """A folder of phantoms, generated where it is missing."""
     from engine.base.build_settings import PhantomConfig
     from engine.phantoms import phantom_folder
 

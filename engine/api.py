@@ -177,10 +177,10 @@ def evaluate(run: Runs, shards: PathLike, *, split: str = "test", **settings: An
 
     Args:
         run: made by `train`; several are averaged, and the results go to the first one's directory.
-        shards: made by `build`, of the run's classes and image format.
+        shards: made by `build`, of the run's image format.
         split: the split to measure.
         settings: further fields of `engine.base.run_settings.EvaluateConfig`, such as `name="other"`,
-            `resamples=2000`, `shifts=True`.
+            `shifts=True`, `classes="healthy=NORMAL,sick=PNEUMONIA"`, `strata="metadata.csv:view,sex"`.
 
     Raises:
         UserError: the run or the shards are missing or do not fit each other, or a setting is wrong.
@@ -221,22 +221,26 @@ def predict(run: Runs, paths: PathLike | Iterable[PathLike], **settings: Any) ->
     return [found for batch in batches for found in batch]
 
 
-def load(run: Runs, *, batch_size: int = 64) -> "Predictor":
+def load(run: Runs, *, batch_size: int = 64, prevalence: float | str | None = None) -> "Predictor":
     """A run's model, ready to give probabilities of arrays.
 
     Args:
         run: made by `train`; several are averaged.
         batch_size: the one batch size that the model is compiled for; smaller batches are padded.
+        prevalence: the share of the positive class where the images come from, or that of each class,
+            as `"0.7,0.2,0.1"`; None for the share that training implied.
 
     Raises:
-        UserError: the directory holds no trained run, or one that cannot be read.
+        UserError: the directory holds no trained run, or one that cannot be read; or the prevalence
+            does not fit it.
     """
     loaded = ensemble.opened(run)
     loaded.require_trained()
     with _quiet_imports():
         from engine.inference import ensemble as predictors
 
-    return predictors.load(loaded, batch_size=batch_size)
+    text = None if prevalence is None else str(prevalence)
+    return predictors.load(loaded, batch_size=batch_size, prevalence=text)
 
 
 @contextlib.contextmanager

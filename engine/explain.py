@@ -58,7 +58,7 @@ def _run(arguments: argparse.Namespace) -> int:
     output = arguments.output or run.explanations
     output_paths.require_directory(output, "--output")
     progress.say("loading TensorFlow and the model ...")
-    predictor = predictors.load(run, batch_size=settings.batch_size)
+    predictor = predictors.load(run, batch_size=settings.batch_size, prevalence=settings.prevalence)
     explain = explanation.of_predictor(
         predictor, layer=settings.layer or explanation.named_layer(run)
     )

@@ -2,8 +2,9 @@
 
 Paths are files, folders (searched through) and quoted globs. Each line holds path, probability and
 class; of two classes the probability is always that of the second one, the positive class. RUN may be one
-of several seeds (engine.train --num-seeds), and --with adds further runs: all are averaged. Files that
-cannot be read are named on standard error and passed over. Not for diagnosis.
+of several seeds (engine.train --num-seeds), and --with adds further runs: all are averaged. The distance
+from the training images follows where the run knows it: above 1 an image is unlike them. Files that cannot be
+read are named on standard error and passed over. Not for diagnosis.
 """
 
 import argparse
@@ -68,7 +69,8 @@ def _run(arguments: argparse.Namespace) -> int:
     batches = prediction.predict_files(run, arguments.paths, settings)
     kind = JsonWriter if arguments.json else CsvWriter if arguments.csv else TextWriter
     names = contract.stored(run).class_names
-    with kind(names, sys.stdout, is_average=bool(run.members)) as writer:
+    known = {"is_average": bool(run.members), "has_distances": batches.has_distances}
+    with kind(names, sys.stdout, **known) as writer:
         for batch in batches:
             for found in batch:
                 writer.write(found)
@@ -78,16 +80,23 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 class TextWriter:
-    """`path<TAB>probability<TAB>class`, one line per image.
+    """`path<TAB>probability<TAB>class`, one line per image; then the distance, and `unlike` above 1.
 
     Args:
         is_average: whether several runs are averaged; CSV and JSON give their `spread` then.
+        has_distances: whether distances from the training images are known.
     """
 
     def __init__(
-        self, class_names: Sequence[str], file: IO[str], *, is_average: bool = False
+        self,
+        class_names: Sequence[str],
+        file: IO[str],
+        *,
+        is_average: bool = False,
+        has_distances: bool = False,
     ) -> None:
-        self._names, self._file, self._is_average = class_names, file, is_average
+        self._names, self._file = class_names, file
+        self._is_average, self._has_distances = is_average, has_distances
 
     def __enter__(self) -> "TextWriter":
         return self
@@ -98,24 +107,33 @@ class TextWriter:
     def write(self, found: "Prediction") -> None:
         """Writes one image."""
         path = files.one_line(found.path)
-        print(f"{path}\t{found.probability:.4f}\t{found.predicted}", file=self._file)
+        line = f"{path}\t{found.probability:.4f}\t{found.predicted}"
+        if found.distance is not None:
+            line += f"\t{found.distance:.2f}" + (" unlike" if found.is_unlike else "")
+        print(line, file=self._file)
 
 
 class CsvWriter(TextWriter):
-    """`path,probability,predicted`; with more than two classes, a column for each follows; then `spread`."""
+    """`path,probability,predicted`; with more than two classes, a column for each follows.
+
+    Then, where they are known, `spread`, and `distance` and `unlike` (0 or 1).
+    """
 
     def __enter__(self) -> "CsvWriter":
         self._csv = CsvRows(self._file)
         self._columns = self._names if len(self._names) > 2 else ()
         columns = [f"probability_{name}" for name in self._columns]
         spread = ["spread"] if self._is_average else []
-        self._csv.writerow(["path", "probability", "predicted", *columns, *spread])
+        distance = ["distance", "unlike"] if self._has_distances else []
+        self._csv.writerow(["path", "probability", "predicted", *columns, *spread, *distance])
         return self
 
     def write(self, found: "Prediction") -> None:
         """As `TextWriter.write`."""
         each = [f"{found.probabilities[name]:.6f}" for name in self._columns]
         each += [] if found.spread is None else [f"{found.spread:.6f}"]
+        if found.distance is not None:
+            each += [f"{found.distance:.4f}", str(int(found.is_unlike))]
         path, shown = files.as_utf8(found.path), f"{found.probability:.6f}"
         self._csv.writerow([path, shown, found.predicted, *each])
 
@@ -140,6 +158,8 @@ class JsonWriter(TextWriter):
             "probabilities": {name: round(p, 6) for name, p in found.probabilities.items()},
             **({} if found.spread is None else {"spread": round(found.spread, 6)}),
         }
+        if found.distance is not None:
+            value |= {"distance": round(found.distance, 4), "unlike": found.is_unlike}
         self._file.write(self._separator + json.dumps(value, ensure_ascii=False))
         self._separator = ",\n"
 

@@ -6,11 +6,16 @@ from engine.base.config import Config, setting
 from engine.base.setting_values import (
     check_class_mapping,
     check_directory_name,
+    check_prevalence,
     check_strata,
 )
 
 # Each batch is padded to its size: at 224 x 224 the default network takes 10 GB for so many images.
 MAX_BATCH_SIZE = 4096
+_PREVALENCE_HELP = (
+    "the share of the positive class where the images come from (P,P,... for each of several classes), "
+    "for which probabilities are given; none: the share that training implied"
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,11 +58,21 @@ class EvaluateConfig(Config):
         help="also measure by the values of columns, such as view or age:18,40,60 (numbers without "
         "limits are divided into quartiles)",
     )
+    prevalence: str | None = setting(
+        None, parse=check_prevalence, metavar="P", help=_PREVALENCE_HELP
+    )
+    recalibrate: int | None = setting(
+        None,
+        minimum=4,
+        maximum=1_000_000,
+        help="also show what so many labelled images of this place would give: calibration and "
+        "threshold fitted on them, measured on the rest",
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PredictConfig(Config):
-    """How files are read and predicted."""
+class FilesConfig(Config):
+    """How image files are read and run through the model."""
 
     batch_size: int = setting(
         32, minimum=1, maximum=MAX_BATCH_SIZE, help="images per step of the model"
@@ -68,10 +83,22 @@ class PredictConfig(Config):
     max_pixels: int | None = setting(
         None, minimum=1, help="largest image to decode, in pixels; none: as engine.build_tfrecords"
     )
+    prevalence: str | None = setting(
+        None, parse=check_prevalence, metavar="P", help=_PREVALENCE_HELP
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ExplainConfig(PredictConfig):
+class PredictConfig(FilesConfig):
+    """How files are read and predicted."""
+
+    abstain: bool = setting(
+        False, help="leave images undecided that are unlike the training images (distance above 1)"
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExplainConfig(FilesConfig):
     """What is explained."""
 
     target: str = setting(

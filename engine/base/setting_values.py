@@ -178,3 +178,25 @@ def check_pattern(text: str) -> str:
     except re.error as error:
         raise ValueError(f"no regular expression ({error})") from None
     return text
+
+
+def parse_prevalence(text: str) -> tuple[float, ...]:
+    """`0.1`, the share of the positive class of two, or `0.7,0.2,0.1`, that of each; to one per class."""
+    try:
+        shares = tuple(float(part) for part in re.split("[,x]", text))
+    except ValueError:
+        shares = ()
+    if len(shares) == 1:
+        shares = (1 - shares[0], shares[0])
+    if not (shares and all(0 < share < 1 for share in shares) and abs(sum(shares) - 1) < 1e-3):
+        raise ValueError(
+            "expected the share of the positive class, such as 0.1, or of each class, such as "
+            "0.7,0.2,0.1, each above 0 and together 1"
+        )
+    return tuple(share / sum(shares) for share in shares)
+
+
+def check_prevalence(text: str) -> str:
+    """`text` itself, if `parse_prevalence` takes it."""
+    parse_prevalence(text)
+    return text

@@ -326,13 +326,21 @@ class RuntimeSettings(Config):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DecisionSettings(Config):
-    """How the decision threshold is chosen."""
+    """The decision threshold, and the distance from the training images."""
 
     threshold: str = setting(
         "youden",
         metavar="RULE",
         help="decision threshold, chosen on validation: youden, f1, accuracy, "
         "sensitivity=X or specificity=X",
+    )
+    reference_images: int = setting(
+        2000,
+        minimum=0,
+        maximum=20_000,
+        help="training images that the distance of new images is measured from; 0: it is not "
+        "measured",
+        on_resume=FREE,
     )
 
 

@@ -24,8 +24,8 @@ _CLASS_HEADS = {
 
 
 def show(result: Evaluation) -> None:
-    """Tables of all metrics, of the classes if there are more than two, and of the shifts and strata
-    if they were measured; the figures that matter most are on the last lines."""
+    """Tables of all metrics, of the classes if there are more than two, and of shifts, strata and
+    recalibration if they were measured; the figures that matter most are on the last lines."""
     rows = [(title(name), e.value_text, e.interval_text) for name, e in result.metrics.items()]
     _print_table(["metric", "value", "95 % interval"], rows)
     if result.per_class:
@@ -39,6 +39,9 @@ def show(result: Evaluation) -> None:
         _print_table(["images", *heads], result.shifts.rows())
     for column in result.strata:
         _print_strata(column)
+    if result.recalibration is not None:
+        _print_table(result.recalibration.heads(), result.recalibration.rows())
+        print(result.recalibration.account())
     if result.members is not None:
         heads = [title(metric) for metric in result.members.metrics]
         _print_table(["run", *heads], result.members.rows())

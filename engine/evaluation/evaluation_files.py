@@ -2,6 +2,7 @@
 
     metrics.json  predictions.csv  roc.png  precision_recall.png  confusion_matrix.png  calibration.png
     shifts.json   with --shifts
+    strata.png    with --strata
     members.json  of several runs, averaged
 
 One directory holds one whole measurement: of one split of one data set, by one model, which
@@ -27,7 +28,7 @@ from engine.metrics.estimate import Estimate
 from engine.metrics.evaluation import Evaluation
 from engine.metrics.predictions import predict_labels
 from engine.metrics.subject import Subject
-from engine.runs import plots, stored_evaluations
+from engine.runs import plots, stored_evaluations, strata_plot
 from engine.shards import data_identity
 
 PREDICTIONS = "predictions.csv"
@@ -160,7 +161,8 @@ def _columns_of(
 def draw_figures(
     directory: Path, result: Evaluation, predictions: SplitPredictions, *, split: str
 ) -> None:
-    """Draws roc, precision_recall, confusion_matrix and calibration as PNG files."""
+    """Draws roc, precision_recall, confusion_matrix and calibration as PNG files, and the strata if
+    they were measured."""
     metrics, names = result.metrics, result.class_names
     labels, log_odds = predictions.labels, predictions.log_odds
     binary = log_odds.ndim == 1
@@ -205,6 +207,8 @@ def draw_figures(
         subject=names[1] if binary else "the predicted class",
         title=f"Calibration, {split} split",
     )
+    if result.strata:
+        strata_plot.draw(result.strata, directory / "strata.png", title=f"{split} split")
 
 
 def _point(

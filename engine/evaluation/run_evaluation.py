@@ -19,10 +19,11 @@ from engine.evaluation.evaluation_files import SplitPredictions
 from engine.evaluation.metadata_columns import MetadataColumn
 from engine.inference import ensemble as ensembles
 from engine.inference.ensemble import EnsemblePredictor
-from engine.inference.predictor import Outputs, Predictor
-from engine.metrics import evaluation, member_results
+from engine.inference.predictor import Outputs, Predictor, wanted_prevalence
+from engine.metrics import evaluation, member_results, recalibration
 from engine.metrics.evaluation import Evaluation
 from engine.metrics.member_results import MemberResults
+from engine.metrics.recalibration import Recalibration
 from engine.metrics.subject import Subject
 from engine.runs import contract, report
 from engine.runs import ensemble as run_groups
@@ -47,6 +48,8 @@ def evaluate_run(
     shifts: bool = False,
     classes: str | None = None,
     strata: str | None = None,
+    prevalence: str | None = None,
+    recalibrate: int | None = None,
 ) -> Evaluation:
     """Measures a run's model on every example of a split; writes `RUN/evaluation/NAME` and the report.
 
@@ -65,6 +68,9 @@ def evaluate_run(
             not listed are left out. None where both have the same classes.
         strata: `FILE.csv:column,...`: columns by which the figures are given too; `age:18,40` sets the
             limits of a column of numbers.
+        prevalence: the share of the positive class, or of each class, that probabilities are given
+            for, as `0.1` or `0.7,0.2,0.1`; None for that which training implied.
+        recalibrate: a number of labelled images; whether to show what so many of this place would give.
 
     Returns:
         All figures, with what they are of; `run.evaluation(result.subject.name)` holds the files.
@@ -82,12 +88,14 @@ def evaluate_run(
         shifts=shifts,
         classes=classes,
         strata=strata,
+        prevalence=prevalence,
+        recalibrate=recalibrate,
     )
     run = run if isinstance(run, RunDirectory) else run_groups.opened(run)
     shards = Path(shards)
     run.require_trained()
     manifest = tfrecords.read_manifest(shards)
-    dataset_checks.split_info(manifest, settings.split)
+    num_examples = dataset_checks.split_info(manifest, settings.split).num_examples
     used = contract.stored(run)
     check_same_format(used, manifest, shards)
     mapping = class_mapping.matched(
@@ -97,6 +105,9 @@ def evaluate_run(
         split=settings.split,
         shards=shards,
     )
+    if settings.recalibrate is not None:
+        left = num_examples - sum(mapping.left_out.values())
+        recalibration.check_number(settings.recalibrate, num_examples=left)
     subject = _subject(run, shards, manifest, settings, mapping)
     for warning in subject.warnings:
         progress.say(f"warning: {warning}")
@@ -104,7 +115,7 @@ def evaluate_run(
         progress.say(f"classes: {mapping}")
     directory = run.evaluation(subject.name)
     with evaluation_files.held(directory, subject):
-        predictor = _load(run, subject, settings.batch_size)
+        predictor = _load(run, subject, settings)
         from engine.pipeline.reading import StoredSplit  # with TensorFlow, which `_load` announces
 
         stored = StoredSplit(shards, settings.split, manifest)
@@ -116,8 +127,12 @@ def evaluate_run(
 
             shifted = shift_evaluation.measure(predictor, stored, mapping)
             result = dataclasses.replace(result, shifts=shifted)
-        members = _member_results(run, predictor, predictions)
-        result = dataclasses.replace(result, subject=subject, members=members)
+        result = dataclasses.replace(
+            result,
+            subject=subject,
+            members=_member_results(run, predictor, predictions),
+            recalibration=_recalibrated(predictions, predictor, settings),
+        )
         evaluation_files.write_results(directory, result, predictions)
     report.write_report(run.path)
     return result
@@ -135,6 +150,7 @@ def _subject(
     name = evaluation_files.directory_name(split, trained_on=trained_on, data=data)
     averaged: tuple[str, ...] = ()
     warnings = warnings_about(trained_on, data, split)
+    used = contract.read(run)
     if isinstance(run, run_groups.RunGroup):
         averaged = tuple(run_groups.names(run))
         name = evaluation_files.averaged_name(name, len(averaged), model)
@@ -147,11 +163,13 @@ def _subject(
         fingerprint=data["fingerprint"],
         identity=data["identity"],
         model=model,
-        threshold_rule=contract.read(run).threshold_rule,
+        threshold_rule=used.threshold_rule,
         classes=mapping.names,
         held_out_by=_held_out_by(manifest, split),
         left_out=mapping.left_out,
         warnings=tuple(dict.fromkeys(warnings)),
+        calibration=used.calibration,
+        prevalence=wanted_prevalence(used, settings.prevalence),
         averaged=averaged,
     )
 
@@ -165,9 +183,9 @@ def _held_out_by(manifest: Manifest, split: str) -> str | None:
     return " or ".join(rule for rule in rules if rule) or None
 
 
-def _load(run: RunDirectory, subject: Subject, batch_size: int) -> Predictor:
+def _load(run: RunDirectory, subject: Subject, settings: EvaluateConfig) -> Predictor:
     progress.say("loading TensorFlow and the model ...")
-    predictor = ensembles.load(run, batch_size=batch_size)
+    predictor = ensembles.load(run, batch_size=settings.batch_size, prevalence=settings.prevalence)
     if run.model_digest() != subject.model:
         raise UserError(
             f"{run.model}: a training replaced the model while it was loaded; evaluate it again"
@@ -200,6 +218,23 @@ def _measured(
         seed=settings.seed,
         log_odds=predictions.log_odds,
         columns=[column.of(predictions.paths) for column in columns],
+    )
+
+
+def _recalibrated(
+    predictions: SplitPredictions, predictor: Predictor, settings: EvaluateConfig
+) -> Recalibration | None:
+    """What labelled images would give, if that was asked for."""
+    if settings.recalibrate is None:
+        return None
+    return recalibration.simulate(
+        predictions.labels,
+        predictions.log_odds,
+        predictions.patients,
+        num_images=settings.recalibrate,
+        threshold=predictor.threshold,
+        rule=predictor.contract.threshold_rule,
+        seed=settings.seed,
     )
 
 

@@ -5,6 +5,7 @@ probabilities: those of float32 are all 1 from log-odds of 17 on, and the mean o
 threshold, temperature and prevalence act on log-odds too.
 """
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -45,18 +46,29 @@ class EnsemblePredictor(Predictor):
         self.prevalence = prevalence
         self.threshold = deciding_threshold(contract, prevalence)
 
-    def outputs(self, images: np.ndarray) -> Outputs:
+    @property
+    def measures_distances(self) -> bool:
+        return all(member.measures_distances for member in self.members)
+
+    def outputs(self, images: np.ndarray, *, with_distances: bool = False) -> Outputs:
         """Probabilities and log-odds of uint8[N, H, W, C] images, and of each member.
+
+        The distance from the training images is the geometric mean of the members' distances.
 
         Raises:
             UserError: the images have another shape or type.
         """
-        average = averaged([member.outputs(images) for member in self.members])
+        asked = with_distances and self.measures_distances
+        average = averaged(
+            [member.outputs(images, with_distances=asked) for member in self.members]
+        )
         calibration = self.contract.calibration
         if calibration is None:
             return average
         calibrated = calibration.log_odds(average.log_odds, self.prevalence)
-        return Outputs(predictions.probabilities(calibrated), calibrated, members=average.members)
+        return dataclasses.replace(
+            average, probabilities=predictions.probabilities(calibrated), log_odds=calibrated
+        )
 
 
 def load(run: RunDirectory, *, batch_size: int = 64, prevalence: str | None = None) -> Predictor:
@@ -83,8 +95,17 @@ def averaged(members: Sequence[Outputs]) -> Outputs:
     log_odds = np.stack([member.log_odds for member in members])
     if log_odds.ndim == 2:
         mean = log_odds.mean(axis=0)
-        return Outputs(special.expit(mean), mean, members=tuple(members))
-    logits = special.log_expit(log_odds).mean(axis=0)
-    return Outputs(
-        special.softmax(logits, axis=1), predictions.log_odds(logits), members=tuple(members)
-    )
+        outputs = Outputs(special.expit(mean), mean, members=tuple(members))
+    else:
+        logits = special.log_expit(log_odds).mean(axis=0)
+        probabilities = special.softmax(logits, axis=1)
+        outputs = Outputs(probabilities, predictions.log_odds(logits), members=tuple(members))
+    return dataclasses.replace(outputs, distances=_mean_distances(members))
+
+
+def _mean_distances(members: Sequence[Outputs]) -> np.ndarray | None:
+    """The geometric means of the members' distances, float64[N]; None where one has none."""
+    distances = [member.distances for member in members if member.distances is not None]
+    if len(distances) < len(members):
+        return None
+    return np.exp(np.log(distances).mean(axis=0))

@@ -8,12 +8,14 @@ import numpy as np
 
 from engine.base import progress
 from engine.base.config import UserError
-from engine.base.run_settings import PredictConfig
+from engine.base.run_settings import FilesConfig, PredictConfig
 from engine.images import image_files
-from engine.inference import ensemble
-from engine.inference.predictor import Batch, Outputs, Predictor
+from engine.inference import applicability, ensemble
+from engine.inference.predictor import Batch, Outputs, Predictor, wanted_prevalence
 from engine.runs import contract
 from engine.runs.run_directory import RunDirectory
+
+UNDECIDED = "undecided"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,9 +25,12 @@ class Prediction:
     Attributes:
         path: the image file.
         probability: that of the positive class of two, the largest of more.
-        predicted: the class, by the run's threshold or, of more than two, the most probable one.
+        predicted: the class, by the run's threshold or, of more than two, the most probable one; with
+            `abstain`, `UNDECIDED` of an image that is unlike the training images.
         probabilities: of every class, by its name.
         spread: the standard deviation of `probability` over the runs, where several are averaged.
+        distance: how far the image lies from the training images; above 1 it is unlike them. None
+            where the run does not know.
     """
 
     path: Path
@@ -33,11 +38,32 @@ class Prediction:
     predicted: str
     probabilities: dict[str, float]
     spread: float | None = None
+    distance: float | None = None
+
+    @property
+    def is_unlike(self) -> bool:
+        """Whether the image is known to be unlike the training images."""
+        return self.distance is not None and self.distance > applicability.LIMIT
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictedFiles:
+    """Predictions in batches, made while they are asked for.
+
+    Attributes:
+        has_distances: whether each says how far its image lies from the training images.
+    """
+
+    batches: Iterator[list[Prediction]]
+    has_distances: bool
+
+    def __iter__(self) -> Iterator[list[Prediction]]:
+        return self.batches
 
 
 def predict_files(
     run: RunDirectory, paths: Sequence[str], settings: PredictConfig
-) -> Iterator[list[Prediction]]:
+) -> "PredictedFiles":
     """Predicts the image files that paths stand for, in order, one batch at a time.
 
     Files that cannot be read are named on standard error and passed over.
@@ -47,17 +73,24 @@ def predict_files(
         paths: files, folders (searched through) and globs.
 
     Raises:
-        UserError: the run is missing or damaged, or the paths lead to no file (both at once, before
-            TensorFlow is imported); or none of the files can be read (at the end).
+        UserError: the run is missing or damaged, the prevalence does not fit it, or the paths lead to
+            no file (at once, before TensorFlow is imported); or none of the files can be read (at
+            the end).
     """
     image_files.check_paths(paths)
     run.require_trained()
-    contract.read(run)
+    wanted_prevalence(contract.read(run), settings.prevalence)
     failures = image_files.Failures()
     found = image_files.require_files(paths, failures)
     progress.say("loading TensorFlow and the model ...")
-    predictor = ensemble.load(run, batch_size=settings.batch_size)
-    return _predictions(predictor, found, failures, settings)
+    predictor = ensemble.load(run, batch_size=settings.batch_size, prevalence=settings.prevalence)
+    if not predictor.measures_distances:
+        reason = applicability.why_absent(run)
+        if settings.abstain:
+            raise UserError(f"--abstain: {reason}")
+        progress.say(reason)
+    batches = _predictions(predictor, found, failures, settings)
+    return PredictedFiles(batches, has_distances=predictor.measures_distances)
 
 
 def _predictions(
@@ -67,21 +100,32 @@ def _predictions(
     settings: PredictConfig,
 ) -> Iterator[list[Prediction]]:
     names = predictor.contract.class_names
-    batches = predicted_batches(predictor, paths, failures, settings, done="predicted")
+    batches = predicted_batches(
+        predictor, paths, failures, settings, done="predicted", with_distances=True
+    )
+    count = num_unlike = 0
     for batch, outputs, labels in batches:
-        yield [
+        found = [
             _prediction(path, outputs, place, names, label=int(labels[place]))
             for place, path in enumerate(batch["path"])
         ]
+        count, num_unlike = count + len(found), num_unlike + sum(one.is_unlike for one in found)
+        yield [_undecided(one) for one in found] if settings.abstain else found
+    if num_unlike:
+        left = "; left undecided" if settings.abstain else ""
+        progress.say(
+            f"{num_unlike} of {count} are unlike the training images (distance above 1){left}"
+        )
 
 
 def predicted_batches(
     predictor: Predictor,
     paths: Iterator[Path],
     failures: image_files.Failures,
-    settings: PredictConfig,
+    settings: FilesConfig,
     *,
     done: str,
+    with_distances: bool = False,
 ) -> Iterator[tuple[Batch, Outputs, np.ndarray]]:
     """Yields image files in batches with outputs and int64[B] labels; says at the end what failed.
 
@@ -89,6 +133,7 @@ def predicted_batches(
         paths: those that `image_files.require_files` gives.
         failures: takes in the files that cannot be read.
         done: what happens to the others, such as `predicted`.
+        with_distances: see `Predictor.outputs`.
 
     Raises:
         UserError: none of the files can be read.
@@ -102,7 +147,7 @@ def predicted_batches(
     )
     count = 0
     batches = image_files.batched(images, predictor.batch_size)
-    for batch, outputs in predictor.output_batches(batches):
+    for batch, outputs in predictor.output_batches(batches, with_distances=with_distances):
         labels = predictor.predicted_labels(outputs.probabilities)
         count += len(labels)
         yield batch, outputs, labels
@@ -126,4 +171,9 @@ def _prediction(
         predicted=names[label],
         probabilities={name: float(value) for name, value in zip(names, each, strict=True)},
         spread=None if shown is None else float(shown[label] if np.ndim(shown) else shown),
+        distance=None if outputs.distances is None else float(outputs.distances[place]),
     )
+
+
+def _undecided(found: Prediction) -> Prediction:
+    return dataclasses.replace(found, predicted=UNDECIDED) if found.is_unlike else found

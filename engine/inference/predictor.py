@@ -5,6 +5,7 @@ the padding's outputs dropped, so a remainder never costs a second trace (half a
 """
 
 import dataclasses
+import functools
 import itertools
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,7 +16,8 @@ import numpy as np
 
 from engine.base import command_line, files, progress
 from engine.base.config import UserError
-from engine.inference import precision
+from engine.inference import applicability, image_statistics, network_features, precision
+from engine.inference.applicability import Applicability, Features
 from engine.metrics import predictions, temperature
 from engine.metrics.temperature import Calibration
 from engine.networks.ends import LOGITS
@@ -39,11 +41,14 @@ class Outputs:
 
     Attributes:
         members: where several runs are averaged, what each of them gives.
+        distances: float64[N], how far the images lie from the training images: above 1 they are unlike
+            them (see `applicability`); None where that was not asked for, or is not known.
     """
 
     probabilities: np.ndarray
     log_odds: np.ndarray
     members: "tuple[Outputs, ...]" = ()
+    distances: np.ndarray | None = None
 
     @property
     def spread(self) -> np.ndarray | None:
@@ -56,10 +61,12 @@ class Outputs:
     def joined(cls, parts: "Sequence[Outputs]") -> "Outputs":
         """Those of several batches, in order, as one."""
         members = zip(*(part.members for part in parts), strict=True)
+        distances = [part.distances for part in parts if part.distances is not None]
         return cls(
             np.concatenate([part.probabilities for part in parts]),
             np.concatenate([part.log_odds for part in parts]),
             members=tuple(cls.joined(of_one) for of_one in members),
+            distances=np.concatenate(distances) if len(distances) == len(parts) else None,
         )
 
 
@@ -71,6 +78,7 @@ class Predictor:
         contract: the images that the model takes, its classes, and the decision threshold; of two
             classes without one, 0.5 decides.
         batch_size: the one batch size that the model is compiled for.
+        applicability: what measures how far images lie from the training images, if there is any.
         prevalence: the share of each class where the images come from, K numbers; None for that
             which training implied. It changes probabilities and the threshold on them; see
             `engine.metrics.temperature`.
@@ -86,15 +94,16 @@ class Predictor:
         contract: InferenceContract,
         *,
         batch_size: int = 64,
+        applicability: Applicability | None = None,
         prevalence: Sequence[float] | None = None,
     ) -> None:
         self.model = model
         self.contract = contract
+        self.applicability = applicability
         self.batch_size = batch_size
         self.prevalence = prevalence
         self.threshold = deciding_threshold(contract, prevalence)
         self._check_model()
-        self._compiled = self._compile()
 
     @classmethod
     def load(
@@ -118,7 +127,18 @@ class Predictor:
                 "ended; using 0.5, which was not chosen on validation"
             )
         shares = wanted_prevalence(contract, prevalence)
-        return cls(load_model(run.model, run), contract, batch_size=batch_size, prevalence=shares)
+        return cls(
+            load_model(run.model, run),
+            contract,
+            batch_size=batch_size,
+            prevalence=shares,
+            applicability=applicability.read(run),
+        )
+
+    @property
+    def measures_distances(self) -> bool:
+        """Whether it can say how far images lie from the training images."""
+        return self.applicability is not None
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Probabilities of uint8[N, H, W, C] images.
@@ -131,29 +151,55 @@ class Predictor:
         """
         return self.outputs(images).probabilities
 
-    def outputs(self, images: np.ndarray) -> Outputs:
+    def outputs(self, images: np.ndarray, *, with_distances: bool = False) -> Outputs:
         """Probabilities and log-odds of uint8[N, H, W, C] images.
+
+        Args:
+            with_distances: whether to measure how far the images lie from the training images too, if
+                that can be done (`measures_distances`).
 
         Raises:
             UserError: the images have another shape or type.
         """
-        if images.shape[1:] != self.contract.image_format.image_shape or images.dtype != np.uint8:
-            raise UserError(
-                f"got {images.dtype} images of shape {images.shape[1:]}; this run expects uint8 "
-                f"images of shape {self.contract.image_format.image_shape}"
-            )
-        none = np.zeros((0, self._num_outputs))
-        parts = [
-            self._predict_block(images[start : start + self.batch_size])
-            for start in range(0, len(images), self.batch_size)
-        ]
-        probabilities, logits = map(np.concatenate, zip((none, none), *parts, strict=True))
+        if self.applicability is None or not with_distances:
+            return self._outputs(*self._run(self._compiled, images))
+        probabilities, logits, features = self._run(self._compiled_with_features, images)
+        outputs = self._outputs(probabilities, logits)
+        distances = self.applicability.distances(
+            {**features, **image_statistics.statistics(images)}
+        )
+        return dataclasses.replace(outputs, distances=distances)
+
+    def features(self, images: np.ndarray) -> Features:
+        """What the distance of uint8[N, H, W, C] images from the training images is measured in.
+
+        Raises:
+            UserError: the images have another shape or type.
+        """
+        _, _, features = self._run(self._compiled_with_features, images)
+        return {**features, **image_statistics.statistics(images)}
+
+    def _outputs(self, probabilities: np.ndarray, logits: np.ndarray) -> Outputs:
+        """Calibrated outputs, from the model's own, float64[N, outputs]."""
         log_odds = predictions.log_odds(logits)
         calibration = self.contract.calibration
         if calibration is None:
             return Outputs(predictions.as_probabilities(probabilities), log_odds)
         calibrated = calibration.log_odds(log_odds, self.prevalence)
         return Outputs(predictions.probabilities(calibrated), calibrated)
+
+    def _run(self, compiled: Any, images: np.ndarray) -> Any:
+        """What a compiled function gives for any number of images: arrays, and dictionaries of them."""
+        if images.shape[1:] != self.contract.image_format.image_shape or images.dtype != np.uint8:
+            raise UserError(
+                f"got {images.dtype} images of shape {images.shape[1:]}; this run expects uint8 "
+                f"images of shape {self.contract.image_format.image_shape}"
+            )
+        import keras
+
+        starts = range(0, max(1, len(images)), self.batch_size)  # no image: one block of padding
+        parts = [self._run_block(compiled, images[at : at + self.batch_size]) for at in starts]
+        return keras.tree.map_structure(lambda *found: np.concatenate(found), *parts)
 
     def predict_batches(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, np.ndarray]]:
         """Yields each batch with its probabilities, in order.
@@ -165,46 +211,67 @@ class Predictor:
         for batch, outputs in self.output_batches(batches):
             yield batch, outputs.probabilities
 
-    def output_batches(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Outputs]]:
+    def output_batches(
+        self, batches: Iterable[Batch], *, with_distances: bool = False
+    ) -> Iterator[tuple[Batch, Outputs]]:
         """Yields each batch with its outputs, in order; see `predict_batches`."""
         numpy_batches = getattr(batches, "as_numpy_iterator", None)
         for batch in numpy_batches() if numpy_batches else batches:
-            yield batch, self.outputs(np.asarray(batch["image"]))
+            yield batch, self.outputs(np.asarray(batch["image"]), with_distances=with_distances)
 
     def predicted_labels(self, probabilities: np.ndarray) -> np.ndarray:
         """int64[N] class indices, by the threshold or by the largest probability."""
         return predictions.predict_labels(probabilities, self.threshold)
 
-    def _predict_block(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Probabilities and logits, float64[N, outputs], of at most one batch."""
+    def _run_block(self, compiled: Any, images: np.ndarray) -> Any:
+        """As `_run`, of at most one batch."""
+        import keras
+
         count = len(images)
         if count < self.batch_size:
             padding = [(0, self.batch_size - count)] + [(0, 0)] * 3
             images = np.pad(images, padding)
-        probabilities, logits = self._compiled(images)
-        return (
-            np.asarray(probabilities, np.float64)[:count],
-            np.asarray(logits, np.float64)[:count],
-        )
+        found = compiled(images)
+        return keras.tree.map_structure(lambda x: np.asarray(x, np.float64)[:count], found)
 
-    def _compile(self) -> Any:
+    @functools.cached_property
+    def _compiled(self) -> Any:
+        """Probabilities and logits, float32[B, outputs], of uint8[B, H, W, C] images."""
+        network, has_logits = self._network()
+
+        def forward(images: Any) -> Any:
+            return _ends_of(network(images, training=False), has_logits)
+
+        return self._traced(forward)
+
+    @functools.cached_property
+    def _compiled_with_features(self) -> Any:
+        """As `_compiled`, and a dictionary of the network's features, float32[B, F]."""
+        network, has_logits = self._network()
+        watched = network_features.watched(network)
+
+        def forward(images: Any) -> Any:
+            outputs, features = watched(images)
+            return *_ends_of(outputs, has_logits), features
+
+        return self._traced(forward)
+
+    def _network(self) -> tuple[Any, bool]:
+        """The model, which gives its logits too if it has a layer of that name, and whether it has."""
         import keras
+
+        has_logits = LOGITS in (layer.name for layer in self.model.layers)
+        if not has_logits:
+            return self.model, False
+        layer = self.model.get_layer(LOGITS)
+        return keras.Model(self.model.input, [self.model.output, layer.output]), True
+
+    def _traced(self, forward: Any) -> Any:
         import tensorflow as tf
 
         shape = (self.batch_size, *self.contract.image_format.image_shape)
-        has_logits = LOGITS in (layer.name for layer in self.model.layers)
-        network = self.model
-        if has_logits:
-            layer = self.model.get_layer(LOGITS)
-            network = keras.Model(self.model.input, [self.model.output, layer.output])
-
-        @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8)], autograph=False)
-        def forward(images: Any) -> Any:
-            outputs = network(images, training=False)
-            probabilities, logits = outputs if has_logits else (outputs, _logits_of(outputs))
-            return tf.cast(probabilities, tf.float32), tf.cast(logits, tf.float32)
-
-        return forward
+        signature = [tf.TensorSpec(shape, tf.uint8)]
+        return tf.function(forward, input_signature=signature, autograph=False)
 
     def _check_model(self) -> None:
         takes, gives = self.model.input_shape, self.model.output_shape
@@ -247,6 +314,14 @@ def deciding_threshold(
         return None
     threshold = UNCHOSEN_THRESHOLD if contract.threshold is None else contract.threshold
     return (contract.calibration or Calibration()).threshold(threshold, prevalence)
+
+
+def _ends_of(outputs: Any, has_logits: bool) -> tuple[Any, Any]:
+    """Probabilities and logits in float32."""
+    import tensorflow as tf
+
+    probabilities, logits = outputs if has_logits else (outputs, _logits_of(outputs))
+    return tf.cast(probabilities, tf.float32), tf.cast(logits, tf.float32)
 
 
 def _logits_of(probabilities: Any) -> Any:

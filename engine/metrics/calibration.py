@@ -93,12 +93,7 @@ def reliability_curve(
     Args:
         groups: int[N], the patient of each example; None makes each one of its own.
     """
-    if probabilities.ndim == 1:
-        confidence, came_true = probabilities, labels == 1
-    else:
-        confidence, came_true = probabilities.max(axis=1), labels == probabilities.argmax(axis=1)
-    confidence = np.asarray(confidence, np.float64)
-    place = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    confidence, came_true, place = _binned(labels, probabilities, bins)
     counts = np.bincount(place, minlength=bins)
     with np.errstate(invalid="ignore"):
         predicted = np.bincount(place, weights=confidence, minlength=bins) / counts
@@ -115,6 +110,22 @@ def reliability_curve(
         counts=counts,
         expected_calibration_error=float((gaps * counts).sum() / max(1, counts.sum())),
     )
+
+
+def calibration_error(labels: Array, probabilities: Array, *, bins: int = 10) -> float:
+    """The expected calibration error alone, without the intervals; see `reliability_curve`."""
+    confidence, came_true, place = _binned(labels, probabilities, bins)
+    return float(np.abs(np.bincount(place, weights=came_true - confidence)).sum() / len(labels))
+
+
+def _binned(labels: Array, probabilities: Array, bins: int) -> tuple[Array, Array, Array]:
+    """The probability that an outcome was given, whether it came true, and the bin; N of each."""
+    if probabilities.ndim == 1:
+        confidence, came_true = probabilities, labels == 1
+    else:
+        confidence, came_true = probabilities.max(axis=1), labels == probabilities.argmax(axis=1)
+    confidence = np.asarray(confidence, np.float64)
+    return confidence, came_true, np.minimum((confidence * bins).astype(np.int64), bins - 1)
 
 
 def _limits(came_true: Array, groups: Array) -> intervals.Interval:

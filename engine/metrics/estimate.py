@@ -11,6 +11,7 @@ _TITLES = {
     "average_precision": "average precision",
     "balanced_accuracy": "balanced accuracy",
     "brier": "Brier score",
+    "expected_calibration_error": "calibration error",
     "f1": "F1",
     "loss": "loss (cross-entropy)",
 }

@@ -24,6 +24,7 @@ from engine.metrics import strata as stratification
 from engine.metrics.estimate import HEADLINE, Estimate, title
 from engine.metrics.estimator import Estimator
 from engine.metrics.member_results import MemberResults
+from engine.metrics.recalibration import Recalibration
 from engine.metrics.shift_results import ShiftResults
 from engine.metrics.strata_results import StrataResults
 from engine.metrics.subject import Subject
@@ -54,6 +55,7 @@ class Evaluation:
         subject: what was measured; None where only arrays were.
         shifts: the figures under changed exposure, contrast, framing and sharpness, if measured.
         strata: the figures by each column of metadata that was asked for.
+        recalibration: what labelled images of the place would give, if that was asked for.
         members: the figures of each run, where several were averaged.
     """
 
@@ -69,6 +71,7 @@ class Evaluation:
     subject: Subject | None = None
     shifts: ShiftResults | None = None
     strata: tuple[StrataResults, ...] = ()
+    recalibration: Recalibration | None = None
     members: MemberResults | None = None
 
     def __str__(self) -> str:
@@ -118,6 +121,8 @@ class Evaluation:
         values["reliability"] = self.reliability.to_json()
         if self.strata:
             values["strata"] = [column.to_json() for column in self.strata]
+        if self.recalibration is not None:
+            values["recalibration"] = self.recalibration.to_json()
         if self.shifts is not None:
             values["shifts"] = self.shifts.to_json()
         if self.members is not None:
@@ -141,7 +146,7 @@ class Evaluation:
     @classmethod
     def _from_json(cls, values: Mapping[str, Any]) -> "Evaluation":
         threshold, shifts = values["threshold"], values.get("shifts")
-        members = values.get("members")
+        members, recalibrated = values.get("members"), values.get("recalibration")
         class_names = tuple(str(name) for name in values["class_names"])
         confusion = np.array(values["confusion_matrix"], np.int64)
         if confusion.shape != (len(class_names), len(class_names)):
@@ -168,6 +173,7 @@ class Evaluation:
             subject=Subject.from_json(values),
             shifts=None if shifts is None else ShiftResults.from_json(shifts),
             strata=tuple(StrataResults.from_json(each) for each in values.get("strata", ())),
+            recalibration=None if recalibrated is None else Recalibration.from_json(recalibrated),
             members=None if members is None else MemberResults.from_json(members),
         )
 

@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from engine.metrics.temperature import Calibration
+
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
@@ -21,6 +23,9 @@ class Subject:
         held_out_by: the rule by which the examples were held out when the shards were built; None of a
             random split.
         left_out: class of the data set -> its images, which were left out.
+        calibration: how the model's log-odds were calibrated; None where they were not.
+        prevalence: the share of each class that the probabilities were given for; None where it is
+            that which training implied.
         averaged: the runs whose average was measured, where it is not the run of the directory alone.
     """
 
@@ -35,6 +40,8 @@ class Subject:
     classes: Mapping[str, str] | None = None
     held_out_by: str | None = None
     left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    calibration: Calibration | None = None
+    prevalence: tuple[float, ...] | None = None
     averaged: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -53,6 +60,8 @@ class Subject:
             **({"classes": dict(self.classes)} if self.classes is not None else {}),
             **({"held_out_by": self.held_out_by} if self.held_out_by else {}),
             **({"left_out": dict(self.left_out)} if self.left_out else {}),
+            **({"calibration": self.calibration.to_json()} if self.calibration else {}),
+            **({"prevalence": list(self.prevalence)} if self.prevalence else {}),
             **({"averaged": list(self.averaged)} if self.averaged else {}),
         }
 
@@ -61,12 +70,13 @@ class Subject:
         """The inverse of `to_json`; None where figures stand alone, without what they are of.
 
         Raises:
-            KeyError, TypeError: a part of it is missing or of another kind.
+            KeyError, TypeError, ValueError: a part of it is missing or of another kind.
         """
         if "split" not in values or "data" not in values:
             return None
         data, model, rule = values["data"], values["model"], values.get("threshold_rule")
         classes, held_out_by = values.get("classes"), values.get("held_out_by")
+        calibrated, prevalence = values.get("calibration"), values.get("prevalence")
         return cls(
             name=str(values.get("name", values["split"])),
             split=str(values["split"]),
@@ -79,5 +89,7 @@ class Subject:
             classes=None if classes is None else {str(k): str(v) for k, v in classes.items()},
             held_out_by=None if held_out_by is None else str(held_out_by),
             left_out={str(k): int(v) for k, v in values.get("left_out", {}).items()},
+            calibration=None if calibrated is None else Calibration.from_json(calibrated),
+            prevalence=None if prevalence is None else tuple(float(p) for p in prevalence),
             averaged=tuple(str(run) for run in values.get("averaged", ())),
         )

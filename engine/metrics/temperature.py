@@ -21,6 +21,7 @@ import numpy as np
 from engine.base import schema
 from engine.base.config import UserError
 from engine.base.schema import Rule
+from engine.base.setting_values import parse_prevalence
 from engine.metrics import predictions
 
 Array = np.ndarray
@@ -48,8 +49,7 @@ class Calibration:
 
         Args:
             log_odds: float[N] or float[N, K], the model's own.
-            prevalence: the share of each class where the model is used, as `parsed_prevalence` gives
-                it; None leaves the prior as it was.
+            prevalence: the share of each class where the model is used, as `prevalence_of` gives it; None leaves the prior as it was.
 
         Raises:
             UserError: a prevalence is given and the prior is not known.
@@ -170,25 +170,6 @@ def as_logits(log_odds: Array) -> Array:
     return -np.logaddexp(0, -log_odds)  # log(p), which a softmax gives back
 
 
-def parsed_prevalence(text: str | float) -> tuple[float, ...]:
-    """`0.1`, the share of the positive class of two, or `0.7,0.2,0.1`, that of each class.
-
-    Raises:
-        ValueError: it is neither; the message says what was expected.
-    """
-    expected = "expected the share of the positive class, such as 0.1, or of each class, such as "
-    expected += "0.7,0.2,0.1, each above 0 and together 1"
-    try:
-        shares = tuple(float(part) for part in str(text).split(","))
-    except ValueError:
-        raise ValueError(expected) from None
-    if len(shares) == 1:
-        shares = (1 - shares[0], shares[0])
-    if not _are_shares(list(shares)):
-        raise ValueError(expected)
-    return tuple(share / sum(shares) for share in shares)
-
-
 def prevalence_of(text: str, class_names: Sequence[str]) -> tuple[float, ...]:
     """The share of each class that a setting gives.
 
@@ -196,7 +177,7 @@ def prevalence_of(text: str, class_names: Sequence[str]) -> tuple[float, ...]:
         UserError: the text is not valid, or not for so many classes.
     """
     try:
-        shares = parsed_prevalence(text)
+        shares = parse_prevalence(text)
     except ValueError as error:
         raise UserError(f"--prevalence: got {text!r}, {error}") from None
     if len(shares) != len(class_names):

@@ -74,7 +74,7 @@ def parse_threshold_rule(text: str) -> ThresholdRule:
 
 
 def decide(
-    labels: Array, log_odds: Array, *, rule: str | None, prior: Sequence[float]
+    labels: Array, log_odds: Array, *, rule: str | None, prior: Sequence[float] | None
 ) -> tuple[Calibration, ChosenThreshold | None]:
     """How a model's log-odds are calibrated and decided by, from held-out examples.
 
@@ -82,7 +82,7 @@ def decide(
         labels: int[N].
         log_odds: float[N], or float[N, K] with more than two classes; the model's own.
         rule: that of the threshold; None where the largest probability decides.
-        prior: the share of each class that training implied.
+        prior: the share of each class that training implied; None where it is not known.
 
     Returns:
         The calibration, and the threshold on the calibrated probability.
@@ -90,7 +90,7 @@ def decide(
     Raises:
         UserError: as `choose_threshold`.
     """
-    shares = tuple(float(share) for share in prior)
+    shares = None if prior is None else tuple(float(share) for share in prior)
     fitted = temperature.fit_temperature(labels, log_odds, prior=shares)
     calibration = Calibration(temperature=fitted, prior=shares)
     if rule is None:

@@ -6,7 +6,7 @@ from engine.base.wording import counted
 from engine.metrics.estimate import Estimate, title
 from engine.metrics.evaluation import Evaluation
 from engine.metrics.subject import Subject
-from engine.runs import evaluation_ranking, markdown, strata_report
+from engine.runs import calibration_report, evaluation_ranking, markdown, strata_report
 from engine.runs.evaluation_ranking import Measured
 from engine.runs.run_directory import RunDirectory
 
@@ -30,6 +30,7 @@ _FIGURES = {
     "precision_recall.png": "Precision-recall",
     "confusion_matrix.png": "Confusion matrix",
     "calibration.png": "Calibration",
+    "strata.png": "AUROC by stratum, and shortcut probes",
 }
 
 
@@ -47,10 +48,14 @@ def _lead(ranking: list[Measured]) -> list[str]:
     first = ranking[0]
     if first.leads and first.result is not None:
         metrics = first.result.metrics
+        within = "".join(
+            f" Within {markdown.text(column.column)}: AUROC {markdown.text(column.within)}."
+            for column in first.result.strata
+        )
         parts = [
             f"**Hardest set measured: {markdown.text(first.title)}, AUROC "
             f"{markdown.text(metrics['auroc'])}, accuracy {markdown.text(metrics['accuracy'])}** "
-            f"({first.relation.value})."
+            f"({first.relation.value}).{within}"
         ]
     else:
         parts = [
@@ -101,7 +106,7 @@ def _evaluation(run: RunDirectory, measured: Measured, model: str | None) -> lis
         "Brier score.",
         _class_table(result),
         _confusion(result),
-        f"Expected calibration error: {result.reliability.expected_calibration_error:.3f}.",
+        *calibration_report.section(result),
         *strata_report.section(result),
         _shifts(result),
         _members(result),

@@ -1,7 +1,8 @@
 """What a run leaves on disk, and how it is found again.
 
 config.json  environment.json  history.csv  history.png  tensorboard/  checkpoints/
-model.keras  inference.json  threshold.json  evaluation/<name>/  explanations/  report.md
+model.keras  inference.json  threshold.json  applicability.npz  evaluation/<name>/  explanations/
+report.md
 
 Several runs used as one are in `engine.runs.ensemble`.
 """
@@ -42,6 +43,7 @@ class RunDirectory:
         self.evaluations = self.path / "evaluation"
         self.explanations = self.path / "explanations"
         self.report = self.path / "report.md"
+        self.applicability = self.path / "applicability.npz"
         self.model = self.path / "model.keras"
         self.inference = self.path / "inference.json"
         self.environment = self.path / "environment.json"

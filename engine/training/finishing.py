@@ -2,17 +2,16 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from engine.base import files
 from engine.base.settings import TrainConfig
-from engine.metrics import thresholds
 from engine.pipeline import augmentation
-from engine.runs import contract, history_plot, report
+from engine.runs import history_plot, report
 from engine.runs.run_directory import RunDirectory
-from engine.training import losses
+from engine.training import decision, losses
 from engine.training.history import Row
 from engine.training.state import TrainState
 from engine.training.validation import Validation
@@ -74,6 +73,7 @@ def finish(
     threshold_rule: str | None,
     prior: Sequence[float],
     learned_with: list[str],
+    remember: Callable[[], None] = lambda: None,
 ) -> TrainResult:
     """Completes a run's directory; the model has its best weights afterwards.
 
@@ -81,27 +81,12 @@ def finish(
         threshold_rule: how the decision threshold is chosen; None where there is none to choose.
         prior: the share of each class that training implied.
         learned_with: see `learned_with`.
+        remember: called once the model is final, for what else the run keeps of its data.
     """
     state.use_best()
     labels, log_odds = validation.log_odds()
-    calibration, chosen = thresholds.decide(labels, log_odds, rule=threshold_rule, prior=prior)
-    if chosen is None:
-        contract.complete(run, calibration=calibration)
-    else:
-        record = {
-            **chosen.to_json(),
-            "own_threshold": calibration.own_threshold(chosen.threshold),
-            "calibration": calibration.to_json(),
-            "model": run.model_digest(),
-        }
-        files.write_json(run.threshold, record)
-        contract.complete(
-            run,
-            threshold=chosen.threshold,
-            threshold_rule=chosen.rule,
-            calibration=calibration,
-        )
-    threshold = None if chosen is None else chosen.threshold
+    threshold = decision.complete(run, labels, log_odds, rule=threshold_rule, prior=prior)
+    remember()
     history_plot.draw(
         state.rows, run.history_figure, best_epoch=result.best_epoch, learned_with=learned_with
     )

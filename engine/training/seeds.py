@@ -1,7 +1,8 @@
 """Several seeds of one configuration, trained one after the other and used as one.
 
-`train_seeds` leaves an ensemble: an ordinary run per seed, and a decision threshold for their average, chosen
-on the validation split as that of one run is. Killed and called again, it continues where it was.
+`train_seeds` leaves an ensemble: an ordinary run per seed, and a calibration and a decision threshold for
+their average, fitted and chosen on the validation split as those of one run are. Killed and called again,
+it continues where it was.
 """
 
 import dataclasses
@@ -12,16 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from engine.base import files, locks, progress
+from engine.base import locks, progress
 from engine.base.settings import TrainConfig
 from engine.inference import ensemble as predictors
 from engine.inference.predictor import Outputs
-from engine.metrics import curves, thresholds
+from engine.metrics import curves
 from engine.pipeline.reading import StoredSplit
 from engine.runs import contract, report
 from engine.runs.contract import InferenceContract
 from engine.runs.ensemble import EnsembleDirectory
-from engine.training import seed_directory, trainer
+from engine.training import decision, seed_directory, trainer
 
 _BATCH_SIZE = 128
 
@@ -97,20 +98,19 @@ def _combined(
     found: EnsembleDirectory, shards: Path, *, rule: str, say: Callable[[str], None]
 ) -> EnsembleResult:
     """Measures the members and their average on validation, and completes the ensemble's contract."""
-    say("averaging: the threshold of all members on validation ...")
+    say("averaging: calibration and threshold of all members on validation ...")
     labels, outputs = _on_validation(found, shards)
     first = contract.stored(found.members[0])
     contract.begin(
         found, InferenceContract(image_format=first.image_format, class_names=first.class_names)
     )
-    threshold = None
-    if first.is_binary:
-        chosen = thresholds.choose_threshold(labels, outputs.probabilities, rule)
-        files.write_json(found.threshold, {**chosen.to_json(), "model": found.model_digest()})
-        contract.complete(found, threshold=chosen.threshold, threshold_rule=chosen.rule)
-        threshold = chosen.threshold
-    else:
-        contract.complete(found)
+    threshold = decision.complete(
+        found,
+        labels,
+        predictors.averaged(outputs.members).log_odds,
+        rule=rule if first.is_binary else None,
+        prior=None if first.calibration is None else first.calibration.prior,
+    )
     return EnsembleResult(
         tuple(member.path for member in found.members),
         threshold=threshold,

@@ -38,6 +38,7 @@ from engine.training import (
     initial_weights,
     loop,
     periodic,
+    reference_images,
     resuming,
     runtime,
     train_arguments,
@@ -226,8 +227,9 @@ class _Session:
         validation_split = StoredSplit(batches.split.shards, "validation", manifest)
         say(f"loading {validation_split.num_examples:,} validation images ...")
         held_out = validation_split.load()
+        self._held_out = held_out["image"]
         self._validation = Validation(
-            held_out["image"],
+            self._held_out,
             held_out["label"],
             predict=built.step.predict,
             loss=objective.validation,
@@ -313,7 +315,9 @@ class _Session:
         )
         if result.stopped or self._state.best is None:
             return result
-        self._say("calibrating, choosing the threshold, drawing the history ...")
+        self._say(
+            "calibrating, choosing the threshold, measuring the training images, drawing the history ..."
+        )
         return finishing.finish(
             result,
             self._state,
@@ -324,7 +328,15 @@ class _Session:
             ),
             prior=building.implied_prior(self._config, self._input.split.manifest),
             learned_with=finishing.learned_with(self._config, has_dropout=self._has_dropout),
+            remember=self._remember,
         )
+
+    def _remember(self) -> None:
+        count = self._config.reference_images
+        if count and self._runtime.is_chief:
+            reference_images.remember(
+                self._run, self._input.split, self._held_out, count=count, say=self._say
+            )
 
     def diagnose(self, images_per_second: float) -> str:
         """What limited this training, in a sentence; its weights are of no use afterwards.

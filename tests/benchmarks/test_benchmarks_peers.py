@@ -116,7 +116,7 @@ def test_a_peer_that_is_held_open_in_two_ways_has_a_side_for_each(monkeypatch):
 
     monkeypatch.setattr(context_module, "PeerProcess", Opened)
     monkeypatch.setattr(context_module.Context, "request", lambda self, **options: Stored(options))
-    context = context_module.Context(None, BenchmarkConfig(), lambda line: None)
+    context = context_module.Context(lambda: None, BenchmarkConfig(), lambda line: None)
     report = Report("peers", "")
     with contextlib.ExitStack() as stack:
         both = context.open_peer_ways("tfds_shards", stack, report, group="g")

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from engine import predict
+from engine.metrics.temperature import Calibration
 
 LEVELS = (30, 220, 100, 200, 60)
 
@@ -55,6 +56,24 @@ def test_json_is_one_document_and_agrees_with_csv(run, images, capsys):
         assert value["probability"] == pytest.approx(float(row["probability"]))
         assert sum(value["probabilities"].values()) == pytest.approx(1)
         assert value["probabilities"]["PNEUMONIA"] == value["probability"]
+
+
+def test_a_prevalence_changes_probabilities_and_no_class(tmp_path, images, capsys):
+    calibration = Calibration(1.0, prior=(0.5, 0.5))
+    run = str(fake_run.make_run(tmp_path / "run", threshold=0.6, calibration=calibration))
+    found = []
+    for flags in ([], ["--prevalence", "0.5"], ["--prevalence", "0.1"]):
+        assert predict.main([run, str(images), "--json", *flags]) == 0
+        found.append(json.loads(capsys.readouterr().out))
+    plain, same, rare = found
+    assert same == plain
+    for before, after in zip(plain, rare, strict=True):
+        assert after["predicted"] == before["predicted"]
+        odds = before["probability"] / (1 - before["probability"]) / 9
+        assert after["probability"] == pytest.approx(odds / (1 + odds), abs=1e-5)
+    with pytest.raises(SystemExit, match="2"):
+        sys.exit(predict.main([run, str(images), "--prevalence", "1.5"]))
+    assert "--prevalence: got '1.5'" in capsys.readouterr().err
 
 
 def test_more_classes_show_each_probability(tmp_path, images, capsys):
@@ -114,6 +133,51 @@ def test_images_over_the_limit_are_passed_over(run, images, capsys):
     Image.fromarray(np.zeros((10, 10), np.uint8)).save(images / "small.png")
     assert predict.main([str(run), str(images), "--max-pixels", "200"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+@pytest.fixture(scope="module")
+def remembering(tmp_path_factory):
+    """A run that knows grey noise of medium brightness, and images of which the second is black."""
+    run = fake_run.make_run(tmp_path_factory.mktemp("run"))
+    levels = np.random.default_rng(0).integers(90, 170, 80)
+    fake_run.remember(run, fake_run.grey_images(levels))
+    folder = tmp_path_factory.mktemp("images")
+    for place, pixels in enumerate(fake_run.grey_images([100, 0, 150], seed=1)[..., 0]):
+        Image.fromarray(pixels * (place != 1)).save(folder / f"{place}.png")
+    return run, folder
+
+
+@pytest.mark.parametrize("abstain", [False, True])
+def test_images_unlike_the_training_images_are_marked_and_may_stay_undecided(
+    remembering, abstain, capsys
+):
+    flags = [*map(str, remembering), *(["--abstain"] if abstain else [])]
+    black = "undecided" if abstain else "NORMAL"
+    assert predict.main(flags) == 0
+    captured = capsys.readouterr()
+    lines = [line.split("\t") for line in captured.out.splitlines()]
+    assert [line[2] for line in lines] == ["NORMAL", black, "PNEUMONIA"]
+    assert [line[3].endswith(" unlike") for line in lines] == [False, True, False]
+    assert "1 of 3 are unlike the training images" in captured.err
+    assert predict.main([*flags, "--csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["unlike"] for row in rows] == ["0", "1", "0"]
+    assert predict.main([*flags, "--json"]) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert [value["unlike"] for value in values] == [False, True, False]
+    for value, row in zip(values, rows, strict=True):
+        assert value["predicted"] == row["predicted"]
+        assert value["distance"] == pytest.approx(float(row["distance"]))
+        assert (value["distance"] > 1) == value["unlike"]
+
+
+def test_a_run_that_knows_no_distances_says_so_and_cannot_abstain(run, images, capsys):
+    assert predict.main([str(run), str(images)]) == 0
+    assert "has no applicability.npz" in capsys.readouterr().err
+    assert predict.main([str(run), str(images), "--abstain"]) == 2
+    captured = capsys.readouterr()
+    assert "--abstain" in captured.err and "--resume writes it" in captured.err
+    assert captured.out == ""
 
 
 def test_json_and_csv_exclude_each_other(run, images):

@@ -68,10 +68,12 @@ def test_mapped_classes_are_measured_and_others_counted(run, shards, metadata, c
     assert max(map(len, printed.splitlines()[:-2])) <= 80
     assert "AUROC within view" in printed and "shortcut probe" in printed
     assert "No Finding as NORMAL, Pneumonia as PNEUMONIA; 4 images of Infiltration left out" in said
+    assert (run / "evaluation" / "other" / "strata.png").stat().st_size > 1000
     report = (run / "report.md").read_text(encoding="utf-8")
     for expected in ("Left out: 4 images of Infiltration.", "#### By view", "#### By age"):
         assert expected in report
     assert "Hardest set measured: other (test split)" in report
+    assert "Within view: AUROC " in report and "](evaluation/other/strata.png)" in report
 
 
 def test_two_classes_may_be_one_of_the_run(run, shards):

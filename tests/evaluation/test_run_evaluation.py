@@ -9,6 +9,7 @@ import pytest
 from engine import evaluate
 from engine.base.config import UserError
 from engine.evaluation.run_evaluation import evaluate_run
+from engine.metrics.temperature import Calibration
 from engine.runs import stored_evaluations
 from engine.runs.run_directory import RunDirectory
 
@@ -60,12 +61,44 @@ def test_the_command_prints_the_object(run, shards, capsys):
         ({"resamples": 3}, "resamples"),
         ({"batch_size": 0}, "batch_size|batch-size"),
         ({"name": "../elsewhere"}, "elsewhere"),
+        ({"prevalence": "2"}, "--prevalence: got '2'"),
+        ({"prevalence": "0.2"}, "--prevalence: this run does not say"),
+        ({"recalibrate": 9}, "--recalibrate 9: the split holds 10 images"),
     ],
 )
 def test_wrong_settings_are_refused_and_leave_nothing(run, shards, settings, said):
     with pytest.raises(UserError, match=said):
         evaluate_run(run, shards, **settings)
     assert not (run / "evaluation").exists()
+
+
+def test_what_labelled_images_would_give_and_a_prevalence_are_shown_and_stored(tmp_path, capsys):
+    levels = np.random.default_rng(0).integers(60, 200, 60)
+    patients = [f"patient {i // 2}" for i in range(60)]
+    shards = fake_run.make_shards(
+        tmp_path / "shards", fake_run.grey_images(levels), (levels > 150).astype(int), patients
+    )
+    run = fake_run.make_run(
+        tmp_path / "run", threshold=0.45, calibration=Calibration(0.5, prior=(0.5, 0.5))
+    )
+    flags = ("--resamples", "200", "--recalibrate", "20", "--prevalence", "0.1")
+    assert evaluate.main([str(run), str(shards), *flags]) == 0
+    printed = capsys.readouterr().out
+    assert "with 20 images" in printed
+    assert max(map(len, printed.splitlines()[:20])) <= 80
+    stored = stored_evaluations.read(RunDirectory(run).evaluation("test"))
+    found = stored.recalibration
+    assert found.recalibrated["accuracy"].median > found.unchanged["accuracy"].median
+    assert (found.num_images, found.rule) == (20, "youden")
+    assert stored.subject.calibration == Calibration(0.5, prior=(0.5, 0.5))
+    assert stored.subject.prevalence == pytest.approx((0.9, 0.1))
+    report = (run / "report.md").read_text(encoding="utf-8")
+    assert "| accuracy | " + str(found.unchanged["accuracy"]) in report
+    assert "divided by 0.50" in report and "0.9 NORMAL, 0.1 PNEUMONIA" in report
+    plain = evaluate_run(run, shards, name="plain", resamples=200)
+    assert plain.metrics["accuracy"] == stored.metrics["accuracy"]
+    assert plain.metrics["auroc"] == stored.metrics["auroc"]
+    assert plain.metrics["brier"] != stored.metrics["brier"]
 
 
 def test_a_class_may_be_called_like_markup(tmp_path, capsys):

@@ -137,3 +137,14 @@ def grey_images(levels: Sequence[int], channels: int = 1, seed: int = 0) -> np.n
     random = np.random.default_rng(seed)
     noise = random.normal(0, 8, (len(levels), *IMAGE_SIZE, channels))
     return np.clip(np.asarray(levels)[:, None, None, None] + noise, 0, 255).astype(np.uint8)
+
+
+def remember(directory: Path, images: np.ndarray) -> None:
+    """Writes `applicability.npz` for a run, as if it had been trained on such images."""
+    from engine.inference import applicability
+    from engine.inference.applicability import Applicability
+    from engine.inference.predictor import Predictor
+
+    features = Predictor.load(directory, batch_size=32).features(images)
+    halves = ({name: values[half::2] for name, values in features.items()} for half in (0, 1))
+    applicability.write(RunDirectory(directory), Applicability.fit(*halves))

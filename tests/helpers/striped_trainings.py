@@ -20,6 +20,7 @@ TINY = TrainConfig(
     learning_rate=3e-3,
     ema_momentum=0.5,
     steps_per_execution="1",
+    reference_images=0,
 )
 STEPS = 6  # per epoch: 100 // 16
 

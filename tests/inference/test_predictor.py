@@ -13,7 +13,7 @@ from engine.base import files
 from engine.base.config import UserError
 from engine.base.settings import TrainConfig
 from engine.images.format import ImageFormat
-from engine.inference.predictor import Predictor
+from engine.inference.predictor import Outputs, Predictor
 from engine.metrics.temperature import Calibration
 from engine.networks import registry, stock
 from engine.runs.run_directory import RunDirectory
@@ -162,6 +162,25 @@ def test_log_odds_are_those_of_the_probabilities_and_none_for_no_image(tmp_path,
     )
     none = predictor.outputs(np.zeros((0, *fake_run.IMAGE_SIZE, 1), np.uint8))
     assert none.log_odds.shape == none.probabilities.shape == (0, *outputs.log_odds.shape[1:])
+
+
+def test_distances_are_given_where_they_are_asked_for_and_known(tmp_path, predictor):
+    images = fake_run.grey_images(np.random.default_rng(0).integers(90, 170, 60))
+    assert predictor.outputs(images, with_distances=True).distances is None
+    directory = fake_run.make_run(tmp_path)
+    fake_run.remember(directory, images)
+    loaded = Predictor.load(directory, batch_size=8)
+    plain, full = loaded.outputs(images), loaded.outputs(images, with_distances=True)
+    assert loaded.measures_distances and plain.distances is None
+    np.testing.assert_allclose(full.log_odds, plain.log_odds, atol=1e-6)
+    assert full.distances.shape == (60,) and (full.distances < 1).mean() > 0.9
+    single = loaded.outputs(images[:1], with_distances=True)
+    np.testing.assert_allclose(single.distances, full.distances[:1], rtol=1e-3)
+    joined = Outputs.joined([single, full])
+    assert joined.distances.shape == (61,)
+    assert Outputs.joined([single, plain]).distances is None
+    none = loaded.outputs(images[:0], with_distances=True)
+    assert none.distances.shape == none.log_odds.shape == (0,)
 
 
 def test_images_of_another_shape_or_type_are_refused(predictor):

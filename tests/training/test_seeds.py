@@ -64,7 +64,9 @@ def test_the_threshold_is_that_of_the_average_on_validation(stopped_and_resumed,
     probabilities = predictor.predict(held_out["image"])
     expected = thresholds.choose_threshold(held_out["label"], probabilities, "youden")
     assert predictor.threshold == result.threshold == expected.threshold
-    assert contract.read(run).model == run.model_digest()
+    found = contract.read(run)
+    assert found.model == run.model_digest()
+    assert found.calibration.prior == contract.read(run.members[0]).calibration.prior
     report = run.report.read_text(encoding="utf-8")
     assert "seed-3" in report and "the average of" in report.lower()
 
@@ -80,7 +82,10 @@ def test_a_finished_ensemble_is_not_trained_again_and_more_seeds_are_added(
         raise UserError("no more")
 
     monkeypatch.setattr(trainer, "train", train)
-    assert seeds_of(striped, workdir, resume=True).threshold is not None
+    before = contract.read(ensemble.opened(workdir))
+    again = seeds_of(striped, workdir, resume=True)
+    assert again.threshold == before.threshold
+    assert contract.read(ensemble.opened(workdir)) == before
     assert trained == []
     with pytest.raises(UserError, match="no more"):
         seeds_of(striped, workdir, num_seeds=3, resume=True)
