@@ -142,14 +142,15 @@ def conclusions(outcomes: Sequence[Outcome]) -> list[str]:
 
 def tables(outcomes: Sequence[Outcome], target: float) -> list[Table]:
     """One table per set for the terminal, and one of the trainings on the series split."""
-    names, found = ranked(outcomes), []
+    names, seeds = ranked(outcomes), _num_seeds(outcomes)
+    found = []
     for set_name in set_names(outcomes):
         table = _table(set_name, ("AUROC", "accuracy", "sens.", "spec."))
         for name in names:
             if figures := of(outcomes, name, set_name):
                 cells = [text(figures, metric) for metric in ("auroc", "accuracy")]
                 cells += [text(figures, m, bare=True) for m in ("sensitivity", "specificity")]
-                table.add_row(escape(name), *cells)
+                table.add_row(escape(_labelled(name, figures, seeds)), *cells)
                 for extra in [key for key in figures if ": " in key]:
                     table.add_row(f"  {escape(_explained(extra))}", text(figures, extra))
         found.append(table)
@@ -161,14 +162,31 @@ def tables(outcomes: Sequence[Outcome], target: float) -> list[Table]:
     return [*found, table]
 
 
+def _num_seeds(outcomes: Sequence[Outcome]) -> int:
+    return len({outcome.seed for outcome in outcomes})
+
+
+def _labelled(name: str, figures: Mapping[str, harness.Spread], seeds: int) -> str:
+    """The candidate's name, with its number of seeds where trainings are missing."""
+    count = figures["minutes"].count
+    return name if count == seeds else f"{name} ({count} of {seeds} seeds)"
+
+
 def _explained(key: str) -> str:
     kind, _, column = key.partition(": ")
-    return f"AUROC within {column}" if kind == "within" else f"probe, {column}"
+    return f"within {column}" if kind == "within" else f"probe: {column}"
 
 
 def _table(title: str, headings: Sequence[str]) -> Table:
-    table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1))
-    table.add_column(f"[italic]{escape(title)}[/italic]", ratio=1, overflow="fold")
+    table = Table(
+        box=box.SIMPLE,
+        pad_edge=False,
+        padding=(0, 1),
+        title=escape(title),
+        title_justify="left",
+        title_style="bold",
+    )
+    table.add_column("settings", ratio=1, overflow="fold")
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     return table
@@ -176,7 +194,7 @@ def _table(title: str, headings: Sequence[str]) -> Table:
 
 def markdown(outcomes: Sequence[Outcome], target: float) -> str:
     """All figures of all candidates as Markdown, set by set."""
-    seeds = len({outcome.seed for outcome in outcomes})
+    seeds = _num_seeds(outcomes)
     lines = [
         f"Median of {seeds} seeds (lowest to highest); accuracy, sensitivity and specificity at the "
         "threshold stored with each run.",
@@ -187,7 +205,7 @@ def markdown(outcomes: Sequence[Outcome], target: float) -> str:
     names = ranked(outcomes)
     for set_name, name, figures in _cells(outcomes, names):
         shown = " | ".join(text(figures, metric) for metric in METRICS)
-        lines.append(f"| {set_name} | {name} | {shown} |")
+        lines.append(f"| {set_name} | {_labelled(name, figures, seeds)} | {shown} |")
     strata = [
         f"| {set_name} | {name} | {_explained(key)} | {text(figures, key)} |"
         for set_name, name, figures in _cells(outcomes, names)

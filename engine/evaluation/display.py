@@ -1,6 +1,7 @@
 """An evaluation on standard output, within 80 columns where that is no terminal."""
 
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 
 from rich import box
@@ -41,7 +42,7 @@ def show(result: Evaluation) -> None:
         _print_strata(column)
     if result.recalibration is not None:
         _print_table(result.recalibration.heads(), result.recalibration.rows())
-        print(result.recalibration.account())
+        print(textwrap.fill(result.recalibration.account(), TABLE_WIDTH))
     if result.members is not None:
         heads = [title(metric) for metric in result.members.metrics]
         _print_table(["run", *heads], result.members.rows())

@@ -299,6 +299,14 @@ def test_minutes_to_the_target_need_every_seed():
     assert "minutes_to_target" not in outcomes.of(found, "default", SERIES)
 
 
+def test_a_candidate_that_lacks_trainings_says_so():
+    found = [outcome(seed=0), outcome(seed=1), outcome("half", seed=0)]
+    report = Report("generalization", "how well", outcomes=found, target_auroc=0.97)
+    for text in (printed(report), outcomes.markdown(found, 0.97)):
+        assert "half (1 of 2" in " ".join(text.split())
+        assert "default (" not in text
+
+
 def test_outcomes_go_to_json_and_back_and_into_every_table(tmp_path):
     report = Report("generalization", "how well", outcomes=compared(), target_auroc=0.97)
     report.data = {"source": "images", "image_shape": [8, 8, 1], "hold_out": "b|c"}

@@ -72,6 +72,27 @@ def test_patients_are_never_on_both_sides_and_the_draws_follow_the_seed(monkeypa
     assert first != recalibration.simulate(labels, log_odds, patients, **settings, seed=2)
 
 
+@pytest.mark.parametrize(
+    ("rule", "measured"), [("youden", "balanced_accuracy"), ("accuracy", "accuracy")]
+)
+def test_a_few_images_move_the_threshold_to_where_the_rule_is_served(rule, measured):
+    labels, log_odds, patients = shifted()
+    found = recalibration.simulate(
+        labels, log_odds, patients, num_images=40, threshold=0.5, rule=rule, draws=20
+    )
+    assert found.rule == rule
+    assert found.recalibrated[measured].median > found.unchanged[measured].median + 0.02
+
+
+def test_a_target_of_a_rule_is_kept_on_the_images_drawn_and_other_rules_mean_youden():
+    labels, log_odds, patients = shifted()
+    settings = {"num_images": 100, "threshold": 0.5, "draws": 3}
+    found = recalibration.simulate(labels, log_odds, patients, **settings, rule="sensitivity=1")
+    assert found.recalibrated["accuracy"].median < 0.75
+    other = recalibration.simulate(labels, log_odds, patients, **settings, rule="mean of 2 runs")
+    assert other == recalibration.simulate(labels, log_odds, patients, **settings)
+
+
 def test_draws_with_one_class_change_nothing_and_are_counted():
     labels, log_odds = np.zeros(60, np.int64), np.linspace(-5, 5, 60)
     found = recalibration.simulate(labels, log_odds, num_images=10, threshold=0.5, draws=4)
