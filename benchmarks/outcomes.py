@@ -196,8 +196,7 @@ def markdown(outcomes: Sequence[Outcome], target: float) -> str:
     """All figures of all candidates as Markdown, set by set."""
     seeds = _num_seeds(outcomes)
     lines = [
-        f"Median of {seeds} seeds (lowest to highest); accuracy, sensitivity and specificity at the "
-        "threshold stored with each run.",
+        f"Median of {seeds} seeds (lowest to highest); rates at the threshold stored with each run.",
         "",
         "| measured on | settings | AUROC | accuracy | sensitivity | specificity |",
         "| --- | --- | ---: | ---: | ---: | ---: |",

@@ -199,8 +199,8 @@ def render_generalization(path: Path) -> str:
         "",
         outcomes.markdown(trained, found["target_auroc"]),
         "",
-        *(f"- {name}: `{command}`" for name, command in found["commands"].items()),
-        *(f"- not measured: {name} ({reason})" for name, reason in found["skipped"].items()),
+        *(f"- `{command}`: {name}" for name, command in found["commands"].items()),
+        *(f"- `{name}` was not measured: {reason}" for name, reason in found["skipped"].items()),
     ]
     return "\n".join(lines)
 

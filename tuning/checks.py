@@ -50,6 +50,7 @@ def check_data(config: SearchConfig, space: SearchSpace, manifest: Manifest) -> 
             "nothing is searched; give a range, such as --depth 2:5, or choices, such as --augment A,B"
         )
     machine.check_processes("--num-workers", config.num_workers)
+    registry.check_weights(registry.resolve(config.model), config)
     _check_has_effect(config, space)
     thresholds.parse_threshold_rule(config.threshold)
     dataset_checks.check_validation(manifest)

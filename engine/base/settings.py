@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.base.config import FREE, RESOLVED, Config, FrozenSettings, UserError, setting
+from engine.base.distillation_settings import DistillationSettings
 from engine.base.fine_tuning_settings import FineTuningSettings
 from engine.base.setting_values import (
     check_interval,
@@ -123,7 +124,9 @@ class ModelSettings(Config):
     model: str = setting(
         "cnn",
         metavar="NAME|package.module:function|FILE.py:function",
-        help="network: cnn, tutorial, or a function of your own, whose keyword parameters become flags "
+        help="network: cnn, tutorial, a pretrained one (efficientnet_lite0, efficientnet_lite1, "
+        "efficientnet_lite2, mobilenetv2, efficientnetv2b0, densenet121, vgg16, resnet50v2; "
+        "docs/pretrained.md), or a function of your own, whose keyword parameters become flags "
         "(--model FILE.py:function --help shows them)",
     )
     model_outputs: str = setting(
@@ -352,6 +355,7 @@ class TrainConfig(
     InitialSettings,
     FineTuningSettings,
     OptimizationSettings,
+    DistillationSettings,
     RuntimeSettings,
     DecisionSettings,
 ):

@@ -42,9 +42,9 @@ class MemberResults:
 
     def spread_text(self) -> str:
         """A line about how far the members lie apart."""
+        spread = f"{self.spread:.3f}"
         return (
-            f"{len(self.values)} runs averaged; their probabilities for one image deviate by "
-            f"{self.spread:.3f} (standard deviation, mean over images)"
+            f"{len(self.values)} runs averaged; their probabilities deviate by {spread} (mean SD)"
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 from engine.base import counter_random
@@ -44,6 +45,15 @@ class TrainingInput:
             self.split.manifest, plan.split, plan.global_batch_size
         )
         self.tier = tiers.choose_tier(self.split, plan)
+        self._teacher: tf.Tensor | None = None
+
+    def teach(self, log_probabilities: np.ndarray) -> None:
+        """Adds what a teacher gives for each example to the batches of datasets that are opened from now on.
+
+        Args:
+            log_probabilities: float32[N, K], in the order of the records.
+        """
+        self._teacher = tf.constant(log_probabilities, tf.float32)
 
     def dataset(self, start_step: int = 0, share: Share = WHOLE) -> tf.data.Dataset:
         """An endless dataset of shuffled batches.
@@ -55,13 +65,15 @@ class TrainingInput:
 
         Returns:
             Dictionaries of `image` uint8[B, H, W, C], `label` int64[B], `key` uint64[B] (of each
-            place in the epoch, for further random numbers), and what `InputPlan.draw` gives.
+            place in the epoch, for further random numbers), what `InputPlan.draw` gives, and
+            `teacher` float32[B, K] where `teach` was called.
 
         Raises:
             UserError: the shards cannot be read.
         """
         plan, image_size = self.plan, self.split.manifest.image_size
         steps, batch_size = self.steps_per_epoch, plan.global_batch_size
+        teacher = self._teacher
 
         @unconverted
         def with_draws(number: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -69,6 +81,8 @@ class TrainingInput:
             positions, epoch = step % steps * batch_size + places, step // steps
             draws = plan.draw(positions, epoch=epoch, image_size=image_size)
             keys = counter_random.row_keys(positions, seed=plan.seed, epoch=epoch)
+            if teacher is not None:
+                draws["teacher"] = tf.gather(teacher, self.tier.examples(step, places))
             return {**batch, **draws, "key": keys}
 
         return (

@@ -39,6 +39,7 @@ class RunDirectory:
         self.threshold = self.path / "threshold.json"
         self.training_summary = self.path / "training.json"
         self.initial_weights = self.path / "initial_weights.json"
+        self.soft_labels = self.path / "soft_labels.npz"
         self.diverged_batch = self.path / "diverged_batch.txt"
         self.evaluations = self.path / "evaluation"
         self.explanations = self.path / "explanations"

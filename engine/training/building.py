@@ -19,6 +19,7 @@ from engine.pipeline.training_input import TrainingInput
 from engine.shards import dataset_checks
 from engine.shards.tfrecords import Manifest
 from engine.training import fine_tuning, losses, optimization, runtime
+from engine.training.distillation import Distillation
 from engine.training.fine_tuning import FineTuning
 from engine.training.losses import Loss, Objective
 from engine.training.training_step import TrainingStep
@@ -133,6 +134,7 @@ def build_step(
         jit_compile=run_on.jit_compile,
         weights=tuned.weights,
         head=tuned.head,
+        distillation=_distillation(config),
     )
     return BuiltStep(model, form, optimizer, step, tuned)
 
@@ -141,10 +143,16 @@ def training_input(config: TrainConfig, shards: Path, manifest: Manifest) -> Tra
     """The batches that a configuration trains on; the validation split lies in memory besides.
 
     Raises:
-        UserError: see `TrainingInput`.
+        UserError: see `TrainingInput`; or a teacher's probabilities cannot follow the order of the images.
     """
     plan = InputPlan.from_config(config, held_splits=("validation",))
-    return TrainingInput(plan, shards, manifest)
+    batches = TrainingInput(plan, shards, manifest)
+    if config.distill_from is not None and not batches.tier.knows_examples:
+        raise UserError(
+            "--distill-from needs the memory tier or raw images, but this split of "
+            f"{manifest.encoding} images is streamed ({batches.tier.reason}); use --cache memory"
+        )
+    return batches
 
 
 def build_model(config: TrainConfig, manifest: Manifest, network: Network | None = None) -> Any:
@@ -173,6 +181,12 @@ def _build_optimizer(
         rates=rates,
         average_from=config.average_from,
     )
+
+
+def _distillation(config: TrainConfig) -> Distillation | None:
+    if config.distill_from is None:
+        return None
+    return Distillation(weight=config.distill_weight, temperature=config.distill_temperature)
 
 
 def _class_weights(config: TrainConfig, manifest: Manifest) -> np.ndarray:

@@ -120,6 +120,7 @@ def learned_with(config: TrainConfig, *, has_dropout: bool) -> list[str]:
         "images mixed in pairs": bool(config.mixup or config.cutmix),
         f"labels smoothed by {config.label_smoothing:g}": config.label_smoothing > 0
         and config.loss in losses.BUILT_IN,
+        "the probabilities of a teacher": config.distill_from is not None,
         "classes weighted alike": balanced,
         "classes drawn alike": config.sampling == "balanced",
         "dropout": has_dropout,

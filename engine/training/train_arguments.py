@@ -17,7 +17,7 @@ from engine.base.user_code import Reference
 from engine.networks import model_flags, registry
 from engine.runs.run_directory import RunDirectory
 from engine.shards import data_identity, dataset_checks, tfrecords
-from engine.training import checkpoints, initial_weights, resuming, seed_directory
+from engine.training import checkpoints, initial_weights, resuming, seed_directory, teacher
 
 
 def build_parser(program: str, description: str) -> argparse.ArgumentParser:
@@ -142,8 +142,10 @@ def check_start(
     if not begun:  # the checkpoints of a run hold all it needs
         if settings.init_from is not None:
             initial_weights.check_source(Path(settings.init_from), Path(workdir))
-        if (network := registry.built_in().get(settings.model)) is not None:
-            registry.check_weights(network, settings)
+        if settings.distill_from is not None:
+            teacher.check(Path(settings.distill_from), workdir, manifest)
+    if (network := registry.built_in().get(settings.model)) is not None:
+        registry.check_weights(network, settings)
     if _is_one_of_several(settings.strategy) and not for_all:
         return
     run = RunDirectory(workdir)

@@ -18,6 +18,7 @@ import tensorflow as tf
 from engine.networks.keyed_dropout import keyed
 from engine.pipeline import augmentation, mixing
 from engine.training import all_reduce
+from engine.training.distillation import Distillation
 from engine.training.losses import Loss
 
 _EVALUATION_BATCH = 256
@@ -35,6 +36,7 @@ class TrainingStep:
         class_weights: float32[K]; what an example of each class counts.
         loss: of each example; see `losses`.
         global_clipnorm: the largest global norm of the gradients; 0 leaves them.
+        distillation: how a teacher counts, whose log-probabilities batches then hold.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class TrainingStep:
         jit_compile: bool,
         weights: list[Any] | None = None,
         head: list[Any] | None = None,
+        distillation: Distillation | None = None,
     ) -> None:
         self._network = network
         self._optimizer = optimizer
@@ -57,6 +60,7 @@ class TrainingStep:
         self._global_batch_size = global_batch_size
         self._class_weights = tf.constant(class_weights, tf.float32)
         self._loss = loss
+        self._distillation = distillation
         self._global_clipnorm = global_clipnorm
         self._jit_compile = jit_compile
         weights = network.trainable_variables if weights is None else weights
@@ -128,7 +132,7 @@ class TrainingStep:
         if "mix" in batch:
             pixels = mixing.apply(pixels, batch["mix"])
             shares = mixing.label_share(batch["mix"])
-        sums = learn(pixels, batch["label"], batch.get("key"), shares)
+        sums = learn(pixels, batch["label"], batch.get("key"), shares, batch.get("teacher"))
         return tf.concat([sums, [stop]], axis=0)
 
     def _learn(
@@ -138,12 +142,13 @@ class TrainingStep:
         labels: tf.Tensor,
         keys: tf.Tensor | None,
         shares: tf.Tensor | None,
+        teacher: tf.Tensor | None,
     ) -> tf.Tensor:
         # What depends on no watched weight is not recorded, and has no backward pass.
         with tf.GradientTape(watch_accessed_variables=False) as tape, keyed(keys):
             tape.watch([weight.value for weight in weights])
             logits = self._network(pixels, training=True)
-            loss = tf.reduce_sum(self._mixed_losses(labels, logits, shares))
+            loss = tf.reduce_sum(self._mixed_losses(labels, logits, shares, teacher))
             objective = loss / self._global_batch_size
             # The sum over replicas is minimized. Where there is nothing to add, no operation is.
             if added := self._network.losses:
@@ -158,16 +163,27 @@ class TrainingStep:
         return tf.stack([loss, correct])
 
     def _mixed_losses(
-        self, labels: tf.Tensor, logits: tf.Tensor, shares: tf.Tensor | None
+        self,
+        labels: tf.Tensor,
+        logits: tf.Tensor,
+        shares: tf.Tensor | None,
+        teacher: tf.Tensor | None,
     ) -> tf.Tensor:
         """float32[B]; where images are mixed, of their own and of their neighbours' labels by shares."""
+        own = self._weighted_losses(labels, logits, teacher)
         if shares is None:
-            return self._weighted_losses(labels, logits)
-        others = self._weighted_losses(mixing.neighbours(labels), logits)
-        return shares * self._weighted_losses(labels, logits) + (1 - shares) * others
+            return own
+        theirs = None if teacher is None else mixing.neighbours(teacher)
+        others = self._weighted_losses(mixing.neighbours(labels), logits, theirs)
+        return shares * own + (1 - shares) * others
 
-    def _weighted_losses(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-        return tf.gather(self._class_weights, labels) * self._loss(labels, logits)
+    def _weighted_losses(
+        self, labels: tf.Tensor, logits: tf.Tensor, teacher: tf.Tensor | None
+    ) -> tf.Tensor:
+        losses = self._loss(labels, logits)
+        if self._distillation is not None and teacher is not None:
+            losses = self._distillation.mixed(losses, teacher, logits)
+        return tf.gather(self._class_weights, labels) * losses
 
     def _clipped(self, gradients: list[tf.Tensor]) -> list[tf.Tensor]:
         """The replica's gradients, scaled such that their sum over replicas obeys `global_clipnorm`.

@@ -60,6 +60,8 @@ CASES = [
     ("engine.train {shards} --workdir {other} --num-seeds 2 --overwrite", "holds other files"),
     ("engine.train {shards} --workdir {tmp}/new --num-seeds 2 --diagnose", "leave out --num-seeds"),
     ("engine.launch -- {shards} --workdir {tmp}/new --num-seeds 2", "with several workers"),
+    ("engine.train {shards} --workdir {tmp}/new --distill-from {tmp}/absent", "no such run"),
+    ("engine.train {shards} --workdir {tmp}/new --distill-weight 2", "must be at most 1"),
     ("engine.launch -- {tmp}/absent --workdir {tmp}/new", "no such directory"),
     ("engine.launch -- {shards} --workdir {run}", "already holds a run"),
     ("engine.launch -- {shards} --workdir {tmp}/new --lr 1", "did you mean --learning-rate?"),

@@ -9,6 +9,7 @@ from engine.base import files
 from engine.base.config import UserError
 from engine.inference import ensemble, explanation
 from engine.inference.predictor import Outputs, Predictor
+from engine.metrics.temperature import Calibration
 from engine.runs import ensemble as runs
 
 IMAGES = fake_run.grey_images(np.arange(17) * 15)
@@ -54,6 +55,25 @@ def test_an_image_is_positive_where_members_are_above_their_thresholds_on_averag
     expected = np.mean(margins, axis=0) >= 0
     np.testing.assert_array_equal(together.predicted_labels(outputs.probabilities), expected)
     assert 0 < expected.sum() < len(expected)
+
+
+def test_calibrated_members_are_averaged_and_a_prevalence_is_added_once(tmp_path):
+    paths = [
+        make_member(
+            tmp_path / str(number), shift=[shift], calibration=Calibration(2.0, prior=(0.5, 0.5))
+        )
+        for number, shift in enumerate((0, -1))
+    ]
+    each = [Predictor.load(path, batch_size=8).outputs(IMAGES).log_odds for path in paths]
+    plain = ensemble.load(runs.opened(paths), batch_size=8)
+    found = plain.outputs(IMAGES)
+    np.testing.assert_allclose(found.log_odds, np.mean(each, axis=0))
+    rarer = ensemble.load(runs.opened(paths), batch_size=8, prevalence="0.1")
+    shifted = rarer.outputs(IMAGES)
+    np.testing.assert_allclose(shifted.log_odds, found.log_odds + np.log(0.1 / 0.9))
+    np.testing.assert_array_equal(
+        rarer.predicted_labels(shifted.probabilities), plain.predicted_labels(found.probabilities)
+    )
 
 
 def test_of_more_classes_log_probabilities_are_averaged_and_sum_to_one(tmp_path):

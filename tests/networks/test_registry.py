@@ -1,3 +1,5 @@
+import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,11 @@ def test_every_file_of_architectures_is_a_network_by_its_name():
     for name, network in registry.built_in().items():
         assert network.name == name and network.summary and network.explained_layer
         assert set(network.settings) <= set(registry.SETTINGS)
+
+
+def test_the_help_of_model_names_every_network():
+    (field,) = (one for one in dataclasses.fields(TrainConfig) if one.name == "model")
+    assert set(registry.built_in()) <= set(re.findall(r"\w+", field.metadata["help"]))
 
 
 def test_every_setting_of_networks_is_of_one_at_least():

@@ -274,3 +274,15 @@ def test_the_memory_tier_holds_the_split_once(tmp_path):
         peaks.append(int(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
     grown = (peaks[1] - peaks[0]) / (counts[1] - counts[0])
     assert 0.8 * side**2 < grown < 1.5 * side**2
+
+
+@pytest.mark.parametrize("cache", TIERS)
+@pytest.mark.parametrize("sampling", ["natural", "balanced"])
+def test_what_a_teacher_gives_for_an_image_travels_with_it(numbered, cache, sampling):
+    batches = training_input(numbered, cache=cache, sampling=sampling)
+    numbers = np.arange(150, dtype=np.float32)
+    batches.teach(np.stack([-numbers, numbers], axis=1))
+    for share in (WHOLE, Share(first=1, count=1, of=2)):
+        for batch in batches.dataset(4, share).take(8):
+            shown = batch["image"].numpy()[:, 0, 0, 0].astype(np.float32)
+            np.testing.assert_array_equal(batch["teacher"], np.stack([-shown, shown], axis=1))
