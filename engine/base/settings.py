@@ -215,6 +215,14 @@ class OptimizationSettings(Config):
         maximum=0.99999,
         help="largest momentum of averaged weights, which grows with the steps taken (0: off)",
     )
+    average_from: float | None = setting(
+        None,
+        minimum=0,
+        maximum=0.99,
+        metavar="SHARE",
+        help="average the weights of all steps from this share of the training on, such as 0.5, beyond the "
+        "window of --ema-momentum; none: off",
+    )
     global_clipnorm: float = setting(
         1.0, minimum=0, help="gradients are scaled to this global norm at most (0: off)"
     )

@@ -179,6 +179,7 @@ def _build_optimizer(
         ema_momentum=config.ema_momentum,
         loss_scaling=precision == "mixed_float16",
         rates=rates,
+        average_from=config.average_from,
     )
 
 

@@ -124,6 +124,6 @@ def learned_with(config: TrainConfig, *, has_dropout: bool) -> list[str]:
         "classes weighted alike": balanced,
         "classes drawn alike": config.sampling == "balanced",
         "dropout": has_dropout,
-        "weights that are not averaged": config.ema_momentum > 0,
+        "weights that are not averaged": config.ema_momentum > 0 or config.average_from is not None,
     }
     return [name for name, applied in applies.items() if applied]

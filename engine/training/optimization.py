@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from engine.training.weight_averaging import momentum_at
+from engine.training.weight_averaging import momentum_at, tail_momentum_at
 from engine.training.weight_rates import ALL_ALIKE, WeightRates
 
 FINAL_FRACTION = 0.01  # of the peak learning rate, where a cosine ends
@@ -55,11 +55,19 @@ class FusedAdam(keras.optimizers.Adam):
 
     Args:
         rates: how fast each weight learns.
+        average_from: the step that the average over all later ones begins with; None for averages over
+            the window of the momentum alone.
     """
 
-    def __init__(self, *arguments: Any, rates: WeightRates = ALL_ALIKE, **options: Any) -> None:
+    def __init__(
+        self,
+        *arguments: Any,
+        rates: WeightRates = ALL_ALIKE,
+        average_from: int | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(*arguments, **options)
-        self._rates = rates
+        self._rates, self._average_from = rates, average_from
         self._waited: Any = None  # steps that some weights have waited, where any waits
         self._some_wait = False  # in the step that is being traced
 
@@ -120,6 +128,9 @@ class FusedAdam(keras.optimizers.Adam):
     def _update_model_variables_moving_average(self, trainable_variables: Any) -> None:
         """Averages the weights with a momentum that grows from 0; Keras' is fixed from the second step."""
         momentum = momentum_at(self.iterations, self.ema_momentum)
+        if self._average_from is not None:
+            tail = tail_momentum_at(self.iterations, self._average_from)
+            momentum = tf.maximum(momentum, tail)
         # `trainable_variables` are those with gradients; averages replace the others as well.
         for index, (variable, average) in enumerate(
             zip(self._trainable_variables, self._model_variables_moving_average, strict=True)
@@ -142,6 +153,7 @@ def make_optimizer(
     ema_momentum: float,
     loss_scaling: bool = False,
     rates: WeightRates = ALL_ALIKE,
+    average_from: float | None = None,
 ) -> keras.optimizers.Optimizer:
     """An optimizer; with a constant schedule its learning rate is a variable that can be assigned.
 
@@ -151,6 +163,7 @@ def make_optimizer(
         loss_scaling: keeps float16 gradients from vanishing.
         rates: how fast each weight learns. Those that wait at first have a warm-up
             of their own, as long as the schedule's.
+        average_from: the share of the training behind which all steps are averaged; None for none.
     """
     total_steps = steps_per_epoch * epochs
     rate: Any = learning_rate
@@ -162,8 +175,9 @@ def make_optimizer(
         rate,
         rates=rates,
         weight_decay=weight_decay if name == "adamw" else None,
-        use_ema=bool(ema_momentum),
-        ema_momentum=ema_momentum or 0.99,
+        average_from=None if average_from is None else round(average_from * total_steps),
+        use_ema=bool(ema_momentum) or average_from is not None,
+        ema_momentum=ema_momentum,
         name=name,
     )
     if name == "adamw":

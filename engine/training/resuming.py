@@ -241,7 +241,8 @@ def _read_config(run: RunDirectory) -> TrainConfig:
 def _check_extension(run: RunDirectory, stored: TrainConfig, config: TrainConfig) -> None:
     """Raises `UserError` unless the run can be extended to `config.epochs`, which alone differs.
 
-    Under a constant schedule nothing that was computed depends on the number of epochs.
+    Under a constant schedule nothing that was computed depends on the number of epochs, unless weights are
+    averaged from a share of them on.
     """
     asked = f"--resume: {run.path} was started with --epochs {stored.epochs}, now {config.epochs}"
     if config.schedule != "constant":
@@ -249,6 +250,12 @@ def _check_extension(run: RunDirectory, stored: TrainConfig, config: TrainConfig
             f"{asked}; with --schedule {config.schedule} the learning rate of every step follows from "
             "the number of epochs, so the run cannot be extended: train a new run from its weights "
             f"with --init-from {run.path}, or give --epochs {stored.epochs}"
+        )
+    if config.average_from is not None:
+        raise UserError(
+            f"{asked}; with --average-from {config.average_from} the steps that are averaged follow from the "
+            f"number of epochs, so the run cannot be extended: train a new run from its weights with "
+            f"--init-from {run.path}, or give --epochs {stored.epochs}"
         )
     if config.epochs < stored.epochs:
         raise UserError(f"{asked}; a run can be extended, not shortened")

@@ -4,7 +4,9 @@ Averages over the steps (Polyak and Juditsky, 1992) generalize better than the l
 things keep them from being worse:
 
 momentum    grows with the steps taken. A fixed one of 0.995 remembers 200 steps: on 200 images that is
-            the whole training, random start included (AUROC 0.831, without averaging 0.954).
+            the whole training, random start included (AUROC 0.831, without averaging 0.954). An average
+            over all steps of the last part of a training (Izmailov et al., 2018,
+            https://arxiv.org/abs/1803.05407) has a momentum that goes on growing.
 statistics  of batch normalization are those of the raw weights' activations. With averaged weights they
             gave an accuracy of chance; so they are estimated again, over training images, by the weights
             that are validated (Wu and Johnson, 2021, https://arxiv.org/abs/2105.07576). That also makes
@@ -46,6 +48,19 @@ def momentum_at(step: Any, momentum: float) -> Any:
     """
     step = ops.cast(step, "float32")
     return ops.minimum(momentum, step / (_WINDOW + step))
+
+
+def tail_momentum_at(step: Any, start: int) -> Any:
+    """What makes an average over all steps from `start` on, each of the same weight: n / (n + 1).
+
+    Args:
+        step: counted from 0; until `start` nothing is kept of steps before.
+
+    Returns:
+        float32 scalar.
+    """
+    count = ops.maximum(ops.cast(step, "float32") - start, 0.0)
+    return count / (count + 1)
 
 
 class FinalWeights:

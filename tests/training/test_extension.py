@@ -49,6 +49,11 @@ def test_under_a_constant_schedule_it_equals_a_run_of_as_many_epochs(striped, tm
         ({}, {"epochs": 2}, None),
         ({"epochs": 2}, {"epochs": 1}, "extended, not shortened"),
         ({"schedule": "cosine"}, {"schedule": "cosine", "epochs": 2}, "--init-from .* --epochs 1"),
+        (
+            {"average_from": 0.5},
+            {"average_from": 0.5, "epochs": 2},
+            "--average-from 0.5 .* extended",
+        ),
         ({}, {"epochs": 2, "seed": 1}, "--epochs was 1, now 2; --seed was 0, now 1"),
     ],
 )

@@ -81,6 +81,28 @@ def test_averages_follow_their_formula():
     np.testing.assert_allclose(weight.numpy(), expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("ema_momentum", [0.0, 0.995])
+def test_from_a_share_of_the_training_on_all_steps_are_averaged_alike(ema_momentum):
+    weight = keras.Variable(np.zeros(3), name="kernel")
+    optimizer = make_optimizer(ema_momentum=ema_momentum, average_from=0.4)  # of 10 steps
+    optimizer.build([weight])
+    rng = np.random.default_rng(0)
+    values = []
+    for _ in range(10):
+        optimizer.apply([rng.normal(size=3).astype(np.float32)], [weight])
+        values.append(weight.numpy())
+    optimizer.finalize_variable_values([weight])
+    if ema_momentum:
+        # Its window is the longer one of the two until the tail has outgrown it.
+        kept = 1 - 1 / np.maximum((9 + np.arange(10)) / 9, np.maximum(np.arange(10) - 4, 0) + 1)
+        expected = np.zeros(3)
+        for share, value in zip(kept, values, strict=True):
+            expected = share * expected + (1 - share) * value
+    else:
+        expected = np.mean(values[4:], axis=0)
+    np.testing.assert_allclose(weight.numpy(), expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize("normalization", ["batch", "weight"])
 def test_behind_the_block_the_network_is_as_it_was(normalization):
     network = make_network(normalization)
