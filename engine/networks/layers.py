@@ -80,11 +80,14 @@ class StandardizedConv2D(layers.Layer):
 
     def standardized_kernel(self) -> Any:
         """What the inputs are convolved with, float32[h, w, in, out]."""
-        kernel = ops.cast(self.kernel, "float32")
+        # Within `call` Keras gives variables in the layer's precision; a copy of what is computed there
+        # (`stock`) must begin with the same values.
+        kernel = ops.cast(ops.cast(self.kernel, self.compute_dtype), "float32")
+        gain = ops.cast(ops.cast(self.gain, self.compute_dtype), "float32")
         mean = ops.mean(kernel, axis=(0, 1, 2), keepdims=True)
         variance = ops.var(kernel, axis=(0, 1, 2), keepdims=True)
         fan_in = kernel.shape[0] * kernel.shape[1] * kernel.shape[2]
-        scale = ops.cast(self.gain, "float32") * kernel_folding.RELU_GAIN
+        scale = gain * kernel_folding.RELU_GAIN
         return (kernel - mean) * ops.rsqrt(variance * fan_in + kernel_folding.EPSILON) * scale
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:

@@ -172,6 +172,21 @@ def test_of_bfloat16_it_is_as_close_as_that_precision_and_comes_back_in_it(name,
     assert lowered.get_layer("probabilities").compute_dtype == "float32"
 
 
+def test_large_logits_of_bfloat16_are_no_reason_against_a_copy(tmp_path):
+    """On images unlike those trained on, that precision moves them by more than a whole number."""
+    with saved_models.dtype_policy("mixed_bfloat16"):
+        model = stirred(MODELS["cnn"]())
+        logits = model.get_layer("logits")
+        logits.kernel.assign(1000 * logits.kernel)
+        form, path, said = saved(model, tmp_path)
+        same_precision = stock._compared(form, stock._copy_of(form, name="cnn"), name="cnn")
+    assert not said
+    for layer in keras.models.load_model(path)._flatten_layers():
+        assert type(layer).__module__.startswith("keras.")
+    expected = form.network(tf.cast(IMAGES, tf.float32), training=False)
+    np.testing.assert_array_equal(same_precision(IMAGES), expected)
+
+
 def test_a_process_without_this_project_loads_it(tmp_path):
     form, path, _ = saved(stirred(MODELS["cnn"]()), tmp_path)
     images, found = tmp_path / "images.npy", tmp_path / "found.npy"
