@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from engine.base.config import Config, setting
+from engine.base.config import Config, UserError, setting
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -11,6 +11,12 @@ class FineTuningSettings(Config):
 
     freeze_epochs: int = setting(
         0, minimum=0, help="epochs that train the head alone, before the body joins"
+    )
+    head_solver: str = setting(
+        "adam",
+        choices=("adam", "lbfgs"),
+        help="how the epochs of the head alone find its weights: by steps, or lbfgs: one epoch computes "
+        "the features of all images and solves for the best weights (with --freeze-epochs 1)",
     )
     fine_tune_from: str = setting(
         "all",
@@ -34,3 +40,11 @@ class FineTuningSettings(Config):
         help="batch normalization of the body keeps its mean and variance (gamma and beta are trained); "
         "none: where the network starts from pretrained weights",
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.head_solver == "lbfgs" and self.freeze_epochs != 1:
+            raise UserError(
+                "--head-solver lbfgs solves for the head in the one epoch of --freeze-epochs 1, got "
+                f"--freeze-epochs {self.freeze_epochs}; give 1, or --head-solver adam"
+            )

@@ -144,6 +144,12 @@ class ModelSettings(Config):
         help="what a pretrained network starts from; auto: imagenet; none: random weights; FILE: .keras, "
         ".weights.h5 or .h5, by layer",
     )
+    pooling: str = setting(
+        "average",
+        choices=("average", "statistics"),
+        help="what the classifier of a pretrained network takes: the mean of the last feature map, or "
+        "mean and deviation of the map behind every block, standardized",
+    )
     depth: int = setting(4, minimum=2, maximum=7, help="stages of the cnn, each at half the size")
     width: int = setting(24, minimum=4, maximum=512, help="channels of the first stage")
     blocks: int = setting(

@@ -7,6 +7,7 @@ explanations find them, and first kernels fit grey images (see `pretrained.prepr
 import contextlib
 import dataclasses
 import functools
+import re
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from engine.base.config import UserError
 from engine.images.format import ImageFormat
 from engine.networks import ends
+from engine.networks import pooling as feature_pooling
 from engine.networks.network import Network
 from engine.networks.pretrained import fine_tuning, keras_cache
 from engine.networks.pretrained.keras_cache import CachedFile
@@ -36,12 +38,14 @@ class Application:
     Attributes:
         function: its name there.
         file: its ImageNet weights without the classifier.
+        blocks: what the names of the layers match that give the map behind each block.
         options: further arguments of the function.
     """
 
     function: str
     preprocessing: Preprocessing
     file: CachedFile
+    blocks: str
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
@@ -86,7 +90,7 @@ def network(
         name=name,
         summary=f"{summary}, pretrained on ImageNet (keras.applications)",
         build=functools.partial(build, name=name, application=application),
-        settings=("weights", "dropout", "head", "image_size"),
+        settings=("weights", "pooling", "dropout", "head", "image_size"),
         precision_advice=lambda settings: precision_advice,
         defaults=fine_tuning.DEFAULTS,
         check_weights=application.pretraining.check,
@@ -101,6 +105,7 @@ def build(
     name: str,
     application: Application,
     weights: str = "none",
+    pooling: str = feature_pooling.AVERAGE,
     dropout: float = 0.2,
     head: str = "auto",
     image_size: tuple[int, int] | None = None,
@@ -109,6 +114,7 @@ def build(
 
     Args:
         weights: what `--weights` says.
+        pooling: `average` or `statistics` (see `pooling`).
         head: `sigmoid` (two classes), `softmax`, or `auto`.
         image_size: (height, width) that images are averaged down to inside the network.
 
@@ -131,10 +137,10 @@ def build(
             f"{size[0]}x{size[1]}; build larger images"
         )
     images = application.preprocessing.apply(pixels)
-    x = application.body(weights=None, input_tensor=images).output
-    x = layers.Activation("linear", name="last_convolution")(x)
-    x = layers.GlobalAveragePooling2D(name="average")(x)
-    x = layers.Dropout(dropout, name="dropout")(x)
+    body = application.body(weights=None, input_tensor=images)
+    x = layers.Activation("linear", name="last_convolution")(body.output)
+    blocks = [layer.output for layer in body.layers if re.search(application.blocks, layer.name)]
+    x = feature_pooling.features(x, blocks, pooling=pooling, dropout=dropout)
     model = ends.classifier(inputs, x, num_classes=num_classes, head=head, name=name)
     application.pretraining.load(model, weights)
     return model

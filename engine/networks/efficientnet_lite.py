@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from engine.images.format import ImageFormat
 from engine.networks import ends
+from engine.networks import pooling as feature_pooling
 from engine.networks.pretrained.preprocessing import Preprocessing
 
 STEM_CHANNELS, HEAD_CHANNELS = 32, 1280
@@ -69,6 +70,7 @@ def build(
     name: str,
     width: float = 1.0,
     depth: float = 1.0,
+    pooling: str = feature_pooling.AVERAGE,
     dropout: float = 0.2,
     head: str = "auto",
     image_size: tuple[int, int] | None = None,
@@ -78,6 +80,7 @@ def build(
     Images of one channel are taken as they are: the stem's kernel then has one channel too.
 
     Args:
+        pooling: `average` or `statistics` (see `pooling`).
         head: `sigmoid` (two classes), `softmax`, or `auto`.
         image_size: (height, width) that images are averaged down to inside the network.
 
@@ -95,17 +98,19 @@ def build(
     x = PREPROCESSING.apply(pixels)
     x = layers.Conv2D(STEM_CHANNELS, 3, strides=2, name="stem_convolution", **_plain())(x)
     x = _normalized(x, "stem", activate=True)
+    projections = []
     for block in blocks(width, depth):
-        x = _inverted_residual(x, block)
+        x, projection = _inverted_residual(x, block)
+        projections.append(projection)
     x = layers.Conv2D(HEAD_CHANNELS, 1, name="head_convolution", **_plain())(x)
     x = _normalized(x, "head", activate=False)
     x = layers.ReLU(max_value=6, name="last_convolution")(x)
-    x = layers.GlobalAveragePooling2D(name="average")(x)
-    x = layers.Dropout(dropout, name="dropout")(x)
+    x = feature_pooling.features(x, projections, pooling=pooling, dropout=dropout)
     return ends.classifier(inputs, x, num_classes=num_classes, head=head, name=name)
 
 
-def _inverted_residual(x: Any, block: Block) -> Any:
+def _inverted_residual(x: Any, block: Block) -> tuple[Any, Any]:
+    """The map behind a block, and its projection alone, before the shortcut is added."""
     from keras import layers
 
     name, channels = block.name, x.shape[-1]
@@ -125,10 +130,10 @@ def _inverted_residual(x: Any, block: Block) -> Any:
     )(y)
     y = _normalized(y, f"{name}_depthwise", activate=True)
     y = layers.Conv2D(block.channels, 1, name=f"{name}_project_convolution", **_plain())(y)
-    y = _normalized(y, f"{name}_project", activate=False)
+    projection = y = _normalized(y, f"{name}_project", activate=False)
     if block.strides == 1 and block.channels == channels:
         y = layers.Add(name=f"{name}_add")([x, y])
-    return y
+    return y, projection
 
 
 def _normalized(x: Any, name: str, *, activate: bool) -> Any:

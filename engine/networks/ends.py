@@ -5,6 +5,9 @@ from typing import Any
 from engine.images.format import ImageFormat
 
 LOGITS, PROBABILITIES = "logits", "probabilities"  # the last two layers, as `stock` names them too
+STANDARDIZE = (
+    "standardize"  # the layer before the classifier that standardizes what it takes, if any
+)
 
 
 def choose_head(head: str, num_classes: int) -> str:

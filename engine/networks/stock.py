@@ -25,7 +25,7 @@ import tensorflow as tf
 from keras import ops
 
 from engine.base import files, progress, user_code
-from engine.networks import saved_models
+from engine.networks import live_normalization, saved_models
 from engine.networks.ends import LOGITS, PROBABILITIES
 from engine.networks.layers import StandardizedConv2D
 from engine.networks.training_form import TrainingForm, WithoutActivation, is_graph
@@ -115,6 +115,7 @@ class _Copy:
                 continue
             for source, target in zip(trained.variables, saved.variables, strict=True):
                 target.assign(source.numpy())
+        live_normalization.refresh(self.model)
 
 
 def _copied(form: TrainingForm, *, name: str) -> _Copy | str:

@@ -15,7 +15,7 @@ import tensorflow as tf
 from keras import ops
 
 from engine.base.config import UserError
-from engine.networks import keyed_dropout
+from engine.networks import keyed_dropout, live_normalization
 
 _LEAST_PROBABILITY = 1e-7  # of what a model gives as probabilities, before its logarithm
 
@@ -80,6 +80,7 @@ def training_form(
         logits = ops.cast(logits, "float32")
     network = keras.Model(pixels, logits, name=f"{model.name}_training")
     keyed, unkeyed = keyed_dropout.draw_by_keys(network)
+    live_normalization.follow_variables(network)
     if synchronized:
         for layer in network._flatten_layers():
             if isinstance(layer, keras.layers.BatchNormalization):

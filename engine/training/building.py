@@ -4,6 +4,7 @@ The whole configuration is unpacked here; what is called takes plain arguments.
 """
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from engine.base.settings import TrainConfig
 from engine.networks import registry
 from engine.networks.network import Network
 from engine.networks.training_form import TrainingForm
+from engine.pipeline import augmentation
 from engine.pipeline.plan import InputPlan
+from engine.pipeline.reading import StoredSplit
 from engine.pipeline.training_input import TrainingInput
 from engine.shards import dataset_checks
 from engine.shards.tfrecords import Manifest
@@ -22,6 +25,7 @@ from engine.training import fine_tuning, losses, optimization, runtime
 from engine.training.distillation import Distillation
 from engine.training.fine_tuning import FineTuning
 from engine.training.losses import Loss, Objective
+from engine.training.solved_head import SolvedHead
 from engine.training.training_step import TrainingStep
 from engine.training.weight_rates import WeightRates
 
@@ -137,6 +141,36 @@ def build_step(
         distillation=_distillation(config),
     )
     return BuiltStep(model, form, optimizer, step, tuned)
+
+
+def solved_head(
+    config: TrainConfig,
+    built: BuiltStep,
+    split: StoredSplit,
+    run_on: runtime.Runtime,
+    *,
+    say: Callable[[str], None],
+) -> SolvedHead | None:
+    """What solves for the head, where a configuration asks for it.
+
+    Raises:
+        UserError: the network does not end in a dense layer.
+    """
+    if not built.fine_tuning.solves_head:
+        return None
+    manifest, weights = split.manifest, _class_weights(config, split.manifest)
+    if config.sampling == "balanced":
+        weights = dataset_checks.balanced_class_weights(manifest, "train")
+    return SolvedHead(
+        built.form.network,
+        built.optimizer,
+        split,
+        mirrored=augmentation.strengths_from(config).horizontal_flip,
+        class_weights=weights,
+        steps_per_epoch=dataset_checks.steps_per_epoch(manifest, "train", config.global_batch_size),
+        agreed=run_on.agreed,
+        say=say,
+    )
 
 
 def training_input(config: TrainConfig, shards: Path, manifest: Manifest) -> TrainingInput:

@@ -22,6 +22,7 @@ class FineTuning:
         head: those of `weights` that are trained while the body waits; all of them if it never does.
         rates: the shares of the learning rate, and which weights wait.
         freeze_epochs: how many epochs train `head` alone.
+        solves_head: whether these are solved rather than stepped.
         frozen: how many numbers are never trained.
         frozen_normalizations: the layers of batch normalization that keep their statistics.
     """
@@ -32,18 +33,23 @@ class FineTuning:
     freeze_epochs: int
     frozen: int
     frozen_normalizations: list[str]
+    solves_head: bool = False
 
     def described(self, *, epochs: int) -> str | None:
         """A line on what is trained, when; None if that is everything alike."""
         if not (self.frozen or self.rates.factors or self.frozen_normalizations):
             return None
         total, head = _numbers(self.weights), _numbers(self.head)
+        training = "solving for" if self.solves_head else "training"
         parts_of = [f"training {total:,} weights"]
         if self.freeze_epochs >= epochs:
-            parts_of = [f"training the head alone, {head:,} weights, in all {epochs} epochs"]
+            times = "the only epoch" if epochs == 1 else f"all {epochs} epochs"
+            parts_of = [f"{training} the head alone, {head:,} weights, in {times}"]
         elif self.freeze_epochs:
             times = "the first epoch" if self.freeze_epochs == 1 else f"{self.freeze_epochs} epochs"
-            parts_of = [f"training the head alone, {head:,} weights, for {times}, then {total:,}"]
+            then = f"training {total:,}" if self.solves_head else f"{total:,}"
+            when = "in" if self.solves_head else "for"
+            parts_of = [f"{training} the head alone, {head:,} weights, {when} {times}, then {then}"]
         slowest, fastest = min(self.rates.factors or [1]), max(self.rates.factors or [1])
         if slowest < fastest:
             parts_of.append(f"at {slowest:.3g} to {fastest:.3g} of the learning rate")
@@ -76,7 +82,8 @@ def plan(network: keras.Model, config: TrainConfig, *, pretrained: bool) -> Fine
         if to_head == 0 or index >= first
     ]
     body = [to_head > 0 for _, to_head in trained]
-    freeze_epochs = config.freeze_epochs if any(body) else 0
+    solves_head = config.head_solver == "lbfgs"
+    freeze_epochs = config.freeze_epochs if any(body) or solves_head else 0
     keep_statistics = pretrained if config.freeze_batch_norm is None else config.freeze_batch_norm
     frozen_layers = [
         place.layer
@@ -86,21 +93,29 @@ def plan(network: keras.Model, config: TrainConfig, *, pretrained: bool) -> Fine
     return FineTuning(
         weights=[weight for weight, _ in trained],
         head=[weight for weight, to_head in trained if not freeze_epochs or to_head == 0],
-        rates=_rates([to_head for _, to_head in trained], config, some_wait=bool(freeze_epochs)),
+        rates=_rates(
+            [to_head for _, to_head in trained], config, _waiting(body, freeze_epochs, solves_head)
+        ),
         freeze_epochs=freeze_epochs,
         frozen=_numbers(weights) - _numbers([weight for weight, _ in trained]),
         frozen_normalizations=frozen_statistics.freeze(frozen_layers),
+        solves_head=solves_head,
     )
 
 
-def _rates(stages_to_head: list[int], config: TrainConfig, *, some_wait: bool) -> WeightRates:
+def _waiting(in_body: list[bool], freeze_epochs: int, solves_head: bool) -> list[bool]:
+    """Which weights make their first step behind the epochs of the head; a solved head does so too."""
+    return [bool(freeze_epochs) and (solves_head or one) for one in in_body]
+
+
+def _rates(stages_to_head: list[int], config: TrainConfig, waiting: list[bool]) -> WeightRates:
     factors = [
         config.body_rate * config.layer_decay**stages if stages else 1.0
         for stages in stages_to_head
     ]
-    if not some_wait and all(factor == 1 for factor in factors):
+    if not any(waiting) and all(factor == 1 for factor in factors):
         return ALL_ALIKE
-    return WeightRates(tuple(factors), tuple(some_wait and stages > 0 for stages in stages_to_head))
+    return WeightRates(tuple(factors), tuple(waiting))
 
 
 def _first_trained(places: list[parts.Place], name: str) -> int:

@@ -26,6 +26,7 @@ from engine.training import (
 from engine.training.callbacks import Callbacks, epoch_logs
 from engine.training.divergence import REWIND_FACTOR, DivergenceError
 from engine.training.history import Row
+from engine.training.solved_head import Fit, HeadFit
 from engine.training.state import TrainState
 from engine.training.training_step import TrainingStep
 from engine.training.validation import Validation
@@ -68,6 +69,7 @@ class Loop:
         open_batches: the training batches from a global step on.
         paths: the source files of the images in the batch of a step, counted from 0.
         saved: the form of the network that is written as the run's model file.
+        solve_head: finds the head's weights in place of the steps that train it alone; None for steps.
         callbacks: called as `Model.fit` calls them; `on_train_end` is left to the caller.
         run: where checkpoints, logs and the model file go.
         say: takes lines for the user.
@@ -91,13 +93,16 @@ class Loop:
         run: RunDirectory,
         run_on: runtime.Runtime,
         say: Callable[[str], None],
+        solve_head: Fit | None = None,
     ) -> None:
         self._plan, self._state, self._step = plan, state, step
         self._open_batches, self._paths = open_batches, paths
         self._validation, self._final_weights, self._saved = validation, final_weights, saved
         self._callbacks = callbacks
         self._run, self._runtime, self._say = run, run_on, say
-        self._batches: Iterator[Any] = iter(())
+        self._batches: Iterator[Any] | None = None
+        self._solve_head = solve_head
+        self._fit: HeadFit | None = None  # of the epoch so far
         self._asked = self._told = False  # to stop: this worker; any worker, as the last step told
         self.stopped = False
         self._logs = history.Logs(run.history, run.tensorboard)
@@ -127,8 +132,7 @@ class Loop:
         if self._plan.max_rewinds and not self._state.global_step:
             self._save_checkpoint()
         if not self.is_done:
-            self._reopen_batches()
-            self._say("compiling the training step ...")
+            self._open_next()
         self._callbacks.on_train_begin()
         while not self.is_done and not self._out_of_patience():
             if self._state.rows and ends_early(list(self._state.rows)):
@@ -147,15 +151,25 @@ class Loop:
 
     def close(self) -> None:
         """Releases the batches and the logs; what is being saved is saved first."""
-        self._batches = iter(())
+        self._batches = None
         self._trace.close()
         self._checkpoints.close()
         self._logs.close()
 
     def _reopen_batches(self) -> None:
         # Those before are closed first: the memory tier's hold the whole split.
-        self._batches = iter(())
+        self._batches = None
         self._batches = self._open_batches(self._state.global_step)
+
+    def _open_next(self) -> None:
+        """Opens the batches, if the next epoch takes any and they are not open."""
+        if self._batches is None and not self._is_solved(len(self._state.rows)):
+            self._reopen_batches()
+            self._say("compiling the training step ...")
+
+    def _is_solved(self, epoch: int) -> bool:
+        """Whether an epoch, counted from 0, is solved rather than stepped."""
+        return self._solve_head is not None and epoch < self._plan.freeze_epochs
 
     def _train_epoch(self, should_stop: Callable[[], bool]) -> None:
         """Runs what is left of the current epoch."""
@@ -166,6 +180,10 @@ class Loop:
         self._callbacks.on_epoch_begin(epoch)
         if state.is_ending and self._runtime.num_workers == 1:  # as the checkpoint says
             return
+        if self._is_solved(epoch):
+            self._solve(should_stop)
+            return
+        self._open_next()
         label = f"epoch {epoch + 1}/{plan.epochs}"
         best = state.progress.best_value
         reached = "" if best is None else f"best {state.progress.monitor} {best:.4f}"
@@ -184,6 +202,19 @@ class Loop:
                     return
                 if self._interval.due(state.global_step) and done < plan.steps_per_epoch:
                     self._save_within_epoch()
+
+    def _solve(self, should_stop: Callable[[], bool]) -> None:
+        """Solves for the head, in the place of an epoch's steps."""
+        assert self._solve_head is not None
+        self._batches = None  # those that may be open belong to the epoch that is solved
+        # Of several workers none may leave alone; they stop after the next step.
+        alone = self._runtime.num_workers == 1
+        self._fit = self._solve_head(should_stop if alone else lambda: False)
+        if self._fit is None:
+            self.stopped = True
+            return
+        self._state.global_step += self._plan.steps_per_epoch
+        self._state.train_seconds += self._fit.seconds
 
     def _callbacks_end_epoch(self) -> bool:
         """Whether a callback ended training at a batch: on several workers it is heard at the epoch's end."""
@@ -205,6 +236,7 @@ class Loop:
         if by_batch:
             self._callbacks.on_train_batch_begin(done)
         started = time.perf_counter()
+        assert self._batches is not None
         losses, correct, self._told = self._step.run(
             self._batches,
             steps,
@@ -247,6 +279,7 @@ class Loop:
         # A callback may have ended the epoch before its last batch.
         state.global_step = (epoch + 1) * self._plan.steps_per_epoch
         state.end_epoch(row)
+        self._fit = None
         self._reduce_on_plateau()
         self._logs.write(state.rows)
         self._save_checkpoint()
@@ -256,13 +289,20 @@ class Loop:
         state = self._state
         steps = state.global_step - len(state.rows) * self._plan.steps_per_epoch
         images = steps * self._plan.global_batch_size
+        if (fit := self._fit) is not None:
+            trained = fit.loss, fit.accuracy, 0.0, fit.images_per_second
+        else:
+            rate = optimization.learning_rate_before(state.optimizer, 1)
+            speed = images / state.train_seconds
+            trained = state.loss_sum / images, state.correct_sum / images, rate, speed
+        loss, accuracy, learning_rate, images_per_second = trained
         return {
             "epoch": len(state.rows) + 1,
-            "loss": state.loss_sum / images,
-            "accuracy": state.correct_sum / images,
+            "loss": loss,
+            "accuracy": accuracy,
             **self._validate(),
-            "learning_rate": optimization.learning_rate_before(state.optimizer, 1),
-            "images_per_second": images / state.train_seconds,
+            "learning_rate": learning_rate,
+            "images_per_second": images_per_second,
             "train_seconds": state.train_seconds,
         }
 

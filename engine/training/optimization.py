@@ -117,6 +117,17 @@ class FusedAdam(keras.optimizers.Adam):
             grad=tf.cast(gradient, variable.dtype),
         )
 
+    def pass_over(self, steps: int) -> None:
+        """Goes on as if so many steps had been taken, which the weights in place came of."""
+        self.iterations.assign_add(steps)
+        if self._waited is not None:
+            self._waited.assign_add(steps)
+        if self.use_ema:
+            for variable, average in zip(
+                self._trainable_variables, self._model_variables_moving_average, strict=True
+            ):
+                average.assign(variable)
+
     def _rate_factor(self, index: int, step: Any) -> Any:
         """The share of the learning rate that a weight learns with in its own step, counted from 1."""
         rates = self._rates
@@ -204,6 +215,11 @@ def scale_learning_rate(optimizer: keras.optimizers.Optimizer, factor: float) ->
     schedule = _schedule(optimizer)
     rate = inner(optimizer).learning_rate if schedule is None else schedule.scale
     rate.assign(rate * factor)
+
+
+def pass_over(optimizer: keras.optimizers.Optimizer, steps: int) -> None:
+    """Counts steps that were not taken, because the weights were found in another way."""
+    inner(optimizer).pass_over(steps)
 
 
 def rate_scale(optimizer: keras.optimizers.Optimizer) -> float:

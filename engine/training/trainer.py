@@ -273,6 +273,7 @@ class _Session:
             run=run,
             run_on=run_on,
             say=say,
+            solve_head=building.solved_head(config, built, batches.split, run_on, say=say),
         )
 
     def resume(self, checkpoint: Checkpoint) -> None:

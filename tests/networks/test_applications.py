@@ -13,9 +13,9 @@ NAMES = ("resnet50v2", "vgg16", "mobilenetv2", "efficientnetv2b0", "densenet121"
 QUICK = ("vgg16", "mobilenetv2")
 
 
-def build(name, channels, weights="none", size=SIZE, num_classes=2):
+def build(name, channels, weights="none", size=SIZE, num_classes=2, **settings):
     image_format = ImageFormat(image_size=size, channels=channels)
-    config = ModelSettings(model=name, weights=weights)
+    config = ModelSettings(model=name, weights=weights, **settings)
     return registry.build(registry.resolve(name), config, image_format, num_classes)
 
 
@@ -35,6 +35,22 @@ def test_grey_images_give_what_keras_own_network_gives_for_three_equal_channels(
     features = keras.Model(model.input, model.get_layer("last_convolution").output)
     expected = reference(pixels, training=False)
     np.testing.assert_allclose(features(grey, training=False), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "num_blocks", "num_features"),
+    [
+        ("vgg16", 4, 2944),
+        ("mobilenetv2", 17, 5568),
+        pytest.param("densenet121", 58, 5760, marks=pytest.mark.slow),
+        pytest.param("efficientnetv2b0", 21, 7680, marks=pytest.mark.slow),
+        pytest.param("resnet50v2", 16, 11648, marks=pytest.mark.slow),
+    ],
+)
+def test_statistics_are_of_the_map_behind_every_block(name, num_blocks, num_features):
+    model = build(name, 1, pooling="statistics")
+    assert len(model.get_layer("statistics").input) == 2 * (num_blocks + 1)
+    assert model.get_layer("logits").kernel.shape == (num_features, 1)
 
 
 def test_images_that_are_too_small_are_refused():

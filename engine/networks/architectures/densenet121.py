@@ -8,7 +8,9 @@ _FILE = CachedFile(
     29.1,
     "30ee3e1110167f948a6b9946edeeb738",
 )
-_APPLICATION = applications.Application("DenseNet121", applications.TORCH, _FILE)
+_APPLICATION = applications.Application(
+    "DenseNet121", applications.TORCH, _FILE, blocks=r"^conv\d_block\d+_2_conv$"
+)
 
 NETWORK = applications.network(
     "densenet121", _APPLICATION, summary="DenseNet121: 7 million weights"

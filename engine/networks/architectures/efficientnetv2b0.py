@@ -5,7 +5,11 @@ from engine.networks.pretrained.keras_cache import CachedFile
 
 _FILE = CachedFile("efficientnetv2-b0_notop.h5", 24.3, "893217f2bb855e2983157299931e43ff")
 _APPLICATION = applications.Application(
-    "EfficientNetV2B0", applications.TORCH, _FILE, options={"include_preprocessing": False}
+    "EfficientNetV2B0",
+    applications.TORCH,
+    _FILE,
+    blocks=r"_project_bn$",
+    options={"include_preprocessing": False},
 )
 
 NETWORK = applications.network(

@@ -8,6 +8,8 @@ _FILE = CachedFile(
     94.7,
     "fac2f116257151a9d068a22e544a4917",
 )
-_APPLICATION = applications.Application("ResNet50V2", applications.TF, _FILE)
+_APPLICATION = applications.Application(
+    "ResNet50V2", applications.TF, _FILE, blocks=r"^conv\d_block\d_2_bn$"
+)
 
 NETWORK = applications.network("resnet50v2", _APPLICATION, summary="ResNet50V2: 24 million weights")

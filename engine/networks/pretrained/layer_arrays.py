@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from engine.base.config import UserError
-from engine.networks.ends import LOGITS
+from engine.networks.ends import LOGITS, STANDARDIZE
 from engine.networks.pretrained.preprocessing import Preprocessing
 
 Array = np.ndarray
@@ -75,7 +75,7 @@ def _text(name: Any) -> str:
 
 
 def assign(model: Any, arrays: Arrays, preprocessing: Preprocessing, *, source: str) -> None:
-    """Gives every layer before the classifier its arrays, or changes nothing.
+    """Gives every layer before the classifier and its standardization its arrays, or changes nothing.
 
     The first kernel may be that of colour images where the network's is for grey ones.
 
@@ -85,7 +85,8 @@ def assign(model: Any, arrays: Arrays, preprocessing: Preprocessing, *, source: 
     Raises:
         UserError: a layer is missing, or an array has another shape.
     """
-    layers = [layer for layer in model.layers if layer.weights and layer.name != LOGITS]
+    fresh = (STANDARDIZE, LOGITS)
+    layers = [layer for layer in model.layers if layer.weights and layer.name not in fresh]
     given, misfits = {}, []
     for layer in layers:
         values = list(arrays.get(layer.name, ()))

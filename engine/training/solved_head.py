@@ -1,0 +1,255 @@
+"""`--head-solver lbfgs`: the epoch of the head alone, solved on features instead of stepped.
+
+The body computes what the last dense layer takes, once for every training image (and its mirror image
+where training mirrors images), without augmentation or dropout. `head_solver` then finds the layer's
+weights. Everything is a function of the images and the body's weights, so an epoch that was interrupted
+is solved again with the same result.
+"""
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from engine.base import progress
+from engine.base.config import UserError
+from engine.networks import live_normalization, parts
+from engine.pipeline.reading import StoredSplit
+from engine.training import head_solver, optimization
+from engine.training.head_solver import Solution
+
+LBFGS = "lbfgs"
+_BATCH = 256
+_NEEDED = "--head-solver lbfgs needs a network that ends in a dense layer with a bias"
+_INSTEAD = "use --head-solver adam"
+
+Fit = Callable[[Callable[[], bool]], "HeadFit | None"]
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadFit:
+    """What the history says of an epoch that was solved.
+
+    Attributes:
+        loss, accuracy: see `head_solver.Solution`.
+        images_per_second: how fast features were computed.
+        seconds: of features and solution together.
+    """
+
+    loss: float
+    accuracy: float
+    images_per_second: float
+    seconds: float
+
+
+class SolvedHead:
+    """Solves for the last dense layer of a network.
+
+    Args:
+        network: pixels to logits (`training_form`).
+        optimizer: built for the weights that are trained; goes on as if it had taken the epoch's steps.
+        split: the training images.
+        mirrored: whether mirror images are learned as well.
+        class_weights: float32[K]; what an example of each class counts.
+        steps_per_epoch: of the training.
+        agreed: the chief's values on every worker.
+        say: takes a line for the user.
+
+    Raises:
+        UserError: the network does not end in a dense layer.
+    """
+
+    def __init__(
+        self,
+        network: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        split: StoredSplit,
+        *,
+        mirrored: bool,
+        class_weights: np.ndarray,
+        steps_per_epoch: int,
+        agreed: Callable[[Any], list[float]],
+        say: Callable[[str], None],
+    ) -> None:
+        self._network, self._optimizer, self._split = network, optimizer, split
+        self._mirrored, self._class_weights = mirrored, class_weights
+        self._steps_per_epoch, self._agreed, self._say = steps_per_epoch, agreed, say
+        self._dense = _last_dense(network)
+        self._normalization = _normalization_before(self._dense)
+        self._taken = tf.function(self._features_and_logits, reduce_retracing=True, autograph=False)
+
+    def __call__(self, should_stop: Callable[[], bool]) -> HeadFit | None:
+        """Sets the head's weights, and the averages of weights to what the weights are then.
+
+        Args:
+            should_stop: asked after every batch; when true, nothing is changed and None returned.
+        """
+        started = time.perf_counter()
+        found = self._features(should_stop)
+        if found is None:
+            return None
+        features, labels, groups = found
+        computed = time.perf_counter()
+        if self._normalization is not None:
+            features = self._normalized(features)
+        self._say("solving for the head ...")
+        solution = head_solver.solve(
+            features,
+            labels,
+            groups,
+            weights=self._class_weights,
+            units=self._dense.units,
+        )
+        self._assign(self._dense.kernel, solution.kernel)
+        self._assign(self._dense.bias, solution.bias)
+        optimization.pass_over(self._optimizer, self._steps_per_epoch)
+        self._say(_described(solution, features))
+        return HeadFit(
+            loss=solution.loss,
+            accuracy=solution.accuracy,
+            images_per_second=len(labels) / (computed - started),
+            seconds=time.perf_counter() - started,
+        )
+
+    def _features(
+        self, should_stop: Callable[[], bool]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """Features float32[N, F], labels int64[N] and patients str[N]; mirror images follow the others.
+
+        Raises:
+            UserError: a shard is damaged, or the head is not what gives the logits.
+        """
+        features: list[list[np.ndarray]] = [[], []]
+        labels: list[np.ndarray] = []
+        patients: list[bytes] = []
+        read = self._split.dataset(_BATCH, ("image", "label", "patient"))
+        bar = progress.ProgressBar(
+            "features for the head", total=self._split.num_examples, lines=False
+        )
+        with self._split.damage_named(), bar:
+            for batch in read.as_numpy_iterator():
+                images = batch["image"]
+                features[0].append(self._of(images))
+                if self._mirrored:
+                    features[1].append(self._of(np.ascontiguousarray(images[:, :, ::-1])))
+                labels.append(batch["label"])
+                patients += list(batch["patient"])
+                bar.advance(len(images))
+                if should_stop():
+                    return None
+        passes = 2 if self._mirrored else 1
+        return (
+            np.concatenate([*features[0], *features[1]]),
+            np.tile(np.concatenate(labels), passes),
+            np.tile(_groups(patients), passes),
+        )
+
+    def _of(self, images: np.ndarray) -> np.ndarray:
+        features, given, logits = (part.numpy() for part in self._taken(tf.constant(images)))
+        if given.shape != logits.shape or not np.allclose(given, logits, rtol=1e-3, atol=1e-5):
+            raise UserError(
+                f"{_NEEDED}, but what {self._dense.name!r} gives is changed behind it; {_INSTEAD}"
+            )
+        return np.asarray(features)
+
+    def _features_and_logits(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """uint8[B, H, W, C] -> what the head takes, what its dense layer gives, what the network gives."""
+        with contextlib.ExitStack() as stack:
+            calls = stack.enter_context(_noted(self._dense))
+            first = calls
+            if self._normalization is not None:
+                first = stack.enter_context(_noted(self._normalization))
+            logits = self._network(tf.cast(images, tf.float32), training=False)
+        if len(calls) != 1 or len(calls[0][0].shape) != 2:
+            raise UserError(f"{_NEEDED} that is called once, on features [B, F]; {_INSTEAD}")
+        return (
+            tf.cast(first[-1][0], tf.float32),
+            tf.cast(calls[-1][1], tf.float32),
+            tf.cast(logits, tf.float32),
+        )
+
+    def _normalized(self, features: np.ndarray) -> np.ndarray:
+        """Sets the mean and variance of the layer before the head, and gives what comes out of it."""
+        layer: Any = self._normalization
+        mean, scale = head_solver.standardization(features)
+        self._assign(layer.adapt_mean, mean)
+        self._assign(layer.adapt_variance, scale**2)
+        live_normalization.refresh(self._network)
+        divisor = np.sqrt(layer.adapt_variance.numpy().astype(np.float64))
+        normalized: np.ndarray = (features - layer.adapt_mean.numpy()) / divisor
+        return normalized
+
+    def _assign(self, variable: Any, values: np.ndarray) -> None:
+        """Gives a variable the chief's values, on every worker."""
+        agreed = np.asarray(self._agreed(values.ravel()), np.float64)
+        variable.assign(agreed.reshape(values.shape).astype(np.float32))
+
+
+def _last_dense(network: keras.Model) -> Any:
+    """The dense layer that the head begins with."""
+    head = next(place.layer for place in parts.places(network) if place.in_head)
+    if not isinstance(head, keras.layers.Dense):
+        raise UserError(f"{_NEEDED}; this one's last weights are of {head.name!r}; {_INSTEAD}")
+    if not head.use_bias or not head.kernel.trainable:
+        what = "cannot be trained" if head.use_bias else "has no bias"
+        raise UserError(f"{_NEEDED}, but {head.name!r} {what}; {_INSTEAD}")
+    return head
+
+
+def _normalization_before(dense: Any) -> Any:
+    """The Normalization whose outputs the dense layer takes, if any; dropout may lie between them."""
+    layer = _layer_before(dense)
+    while isinstance(layer, keras.layers.Dropout):
+        layer = _layer_before(layer)
+    if not live_normalization.is_adaptable(layer) or layer.invert:
+        return None
+    return layer if layer.adapt_mean.shape == (dense.kernel.shape[0],) else None
+
+
+def _layer_before(layer: Any) -> Any:
+    """What gives a layer's only input in its graph; None where it lies in none."""
+    nodes = getattr(layer, "_inbound_nodes", None)
+    if not nodes or len(nodes[-1].input_tensors) != 1:
+        return None
+    return nodes[-1].input_tensors[0]._keras_history.operation
+
+
+@contextlib.contextmanager
+def _noted(layer: Any) -> Iterator[list[tuple[Any, Any]]]:
+    """Within the block the list takes what the layer is called with and what it gives."""
+    own, call = vars(layer).get("call"), layer.call
+    calls: list[tuple[Any, Any]] = []
+
+    def noting(inputs: Any, *arguments: Any, **options: Any) -> Any:
+        output = call(inputs, *arguments, **options)
+        calls.append((inputs, output))
+        return output
+
+    layer.call = noting
+    try:
+        yield calls
+    finally:
+        if own is None:
+            del vars(layer)["call"]
+        else:
+            layer.call = own
+
+
+def _groups(patients: list[bytes]) -> np.ndarray:
+    """Patients as int64[N]; an image of no known patient is a group of its own."""
+    keys = [patient or f"/{index}".encode() for index, patient in enumerate(patients)]
+    return np.unique(keys, return_inverse=True)[1].reshape(-1)
+
+
+def _described(solution: Solution, features: np.ndarray) -> str:
+    images, width = features.shape
+    return (
+        f"solved for the head on {width:,} features of {images:,} images: accuracy "
+        f"{solution.accuracy:.3f}, with an L2 penalty of {solution.strength:.2g}, the best one in "
+        "cross-validation over patients"
+    )

@@ -1,0 +1,168 @@
+"""`--head-solver lbfgs` in a training: what it sets, that it is the same after a stop, which networks it fits."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from forked_trainings import losses
+from striped_trainings import STEPS, comparable, model_weights, stop_after, train, with_
+
+from engine.base.config import UserError
+from engine.base.settings import TrainConfig
+from engine.images.format import ImageFormat
+from engine.networks.training_form import training_form
+from engine.pipeline.reading import StoredSplit
+from engine.runs.run_directory import RunDirectory
+from engine.training import checkpoints, head_solver
+
+pytestmark = pytest.mark.usefixtures("undrawn")
+FORMAT = ImageFormat(image_size=(16, 16), channels=1)
+SOLVED = with_(freeze_epochs=1, head_solver="lbfgs", body_rate=0.1, dropout=0.3)
+PROBE = with_(SOLVED, fine_tune_from="none", epochs=1)
+DEFAULTS = TrainConfig()
+OWN = {
+    name: getattr(DEFAULTS, name) for name in ("depth", "width", "dropout")
+}  # of no use to others
+
+
+def network(image_format=FORMAT, num_classes=2):
+    """A network of a user's own, whose head takes means of the maps through a Normalization."""
+    image = keras.Input(image_format.image_shape)
+    x = keras.layers.Rescaling(1 / 255)(image)
+    x = keras.layers.Conv2D(6, 3, strides=2, activation="relu", name="body")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    x = keras.layers.Normalization(name="standardized")(x)
+    x = keras.layers.Dropout(0.2)(x)
+    x = keras.layers.Dense(num_classes, activation="softmax", name="classifier")(x)
+    return keras.Model(image, x)
+
+
+def convolutional(image_format, num_classes):
+    image = keras.Input(image_format.image_shape)
+    x = keras.layers.Conv2D(num_classes, 3, name="maps")(image)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(image, keras.layers.Softmax()(x))
+
+
+def scaled(image_format, num_classes):
+    image = keras.Input(image_format.image_shape)
+    x = keras.layers.Flatten()(image)
+    x = keras.layers.Dense(num_classes, name="classifier")(x)
+    return keras.Model(image, keras.layers.Softmax()(keras.layers.Rescaling(0.5)(x)))
+
+
+def loaded(run):
+    return keras.saving.load_model(run.model)
+
+
+def taken_by_head(model, images, name):
+    return np.asarray(keras.Model(model.input, model.get_layer(name).output)(images))
+
+
+def test_a_probe_solves_for_the_head_and_leaves_the_body(striped, undisturbed):
+    result, run = undisturbed(PROBE)
+    assert [row["learning_rate"] for row in result.history] == [0]
+    model, split = loaded(run), StoredSplit(striped, "train").load(("image", "label"))
+    features = taken_by_head(model, split["image"], model.layers[-3].name)
+    kernel, bias = model.get_layer("logits").get_weights()
+    logits = (features @ kernel + bias)[:, 0]
+    assert np.mean((logits > 0) == split["label"]) >= 0.9
+    # The steps of the epoch are counted, though none was taken.
+    assert checkpoint_arrays(run)["optimizer/0000"] == STEPS
+
+
+def checkpoint_arrays(run):
+    return checkpoints.load_newest(run.checkpoints).arrays
+
+
+def test_the_head_is_the_best_one_on_the_features_and_the_history_says_how_good(striped, tmp_path):
+    config = with_(PROBE, **OWN, augment="none")
+    result = train(striped, tmp_path / "run", config, model=network)
+    model = loaded(RunDirectory(tmp_path / "run"))
+    split = StoredSplit(striped, "train").load(("image", "label", "patient"))
+    labels = split["label"]
+    features = taken_by_head(model, split["image"], "standardized")
+    # The layer before the head has the statistics of the training images, also in the saved file.
+    np.testing.assert_allclose(features.mean(axis=0), 0, atol=1e-3)
+    np.testing.assert_allclose(features.std(axis=0), 1, atol=1e-3)
+    expected = head_solver.solve(
+        features.astype(np.float64),
+        labels,
+        split["patient"],
+        weights=len(labels) / (2 * np.bincount(labels)),
+        units=2,
+    )
+    kernel, bias = model.get_layer("classifier").get_weights()
+    np.testing.assert_allclose(kernel, expected.kernel, atol=0.01)
+    np.testing.assert_allclose(bias, expected.bias, atol=0.01)
+    row = result.history[0]
+    assert row["loss"] == pytest.approx(expected.loss, rel=1e-3)
+    assert row["accuracy"] == pytest.approx(expected.accuracy, abs=0.011)
+
+
+@pytest.mark.parametrize("polls", [1, 3])
+def test_a_run_stopped_while_or_after_it_is_solved_resumes_to_the_bit(
+    striped, undisturbed, tmp_path, polls
+):
+    whole, run = undisturbed(SOLVED)
+    stopped = train(striped, tmp_path / "parts", SOLVED, should_stop=stop_after(polls))
+    assert stopped.stopped
+    assert len(stopped.history) == (0 if polls == 1 else 1)
+    resumed = train(striped, tmp_path / "parts", SOLVED, resume=True)
+    assert comparable(resumed.history) == comparable(whole.history)
+    one, other = checkpoint_arrays(run), checkpoint_arrays(RunDirectory(tmp_path / "parts"))
+    assert one.keys() == other.keys()
+    for key, array in one.items():
+        np.testing.assert_array_equal(array, other[key])
+
+
+def test_a_resumed_run_goes_by_the_statistics_before_the_head(striped, tmp_path):
+    config = with_(SOLVED, **OWN)
+    whole = train(striped, tmp_path / "whole", config, model=network)
+    train(striped, tmp_path / "parts", config, model=network, should_stop=stop_after(4))
+    resumed = train(striped, tmp_path / "parts", config, model=network, resume=True)
+    assert comparable(resumed.history) == comparable(whole.history)
+    for one, other in zip(
+        model_weights(RunDirectory(tmp_path / "whole")),
+        model_weights(RunDirectory(tmp_path / "parts")),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (convolutional, "this one's last weights are of 'maps'; use --head-solver adam"),
+        (scaled, "what 'classifier' gives is changed behind it; use --head-solver adam"),
+    ],
+)
+def test_a_network_that_does_not_end_in_a_dense_layer_is_an_error(
+    striped, tmp_path, build, message
+):
+    with pytest.raises(UserError, match=message):
+        train(striped, tmp_path / "run", with_(PROBE, **OWN), model=build)
+
+
+@pytest.mark.parametrize("epochs", [0, 2])
+def test_it_takes_one_epoch_of_the_head_alone(epochs):
+    with pytest.raises(UserError, match=f"got --freeze-epochs {epochs}; give 1"):
+        TrainConfig(head_solver="lbfgs", freeze_epochs=epochs)
+
+
+@pytest.mark.slow
+def test_devices_train_on_from_the_same_head(striped, tmp_path):
+    one, two = losses(striped, tmp_path, (1, 2), freeze_epochs=1, head_solver="lbfgs")
+    np.testing.assert_allclose(one, two, rtol=1e-4)
+
+
+def test_normalization_in_compiled_functions_follows_its_variables():
+    form = training_form(network())
+    layer = next(one for one in form.network._flatten_layers() if one.name == "standardized")
+    predict = tf.function(lambda images: form.network(images, training=False))
+    images = tf.random.uniform((4, *FORMAT.image_shape)) * 255
+    before = predict(images).numpy()
+    layer.adapt_mean.assign(np.full(6, 3.0))
+    after = predict(images).numpy()
+    assert (before != after).any()
+    np.testing.assert_allclose(after, form.network(images, training=False), rtol=1e-5)
