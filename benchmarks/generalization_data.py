@@ -45,6 +45,7 @@ def divide(
     workdir: Path,
     *,
     hold_out: str | None,
+    hold_out_shared: str,
     image_size: tuple[int, int],
     tell: Callable[[str], None],
 ) -> tuple[Division, Division]:
@@ -61,7 +62,12 @@ def divide(
     series = _build(
         images,
         workdir,
-        BuildConfig(image_size=image_size, validation_fraction=FRACTION, hold_out=hold_out),
+        BuildConfig(
+            image_size=image_size,
+            validation_fraction=FRACTION,
+            hold_out=hold_out,
+            hold_out_shared=hold_out_shared,
+        ),
         tell,
     )
     # A test folder of the tree's own stays the test split of both.
@@ -107,7 +113,7 @@ def external(shards: Path, like: Manifest) -> Division:
 
 def _build(images: Path, workdir: Path, config: BuildConfig, tell: Callable[[str], None]) -> Path:
     """The directory of the shards, which is named by what they are made of."""
-    text = f"{images.resolve()} {config.hold_out} {config.image_size}"
+    text = f"{images.resolve()} {config.hold_out} {config.hold_out_shared} {config.image_size}"
     shards = workdir / f"{images.name}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
     tell(f"building shards of {images} in {shards}")
     builder.build(config, images, shards)

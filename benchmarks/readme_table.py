@@ -195,7 +195,7 @@ def render_generalization(path: Path) -> str:
     size = " x ".join(str(side) for side in data["image_shape"][:2])
     lines = [
         f"{machine['processor']}, {machine['cores']} cores; {data['source']}, {size} pixels; held out: "
-        f"`{data['hold_out']}`. Images: {counts}.",
+        f"`{data['hold_out']}` (patients of both: {data['hold_out_shared']}). Images: {counts}.",
         "",
         outcomes.markdown(trained, found["target_auroc"]),
         "",

@@ -16,6 +16,11 @@ class GeneralizationSettings(Config):
         metavar="REGEX",
         help="images whose path contains a match are the other series; see engine.build_tfrecords",
     )
+    hold_out_shared: str = setting(
+        "held-out",
+        choices=("held-out", "train"),
+        help="who keeps patients that the other series and the rest have both; see engine.build_tfrecords",
+    )
     train_flags: str = setting(
         "",
         parse=str,

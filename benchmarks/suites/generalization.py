@@ -30,6 +30,7 @@ def run(context: Context) -> Report:
         images,
         root,
         hold_out=settings.hold_out,
+        hold_out_shared=settings.hold_out_shared,
         image_size=settings.image_size,
         tell=context.tell,
     )
@@ -76,6 +77,7 @@ def run(context: Context) -> Report:
         "source": images.name,
         "image_shape": list(divisions[0].manifest.image_shape),
         "hold_out": settings.hold_out,
+        "hold_out_shared": settings.hold_out_shared,
         "divisions": {
             division.name: {
                 split: info.num_examples for split, info in division.manifest.splits.items()

