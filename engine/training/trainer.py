@@ -132,6 +132,8 @@ def train(
             image_format=manifest.image_format, class_names=manifest.class_names
         )
         resumed = checkpoint is not None
+        if resumed:  # the pretrained weights need not be there any more
+            network = registry.without_weights(network)
         with _recorded(run, config, to_infer, described, run_on, resumed=resumed):
             session = _Session(config, batches, run, run_on, say, network, objective, callbacks)
             if checkpoint is not None:
