@@ -179,7 +179,7 @@ class SolvedHead:
         mean_variable, variance_variable, epsilon = _statistics_of(self._normalization)
         mean, scale = head_solver.standardization(features)
         self._assign(mean_variable, mean)
-        self._assign(variance_variable, scale**2)
+        self._assign(variance_variable, np.maximum(scale**2 - epsilon, 0))
         live_normalization.refresh(self._network)
         divisor = np.sqrt(variance_variable.numpy().astype(np.float64) + epsilon)
         normalized: np.ndarray = (features - mean_variable.numpy()) / divisor

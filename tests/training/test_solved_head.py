@@ -99,7 +99,8 @@ def test_the_head_is_the_best_one_on_the_features_and_the_history_says_how_good(
     features = taken_by_head(model, split["image"], name)
     # The layer before the head has the statistics of the training images, also in the saved file.
     np.testing.assert_allclose(features.mean(axis=0), 0, atol=1e-3)
-    np.testing.assert_allclose(features.std(axis=0), 1, atol=1e-3)
+    deviation = features.std(axis=0)  # 0 where a channel is dead
+    np.testing.assert_allclose(deviation[deviation > 0], 1, atol=1e-3)
     expected = head_solver.solve(
         features.astype(np.float64),
         labels,
