@@ -53,6 +53,10 @@ def test_a_pretrained_network_has_defaults_of_its_own_for_what_is_not_given():
     found = registry.with_defaults(network, config, {"epochs", "model"})
     assert (found.epochs, found.learning_rate) == (3, network.defaults["learning_rate"])
     assert registry.checked(network, found) == found
+    assert (found.freeze_epochs, found.head_solver) == (1, "lbfgs")
+    stepped = TrainConfig(model="efficientnet_lite0", freeze_epochs=2)
+    found = registry.with_defaults(network, stepped, {"freeze_epochs", "model"})
+    assert (found.freeze_epochs, found.head_solver) == (2, "adam")
     untrained = TrainConfig(model="efficientnet_lite0", weights="none")
     assert registry.with_defaults(network, untrained, {"model"}) == untrained
     assert registry.with_defaults(registry.resolve("cnn"), TrainConfig(), ()) == TrainConfig()
