@@ -100,7 +100,8 @@ def train(
         callbacks: Keras callbacks, called as `Model.fit` calls them.
         init_from: a run or a Keras file to take the initial weights from.
         config: settings to start from: a `TrainConfig`, a mapping, or a JSON file such as the
-            `config.json` of another run.
+            `config.json` of another run. What a `TrainConfig` leaves at its default a pretrained network
+            may set otherwise.
         resume: continue the run in `workdir`; with more `epochs`, under a constant schedule, extend it.
         overwrite: remove the run in `workdir` first.
         diagnose: when done, measure whether input or step limited the speed.
@@ -292,11 +293,12 @@ def _configured(
 
 
 def _given(config: Config | Mapping[str, Any] | PathLike | None) -> set[str]:
-    """The settings that a configuration gives, defaults included where it is one of the engine's."""
+    """The settings that a configuration gives; one of the engine's gives those that are no defaults."""
     if config is None:
         return set()
     if isinstance(config, Config):
-        return {field.name for field in dataclasses.fields(config)}
+        usual, own = type(config)().to_json(), config.to_json()
+        return {name for name, value in own.items() if value != usual[name]}
     return set(config if isinstance(config, Mapping) else read_settings(Path(config)))
 
 

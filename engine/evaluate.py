@@ -12,7 +12,7 @@ from pathlib import Path
 
 from engine import api
 from engine.base import callable_module, command_line, config
-from engine.base.flag_parser import FlagParser
+from engine.base.flag_parser import FlagParser, add_with_flag
 from engine.base.run_settings import EvaluateConfig
 from engine.runs import ensemble
 
@@ -26,15 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "shards", type=Path, metavar="SHARDS", help="made by engine.build_tfrecords"
     )
-    parser.add_argument(
-        "--with",
-        dest="others",
-        action="append",
-        default=[],
-        type=Path,
-        metavar="RUN",
-        help="another run to average with the first one; can be given several times",
-    )
+    add_with_flag(parser)
     config.add_flags(parser, EvaluateConfig)
     return parser
 

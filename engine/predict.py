@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING
 from engine import api
 from engine.base import callable_module, command_line, config, files
 from engine.base.csv_rows import CsvRows
-from engine.base.flag_parser import FlagParser
+from engine.base.flag_parser import FlagParser, add_with_flag
 from engine.base.run_settings import PredictConfig
 from engine.runs import contract, ensemble
 
@@ -38,15 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "paths", nargs="+", metavar="PATH", help="an image, a folder, or a glob in quotes"
     )
-    parser.add_argument(
-        "--with",
-        dest="others",
-        action="append",
-        default=[],
-        type=Path,
-        metavar="RUN",
-        help="another run to average with the first one; can be given several times",
-    )
+    add_with_flag(parser)
     formats = parser.add_mutually_exclusive_group()
     formats.add_argument("--json", action="store_true", help="print one JSON array")
     formats.add_argument("--csv", action="store_true", help="print CSV with a header")

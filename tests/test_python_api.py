@@ -200,11 +200,14 @@ def test_a_pretrained_network_has_its_defaults_where_nothing_else_is_given(
     monkeypatch.setattr(trainer, "train", lambda config, *_, **options: given.append(config))
     monkeypatch.setattr(registry, "check_weights", lambda *_: None)
     name = "efficientnet_lite0"
-    for config in (None, {"epochs": 3}, TrainConfig()):
+    own = TrainConfig(model=name, epochs=3)
+    for config in (None, {"epochs": 3}, TrainConfig(model=name), own, TrainConfig().to_json()):
         engine.train(shards, tmp_path / "run", model=name, config=config, global_batch_size=16)
     preferred, usual = registry.resolve(name).defaults, TrainConfig()
     found = [(config.epochs, config.learning_rate) for config in given]
     assert found == [
+        (preferred["epochs"], preferred["learning_rate"]),
+        (3, preferred["learning_rate"]),
         (preferred["epochs"], preferred["learning_rate"]),
         (3, preferred["learning_rate"]),
         (usual.epochs, usual.learning_rate),

@@ -8,6 +8,7 @@ import argparse
 import re
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from engine.base.command_line import WRONG_INPUT
@@ -99,6 +100,19 @@ class FlagParser(argparse.ArgumentParser):
             if isinstance(action, argparse._SubParsersAction):
                 flags += [flag for parser in action.choices.values() for flag in parser._flags()]
         return flags
+
+
+def add_with_flag(parser: argparse.ArgumentParser) -> None:
+    """Adds `--with RUN`, which collects further runs in `others`."""
+    parser.add_argument(
+        "--with",
+        dest="others",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="RUN",
+        help="another run to average with the first one; can be given several times",
+    )
 
 
 def summary(docstring: str) -> str:

@@ -27,7 +27,7 @@ from engine.metrics.evaluation import Evaluation
 from engine.metrics.member_results import MemberResults
 from engine.metrics.recalibration import Recalibration
 from engine.metrics.subject import Subject
-from engine.runs import contract, report
+from engine.runs import contract, lineage, report
 from engine.runs import ensemble as run_groups
 from engine.runs.contract import InferenceContract
 from engine.runs.run_directory import RunDirectory
@@ -329,7 +329,7 @@ def warnings_about(trained_on: Mapping[str, Any], data: Mapping[str, Any], split
             "these shards split the run's images in another way; the run may have been trained on "
             f"some of them ({'; '.join(differing)})"
         )
-    return warnings
+    return [*warnings, *lineage.warnings_about(trained_on, data, split)]
 
 
 def predict_split(

@@ -62,7 +62,8 @@ class Division:
         held: the held-out examples, with that split.
         rest: the others, from which training and validation are drawn.
         removed: path -> why it is in neither.
-        emptied: classes of the tree's validation folder that have no image left there.
+        validation_left: class -> how many images the tree's validation folder has left, where it lost
+            any.
         recipe: for the manifest: the rules, and what they selected and removed.
     """
 
@@ -70,7 +71,7 @@ class Division:
     held: tuple[Example, ...]
     rest: tuple[Example, ...]
     removed: dict[str, str]
-    emptied: tuple[str, ...] = ()
+    validation_left: Mapping[str, int] = dataclasses.field(default_factory=dict)
     recipe: dict[str, Any] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -104,7 +105,7 @@ def divide(examples: Sequence[Example], groups: Mapping[str, str], hold_out: Hol
         held=tuple(dataclasses.replace(example, split=split) for example in held),
         rest=rest,
         removed=removed,
-        emptied=_emptied(examples, rest),
+        validation_left=_validation_left(examples, rest),
         recipe={
             "pattern": hold_out.pattern,
             "metadata": described(hold_out.metadata, held),
@@ -267,12 +268,12 @@ def _require_trainable(
             )
 
 
-def _emptied(examples: Sequence[Example], rest: Sequence[Example]) -> tuple[str, ...]:
+def _validation_left(examples: Sequence[Example], rest: Sequence[Example]) -> dict[str, int]:
     before, now = (
-        {example.class_name for example in many if example.split == VALIDATION}
+        _class_counts([example for example in many if example.split == VALIDATION])
         for many in (examples, rest)
     )
-    return tuple(sorted(before - now))
+    return {} if before == now else {name: now.get(name, 0) for name in before}
 
 
 def _stayed(selected: Sequence[Example]) -> list[str]:

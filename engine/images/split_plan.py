@@ -137,12 +137,13 @@ def _fractions(
             f"--test-fraction: got {test_fraction}, but the images held out are the test split; "
             "--hold-out-split external keeps both"
         )
-    if validation_fraction is None and division.emptied and TRAIN in own:
+    too_few = _too_few_left(division) if TRAIN in own and validation_fraction is None else {}
+    if too_few:
         validation_fraction = asked[VALIDATION] = DEFAULT_FRACTION
+        kept = ", ".join(f"{count:,} of class {name}" for name, count in too_few.items())
         notes.append(
-            f"nothing is left of class {some_of(division.emptied)} in the validation folder, all of "
-            f"it held out or removed: drew a share of {DEFAULT_FRACTION} from train "
-            "(--validation-fraction)"
+            f"of the validation folder only {kept} are left, the others held out or removed: drew a "
+            f"share of {DEFAULT_FRACTION} from train (--validation-fraction)"
         )
     fractions = {}
     for split, fraction in asked.items():
@@ -158,6 +159,17 @@ def _fractions(
     if validation_fraction and VALIDATION in own:
         notes.append(_pooled_note(folder.examples))
     return fractions
+
+
+def _too_few_left(division: Division) -> dict[str, int]:
+    """Class -> its images in a validation folder that lost some, where a draw would give more."""
+    trainable = [example for example in division.rest if example.split in (TRAIN, VALIDATION)]
+    pool = Counter(example.class_name for example in trainable)
+    return {
+        name: left
+        for name, left in division.validation_left.items()
+        if left < SMALL_VALIDATION and left < max(1, round(DEFAULT_FRACTION * pool[name]))
+    }
 
 
 def _pooled_note(examples: Sequence[Example]) -> str:

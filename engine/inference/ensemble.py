@@ -29,7 +29,7 @@ class EnsemblePredictor(Predictor):
     Args:
         members: of the contract's image format and classes.
         contract: of the average; its calibration applies to the average of calibrated outputs.
-        prevalence: as `Predictor` takes it; the members have none.
+        prevalence: as `Predictor` takes it; the members give probabilities at the contract's prior.
     """
 
     def __init__(
@@ -65,13 +65,21 @@ class EnsemblePredictor(Predictor):
         calibration = self.contract.calibration
         if calibration is None:
             return average
-        calibrated = calibration.log_odds(average.log_odds, self.prevalence)
+        calibrated, *each = (
+            calibration.log_odds(outputs.log_odds, self.prevalence)
+            for outputs in (average, *average.members)
+        )
         return dataclasses.replace(
-            average, probabilities=predictions.probabilities(calibrated), log_odds=calibrated
+            average,
+            probabilities=predictions.probabilities(calibrated),
+            log_odds=calibrated,
+            spread=_deviation([predictions.probabilities(log_odds) for log_odds in each]),
         )
 
 
-def load(run: RunDirectory, *, batch_size: int = 64, prevalence: str | None = None) -> Predictor:
+def load(
+    run: RunDirectory, *, batch_size: int = 64, prevalence: str | Sequence[float] | None = None
+) -> Predictor:
     """A run, an ensemble, or a group of runs, ready to predict.
 
     Args:
@@ -86,7 +94,8 @@ def load(run: RunDirectory, *, batch_size: int = 64, prevalence: str | None = No
     run.require_trained()
     contract = contracts.read(run)
     shares = wanted_prevalence(contract, prevalence)
-    members = [load(member, batch_size=batch_size) for member in run.members]
+    prior = None if contract.calibration is None else contract.calibration.prior
+    members = [load(member, batch_size=batch_size, prevalence=prior) for member in run.members]
     return EnsemblePredictor(members, contract, batch_size=batch_size, prevalence=shares)
 
 
@@ -100,7 +109,13 @@ def averaged(members: Sequence[Outputs]) -> Outputs:
         logits = special.log_expit(log_odds).mean(axis=0)
         probabilities = special.softmax(logits, axis=1)
         outputs = Outputs(probabilities, predictions.log_odds(logits), members=tuple(members))
-    return dataclasses.replace(outputs, distances=_mean_distances(members))
+    spread = _deviation([member.probabilities for member in members])
+    return dataclasses.replace(outputs, distances=_mean_distances(members), spread=spread)
+
+
+def _deviation(probabilities: Sequence[np.ndarray]) -> np.ndarray:
+    """The standard deviation over the members, float64[N] or float64[N, K]."""
+    return np.asarray(np.std(probabilities, axis=0))
 
 
 def _mean_distances(members: Sequence[Outputs]) -> np.ndarray | None:

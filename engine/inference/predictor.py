@@ -43,31 +43,33 @@ class Outputs:
         members: where several runs are averaged, what each of them gives.
         distances: float64[N], how far the images lie from the training images: above 1 they are unlike
             them (see `applicability`); None where that was not asked for, or is not known.
+        spread: where several runs are averaged, the standard deviation over them, in the shape of the
+            probabilities: each member's is calibrated, and brought to the prevalence, as the average is.
     """
 
     probabilities: np.ndarray
     log_odds: np.ndarray
     members: "tuple[Outputs, ...]" = ()
     distances: np.ndarray | None = None
-
-    @property
-    def spread(self) -> np.ndarray | None:
-        """The standard deviation of the probabilities over the members; None of a single run."""
-        if not self.members:
-            return None
-        return np.std([member.probabilities for member in self.members], axis=0)
+    spread: np.ndarray | None = None
 
     @classmethod
     def joined(cls, parts: "Sequence[Outputs]") -> "Outputs":
         """Those of several batches, in order, as one."""
         members = zip(*(part.members for part in parts), strict=True)
-        distances = [part.distances for part in parts if part.distances is not None]
         return cls(
             np.concatenate([part.probabilities for part in parts]),
             np.concatenate([part.log_odds for part in parts]),
             members=tuple(cls.joined(of_one) for of_one in members),
-            distances=np.concatenate(distances) if len(distances) == len(parts) else None,
+            distances=_joined([part.distances for part in parts]),
+            spread=_joined([part.spread for part in parts]),
         )
+
+
+def _joined(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    """Arrays one after the other; None where one is absent."""
+    present = [part for part in parts if part is not None]
+    return np.concatenate(present) if len(present) == len(parts) else None
 
 
 class Predictor:
@@ -107,12 +109,17 @@ class Predictor:
 
     @classmethod
     def load(
-        cls, run_directory: Path | str, *, batch_size: int = 64, prevalence: str | None = None
+        cls,
+        run_directory: Path | str,
+        *,
+        batch_size: int = 64,
+        prevalence: str | Sequence[float] | None = None,
     ) -> "Predictor":
         """Loads a run's best weights, its calibration and its threshold.
 
         Args:
-            prevalence: the share of the positive class, or of each class, as `0.1` or `0.7,0.2,0.1`.
+            prevalence: the share of the positive class, or of each class, as `0.1` or `0.7,0.2,0.1`;
+                or numbers, one for each class.
 
         Raises:
             UserError: the directory holds no trained run, or one that cannot be read; or the
@@ -291,7 +298,7 @@ class Predictor:
 
 
 def wanted_prevalence(
-    contract: InferenceContract, prevalence: str | None
+    contract: InferenceContract, prevalence: str | Sequence[float] | None
 ) -> tuple[float, ...] | None:
     """The share of each class that a setting gives; None where it gives none.
 
@@ -300,7 +307,11 @@ def wanted_prevalence(
     """
     if prevalence is None:
         return None
-    shares = temperature.prevalence_of(prevalence, contract.class_names)
+    shares = (
+        temperature.prevalence_of(prevalence, contract.class_names)
+        if isinstance(prevalence, str)
+        else tuple(prevalence)
+    )
     calibration = contract.calibration or Calibration()
     calibration.threshold(UNCHOSEN_THRESHOLD, shares)  # raises where there is no prior
     return shares

@@ -49,7 +49,8 @@ class Calibration:
 
         Args:
             log_odds: float[N] or float[N, K], the model's own.
-            prevalence: the share of each class where the model is used, as `prevalence_of` gives it; None leaves the prior as it was.
+            prevalence: the share of each class where the model is used, as `prevalence_of` gives
+                it; None leaves the prior as it was.
 
         Raises:
             UserError: a prevalence is given and the prior is not known.
@@ -66,6 +67,8 @@ class Calibration:
         if prevalence is None or not 0 < threshold < 1:
             return threshold
         shift = float(self._shifts(prevalence, 1)[0])
+        if not shift:
+            return threshold  # there and back through log-odds may differ in the last bit
         return float(predictions.probabilities(np.array(_logit(threshold) + shift)))
 
     def own_threshold(self, threshold: float) -> float:
@@ -81,7 +84,8 @@ class Calibration:
         if self.prior is None:
             raise UserError(
                 "--prevalence: this run does not say which share of each class its training implied, "
-                "as a run of an earlier version; engine.train --resume on the same run adds it"
+                "as a run of an earlier version; engine.train --resume on the same run (of several "
+                "that are averaged, on each) adds it"
             )
         shifts = np.log(np.asarray(prevalence)) - np.log(np.asarray(self.prior))
         return shifts[1:] - shifts[:1] if columns == 1 else shifts

@@ -20,7 +20,9 @@ Array = np.ndarray
 _CLASSES = ("negative", "positive")
 _CERTAIN = 37.0  # log-odds beyond which a float64 probability is 1
 _MARGIN = 1.0  # how far in log-odds thresholds are looked for beyond all scores
-_BROKEN = -1.0  # the quality of a cut that misses the rule's target
+_BROKEN = (
+    -math.inf
+)  # the quality of a cut that misses the rule's target, in the mean of several too
 
 
 @dataclasses.dataclass(frozen=True)

@@ -126,6 +126,17 @@ def check_weights(network: Network, config: ModelSettings) -> None:
     network.check_weights(settings_of(network, config))
 
 
+def without_weights(network: Network) -> Network:
+    """The network, built with random weights in place of pretrained ones: a resume restores all of them."""
+    if "weights" not in network.settings:
+        return network
+
+    def build(*arguments: Any, **settings: Any) -> Any:
+        return network.build(*arguments, **{**settings, "weights": "none"})
+
+    return dataclasses.replace(network, build=build)
+
+
 def is_pretrained(network: Network, config: ModelSettings) -> bool:
     """Whether the network starts from pretrained weights, as its own and not by `--init-from`."""
     return "weights" in network.settings and config.weights != "none"

@@ -96,12 +96,15 @@ class InferenceContract:
 def read(run: RunDirectory) -> InferenceContract:
     """The contract of a run; without threshold and calibration where they are of an earlier model.
 
-    Several runs that have no contract for their models as they are now decide by the mean of their
-    thresholds.
+    Several runs that have no contract for their models as they are now are averaged at one prior, and
+    decide by the mean of their thresholds: see `_combined`.
 
     Raises:
-        UserError: as `stored`.
+        UserError: as `stored`, or some of several runs are calibrated, or know their prior, and others
+            are not.
     """
+    if run.members and not run.has_contract:
+        return _combined(run, [read(member) for member in run.members])
     found = stored(run)
     if run.members and found.model != run.model_digest():
         return _combined(run, [read(member) for member in run.members])
@@ -114,6 +117,8 @@ def read(run: RunDirectory) -> InferenceContract:
 def stored(run: RunDirectory) -> InferenceContract:
     """The contract as the file has it, for its image format and classes.
 
+    That of runs which are given together has nothing else.
+
     Threshold and calibration may be those of an earlier model: whether they are, `read` finds out
     from all weights (0.4 s for those of a ResNet50).
 
@@ -121,7 +126,7 @@ def stored(run: RunDirectory) -> InferenceContract:
         UserError: the file is missing or damaged, or of another version.
     """
     if run.members and not run.has_contract:
-        return _combined(run, [stored(member) for member in run.members])
+        return _agreed(run, [stored(member) for member in run.members])
     if not run.has_contract:
         raise UserError(
             f"{run.path}: holds no {run.inference.name}, which says what images the model takes; "
@@ -172,23 +177,22 @@ def complete(
 def _combined(run: RunDirectory, found: Sequence[InferenceContract]) -> InferenceContract:
     """What holds for the average of several runs: format, classes, prior, and the mean threshold.
 
-    The members' outputs are calibrated before they are averaged, so that the temperature is 1. The mean is taken of log-odds, as that of the outputs is: an image is positive where the members'
+    The members' outputs are calibrated before they are averaged, so that the temperature is 1, and
+    brought to the prior given here: their own, or one of equal shares where they differ. The mean of
+    thresholds is taken of log-odds, as that of the outputs is: an image is positive where the members'
     log-odds are, on average, above their own thresholds.
 
     Raises:
-        UserError: the runs take other images, or name other classes.
+        UserError: the runs take other images, or name other classes, or are not all calibrated.
     """
-    first = dataclasses.replace(_uncompleted(found[0]), calibration=_shared_calibration(found))
-    for member, other in zip(run.members, found, strict=True):
-        for name in ("class_names", "image_format"):
-            if getattr(other, name) != getattr(first, name):
-                raise UserError(
-                    f"{member.path}: its {name.replace('_', ' ')} are {getattr(other, name)}, those of "
-                    f"{run.members[0].path} are {getattr(first, name)}; runs that are averaged must agree"
-                )
+    first = dataclasses.replace(_agreed(run, found), calibration=_shared_calibration(run, found))
     chosen = [contract.threshold for contract in found if contract.threshold is not None]
     if len(chosen) < len(found):
         return first
+    if first.calibration is not None:
+        prior = first.calibration.prior
+        own = [contract.calibration or Calibration() for contract in found]
+        chosen = [each.threshold(value, prior) for each, value in zip(own, chosen, strict=True)]
     rules = sorted({str(contract.threshold_rule) for contract in found})
     return dataclasses.replace(
         first,
@@ -198,13 +202,62 @@ def _combined(run: RunDirectory, found: Sequence[InferenceContract]) -> Inferenc
     )
 
 
-def _shared_calibration(found: Sequence[InferenceContract]) -> Calibration | None:
-    """What adds a prevalence to the average of calibrated runs; None if one is not calibrated."""
-    calibrations = [contract.calibration for contract in found if contract.calibration is not None]
-    if len(calibrations) < len(found):
+def _agreed(run: RunDirectory, found: Sequence[InferenceContract]) -> InferenceContract:
+    """The image format and the classes of several runs, and nothing else.
+
+    Raises:
+        UserError: the runs take other images, or name other classes.
+    """
+    first = _uncompleted(found[0])
+    for member, other in zip(run.members, found, strict=True):
+        for name in ("class_names", "image_format"):
+            if getattr(other, name) != getattr(first, name):
+                raise UserError(
+                    f"{member.path}: its {name.replace('_', ' ')} are {getattr(other, name)}, those "
+                    f"of {run.members[0].path} are {getattr(first, name)}; runs that are averaged "
+                    "must agree"
+                )
+    return first
+
+
+def _shared_calibration(
+    run: RunDirectory, found: Sequence[InferenceContract]
+) -> Calibration | None:
+    """The calibration of the average, whose prior is that which members are brought to.
+
+    Returns:
+        None if no run is calibrated; without a prior if no run knows its own.
+
+    Raises:
+        UserError: only some of the runs are calibrated, or know their prior.
+    """
+    calibrations = [contract.calibration for contract in found]
+    known = [calibration for calibration in calibrations if calibration is not None]
+    if not known:
         return None
-    priors = {calibration.prior for calibration in calibrations}
-    return Calibration(prior=priors.pop() if len(priors) == 1 else None)
+    if len(known) < len(found):
+        yes, no = _one_of_each(run, [calibration is not None for calibration in calibrations])
+        raise UserError(
+            f"{no}: its probabilities are not calibrated, those of {yes} are; runs that are averaged "
+            "must agree (engine.train --resume on the same run calibrates it when it ends)"
+        )
+    priors = [calibration.prior for calibration in known]
+    if len(set(priors)) == 1:
+        return Calibration(prior=priors[0])
+    if None in priors:
+        yes, no = _one_of_each(run, [prior is not None for prior in priors])
+        raise UserError(
+            f"{no}: does not say which share of each class its training implied, {yes} does; runs "
+            "that are averaged must agree (engine.train --resume on the same run adds it)"
+        )
+    num_classes = len(found[0].class_names)
+    return Calibration(prior=(1 / num_classes,) * num_classes)
+
+
+def _one_of_each(run: RunDirectory, has: Sequence[bool]) -> tuple[str, str]:
+    """The paths of the first member that has something, and of the first one that has not."""
+    paths = [str(member.path) for member in run.members]
+    return paths[has.index(True)], paths[has.index(False)]
 
 
 def _mean_threshold(thresholds: Sequence[float]) -> float:

@@ -13,7 +13,7 @@ from typing import Any
 from engine.base.config import UserError
 from engine.metrics.evaluation import Evaluation
 from engine.metrics.subject import Subject, are_shares_of
-from engine.runs import stored_evaluations
+from engine.runs import lineage, stored_evaluations
 from engine.runs.run_directory import RunDirectory
 
 
@@ -24,6 +24,7 @@ class Relation(enum.Enum):
     HELD_OUT = "held out of the run's data set by --hold-out"
     OWN = "drawn from the run's own data set"
     CHOSEN_ON = "best epoch and threshold were chosen on it"
+    LEARNED = "a teacher, or the run that this one started from, may have been trained on it"
     PERHAPS_TRAINED = "the run's images, split in another way"
     TRAINED = "the run was trained on it"
 
@@ -148,6 +149,14 @@ def _measured(
 
 def relation(trained_on: Mapping[str, Any], subject: Subject) -> Relation:
     """What a run's data set (`environment.json`'s, which may lack parts) says of measured examples."""
+    found = _own_relation(trained_on, subject)
+    measured = subject.fingerprint, subject.identity, subject.split
+    return (
+        Relation.LEARNED if found.is_unseen and lineage.may_know(trained_on, *measured) else found
+    )
+
+
+def _own_relation(trained_on: Mapping[str, Any], subject: Subject) -> Relation:
     if trained_on.get("fingerprint", subject.fingerprint) != subject.fingerprint:
         return Relation.OTHER
     if trained_on.get("identity", subject.identity) != subject.identity:

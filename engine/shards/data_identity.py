@@ -61,6 +61,28 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return found + _split_differences(before.get("splits") or now["splits"], now["splits"])
 
 
+def divided_alike(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether two data sets of the same images have the same ones in each split, perhaps in other sizes.
+
+    Args:
+        before, now: as for `differences`.
+    """
+    differing = differences(before, now)
+    if not differing:
+        return True
+    if any(_differ(before, now, name) for name in ("fingerprint", "seed", "group_by")):
+        return False
+    formats = ("image_size", "channels", "keep_aspect_ratio")
+    if not any(_differ(before, now, name) for name in formats):
+        return False
+    counts = ("num_examples", "class_counts")
+    splits = [
+        {name: [split.get(key) for key in counts] for name, split in each.get("splits", {}).items()}
+        for each in (before, now)
+    ]
+    return splits[0] == splits[1]
+
+
 def _split_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     if before.keys() != now.keys():
         return [f"splits {', '.join(before)}, now {', '.join(now)}"]

@@ -4,10 +4,12 @@ import os
 import platform
 import subprocess
 import time
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from engine.runs import lineage
 from engine.shards import data_identity
 from engine.shards.tfrecords import Manifest
 from engine.training import runtime
@@ -20,17 +22,21 @@ def describe(
     *,
     order: str,
     code: dict[str, dict[str, str]],
+    sources: Mapping[str, str | None],
 ) -> dict[str, Any]:
     """The contents of `environment.json`: data, the user's code, hardware, versions, source revision.
 
     Args:
         order: see `tiers.Tier`.
         code: see `code_identity.describe`.
+        sources: the runs that this one learns from; see `lineage.describe`.
     """
+    data = data_identity.describe(manifest)
     return {
         "data": {
             "shards": str(shards),
-            **data_identity.describe(manifest),
+            **data,
+            lineage.KEY: lineage.describe(sources, data),
             "bits": manifest.bits,
             "resize_method": manifest.resize_method,
             "warnings": list(manifest.warnings),

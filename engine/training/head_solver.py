@@ -30,7 +30,7 @@ _CONSTANT = 1e-6  # of a feature's size: a smaller deviation is rounding
 _SMALLEST_VARIANCE = 1e-12  # of a direction, as a share of the largest one
 _MOST_ITERATIONS = 1000
 _TOLERANCE = 1e-7  # of the scaled gradient
-_FOLD_TOLERANCE = 1e-5
+_FOLD_TOLERANCE = 1e-4
 
 
 @dataclasses.dataclass(frozen=True)

@@ -41,8 +41,9 @@ class Plan:
         epochs: how many in all, those of the state included.
         steps_per_epoch, global_batch_size: of the training split.
         freeze_epochs: how many epochs at first train the head alone.
-        early_stopping_patience: epochs without progress that end training; 0 for never.
-        plateau_patience: epochs without progress that reduce the learning rate; None for never.
+        early_stopping_patience: epochs without progress that end training; 0 for never. Those of the
+            head alone do not count, unless there are no others.
+        plateau_patience: epochs that reduce the learning rate, likewise; None for never.
         plateau_factor: what it is multiplied by then.
         max_rewinds: how often a divergence is answered by going back to the last checkpoint.
         steps_per_execution, checkpoint_every, profile: see `step_blocks.StepBlocks`,
@@ -316,17 +317,23 @@ class Loop:
 
     def _reduce_on_plateau(self) -> None:
         patience = self._plan.plateau_patience
-        if patience is not None and self._state.progress.on_plateau(patience):
+        if patience is not None and self._state.progress.on_plateau(patience, self._whole_epochs()):
             optimization.scale_learning_rate(self._state.optimizer, self._plan.plateau_factor)
             rate = optimization.current_learning_rate(self._state.optimizer)
             self._say(f"no progress: learning rate reduced to {rate:.2g}")
 
     def _out_of_patience(self) -> bool:
         patience = self._plan.early_stopping_patience
-        if not patience or self._state.progress.stale_epochs < patience:
+        stale = min(self._state.progress.stale_epochs, self._whole_epochs())
+        if not patience or stale < patience:
             return False
         self._say(f"no progress for {patience} epochs: stopping early")
         return True
+
+    def _whole_epochs(self) -> int:
+        """The epochs so far that trained all there is to train: those of the head alone try no patience."""
+        rows, plan = len(self._state.rows), self._plan
+        return rows - plan.freeze_epochs if plan.freeze_epochs < plan.epochs else rows
 
     def _check_finite(self, losses: np.ndarray) -> None:
         """Raises `DivergenceError` on the first loss that is not finite, of the steps just run."""

@@ -56,9 +56,13 @@ class Progress:
         self.plateau_epochs += 1
         return False
 
-    def on_plateau(self, patience: int) -> bool:
-        """Whether the learning rate is due for a reduction; if so the count starts again."""
-        if self.plateau_epochs < patience:
+    def on_plateau(self, patience: int, epochs: int) -> bool:
+        """Whether the learning rate is due for a reduction; if so the count starts again.
+
+        Args:
+            epochs: how many there have been in which progress was due; those before do not count.
+        """
+        if min(self.plateau_epochs, epochs) < patience:
             return False
         self.plateau_epochs = 0
         return True

@@ -144,8 +144,8 @@ def check_start(
             initial_weights.check_source(Path(settings.init_from), Path(workdir))
         if settings.distill_from is not None:
             teacher.check(Path(settings.distill_from), workdir, manifest)
-    if (network := registry.built_in().get(settings.model)) is not None:
-        registry.check_weights(network, settings)
+        if (network := registry.built_in().get(settings.model)) is not None:
+            registry.check_weights(network, settings)
     if _is_one_of_several(settings.strategy) and not for_all:
         return
     run = RunDirectory(workdir)

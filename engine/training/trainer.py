@@ -25,7 +25,7 @@ from engine.networks.stock import StockModel
 from engine.pipeline.reading import StoredSplit
 from engine.pipeline.share import Share
 from engine.pipeline.training_input import TrainingInput
-from engine.runs import contract
+from engine.runs import contract, lineage
 from engine.runs.contract import InferenceContract
 from engine.runs.run_directory import RunDirectory
 from engine.shards import dataset_checks, tfrecords
@@ -118,6 +118,7 @@ def train(
         run_on,
         order=batches.tier.order,
         code=code_identity.describe(model=network.code, loss=objective.code),
+        sources={lineage.TEACHER: config.distill_from, lineage.START: config.init_from},
     )
     opening = _opened_run(
         RunDirectory(workdir), config, described, run_on, resume=resume, overwrite=overwrite
@@ -128,10 +129,14 @@ def train(
             say = _silent
         if (warning := dataset_checks.validation_warning(manifest)) is not None:
             say(warning)
+        for line in lineage.warnings(described["data"]):
+            say(f"warning: {line}")
         to_infer = InferenceContract(
             image_format=manifest.image_format, class_names=manifest.class_names
         )
         resumed = checkpoint is not None
+        if resumed:  # the pretrained weights need not be there any more
+            network = registry.without_weights(network)
         with _recorded(run, config, to_infer, described, run_on, resumed=resumed):
             session = _Session(config, batches, run, run_on, say, network, objective, callbacks)
             if checkpoint is not None:

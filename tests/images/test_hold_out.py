@@ -127,7 +127,23 @@ def test_validation_is_drawn_where_its_folder_loses_a_class(tmp_path):
     plan = planned(root, pattern=SERIES)
     assert {example.class_name for example in plan.splits["validation"]} == {"NORMAL", "PNEUMONIA"}
     assert len(paths(plan, "test")) == 42
-    assert any("nothing is left of class NORMAL" in note for note in plan.notes)
+    assert any("only 0 of class NORMAL" in note for note in plan.notes)
+
+
+@pytest.mark.parametrize(("left", "drawn"), [(2, True), (6, False)])
+def test_validation_is_drawn_where_its_folder_keeps_fewer_than_a_draw_gives(tmp_path, left, drawn):
+    root = two_series(tmp_path, folder="train/")  # 40 patients of a class are left of it
+    for patient in range(900, 900 + left):
+        make(root, f"val/NORMAL/IM-{patient}-0001.jpeg")
+        make(root, f"val/PNEUMONIA/person{patient}_bacteria_1.jpeg")
+    make(root, "val/PNEUMONIA/person955_virus_1.jpeg")
+    plan = planned(root, pattern=SERIES)
+    own = {path for path in paths(plan, "validation") if path.startswith("val/")}
+    assert len(paths(plan, "validation")) == (8 if drawn else 2 * left)
+    assert (len(own) == 2 * left) is not drawn
+    assert any(f"only {left} of class NORMAL" in note for note in plan.notes) is drawn
+    # A folder that loses nothing stays, however small.
+    assert len(paths(planned(root, pattern="IM-0040-"), "validation")) == 2 * left + 1
 
 
 def test_metadata_holds_out_by_value(tmp_path):

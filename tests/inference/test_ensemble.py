@@ -10,6 +10,7 @@ from engine.base.config import UserError
 from engine.inference import ensemble, explanation
 from engine.inference.predictor import Outputs, Predictor
 from engine.metrics.temperature import Calibration
+from engine.runs import contract
 from engine.runs import ensemble as runs
 
 IMAGES = fake_run.grey_images(np.arange(17) * 15)
@@ -76,6 +77,76 @@ def test_calibrated_members_are_averaged_and_a_prevalence_is_added_once(tmp_path
     )
 
 
+def calibrated(directory, *, shift=0.0, temperature=2.0, prior=(0.5, 0.5), threshold=0.5):
+    return make_member(
+        directory, shift=[shift], threshold=threshold, calibration=Calibration(temperature, prior)
+    )
+
+
+def test_members_of_other_priors_are_brought_to_equal_shares_and_decide_as_before(tmp_path):
+    priors, cuts = [(0.5, 0.5), (0.8, 0.2)], (0.5, 0.2)
+    paths = [
+        calibrated(tmp_path / str(n), shift=-n, prior=prior, threshold=cut)
+        for n, (prior, cut) in enumerate(zip(priors, cuts, strict=True))
+    ]
+    each = [Predictor.load(path, batch_size=8).outputs(IMAGES).log_odds for path in paths]
+    together = ensemble.load(runs.opened(paths), batch_size=8)
+    found = together.outputs(IMAGES)
+    shifts = [-special.logit(prior[1]) for prior in priors]
+    equal = [own + shift for own, shift in zip(each, shifts, strict=True)]
+    np.testing.assert_allclose(found.log_odds, np.mean(equal, axis=0))
+    margins = [own - special.logit(cut) for own, cut in zip(each, cuts, strict=True)]
+    np.testing.assert_array_equal(
+        together.predicted_labels(found.probabilities), np.mean(margins, axis=0) >= 0
+    )
+    rarer = ensemble.load(runs.opened(paths), batch_size=8, prevalence="0.1").outputs(IMAGES)
+    np.testing.assert_allclose(rarer.log_odds, found.log_odds + special.logit(0.1))
+
+
+def test_runs_of_which_only_some_are_calibrated_or_know_their_prior_are_refused(tmp_path):
+    known, bare = calibrated(tmp_path / "known"), make_member(tmp_path / "bare", shift=[0])
+    with pytest.raises(UserError, match=r"bare: its probabilities are not calibrated.*known are"):
+        ensemble.load(runs.opened([known, bare]))
+    vague = calibrated(tmp_path / "vague", prior=None)
+    with pytest.raises(UserError, match=r"vague: does not say which share.*known does"):
+        ensemble.load(runs.opened([known, vague]))
+    with pytest.raises(UserError, match=r"--prevalence: .*of several that are averaged, on each"):
+        ensemble.load(
+            runs.opened([vague, calibrated(tmp_path / "b", prior=None)]), prevalence="0.1"
+        )
+
+
+def test_thresholds_and_calibrations_of_earlier_models_decide_nothing_in_a_group(tmp_path):
+    paths = [calibrated(tmp_path / str(n), threshold=0.9) for n in range(2)]
+    other = make_member(tmp_path / "other", shift=[1])
+    for path in paths:
+        (path / "model.keras").write_bytes((other / "model.keras").read_bytes())
+    group = runs.opened(paths)
+    for found in (contract.read(group), contract.stored(group)):
+        assert (found.threshold, found.calibration, found.model) == (None, None, None)
+    assert ensemble.load(group, batch_size=8).threshold == 0.5
+
+
+def test_the_spread_is_on_the_scale_of_the_probability(tmp_path):
+    """With a temperature of the ensemble's own, and a prevalence."""
+    for n in range(2):
+        calibrated(tmp_path / f"seed-{n}", shift=n)
+    run = runs.EnsembleDirectory(tmp_path, [runs.Member(f"seed-{n}", seed=n) for n in range(2)])
+    runs.write(run)
+    known = contract.stored(run.members[0])
+    contract.begin(run, known)
+    contract.complete(
+        run, threshold=0.5, threshold_rule="f1", calibration=Calibration(4.0, (0.5, 0.5))
+    )
+    found = ensemble.load(run, batch_size=8, prevalence="0.1").outputs(IMAGES)
+    own = [Predictor.load(member.path, batch_size=8).outputs(IMAGES) for member in run.members]
+    brought = [special.expit(each.log_odds / 4 + special.logit(0.1)) for each in own]
+    np.testing.assert_allclose(found.spread, np.std(brought, axis=0))
+    np.testing.assert_array_equal(found.members[1].log_odds, own[1].log_odds)
+    assert np.all(found.probabilities >= np.min(brought, axis=0))
+    assert np.all(found.probabilities <= np.max(brought, axis=0))
+
+
 def test_of_more_classes_log_probabilities_are_averaged_and_sum_to_one(tmp_path):
     names = ("dark", "grey", "light")
     paths = [
@@ -103,12 +174,15 @@ def test_one_run_twice_gives_what_it_gives(tmp_path):
 
 def test_batches_are_joined_with_their_members():
     parts = [
-        Outputs(np.full(2, p), np.full(2, p), (Outputs(np.ones(2), np.ones(2)),))
+        Outputs(
+            np.full(2, p), np.full(2, p), (Outputs(np.ones(2), np.ones(2)),), spread=np.full(2, p)
+        )
         for p in (0.1, 0.9)
     ]
     joined = Outputs.joined(parts)
     np.testing.assert_array_equal(joined.probabilities, [0.1, 0.1, 0.9, 0.9])
     assert len(joined.members) == 1 and joined.members[0].log_odds.shape == (4,)
+    np.testing.assert_array_equal(joined.spread, joined.probabilities)
 
 
 def test_no_image_gives_no_output(members):
@@ -149,8 +223,8 @@ def test_an_ensemble_on_disk_is_loaded_with_the_threshold_of_its_own(tmp_path):
     runs.write(listed)
     run = runs.opened(tmp_path)
     assert ensemble.load(run).threshold == 0.5  # the mean of the members'
-    contract = {**files.read_json(tmp_path / "seed-0" / "inference.json"), "threshold": 0.3}
-    files.write_json(run.inference, {**contract, "model": run.model_digest()})
+    values = {**files.read_json(tmp_path / "seed-0" / "inference.json"), "threshold": 0.3}
+    files.write_json(run.inference, {**values, "model": run.model_digest()})
     assert ensemble.load(run).threshold == 0.3
     # Of other members' models it is not: their own thresholds decide again.
     make_member(tmp_path / "seed-1", shift=[-1])

@@ -126,3 +126,9 @@ def test_prevalences_are_shares_of_the_runs_classes():
         temperature.prevalence_of("0.1", ("a", "b", "c"))
     with pytest.raises(UserError, match="--resume"):
         Calibration().log_odds(np.zeros(3), (0.5, 0.5))
+
+
+def test_a_prevalence_equal_to_the_prior_leaves_a_threshold_as_it_is_to_the_bit():
+    calibration = Calibration(1.7, prior=(0.3, 0.7))
+    for value in np.linspace(0.01, 0.99, 50):
+        assert calibration.threshold(float(value), (0.3, 0.7)) == value

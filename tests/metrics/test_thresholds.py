@@ -128,6 +128,16 @@ def test_across_series_each_counts_alike_and_a_target_is_kept_in_each():
         thresholds.choose_across_series([few, (np.zeros(3, int), np.zeros(3))], "youden")
 
 
+@pytest.mark.parametrize("rule", ["sensitivity=1", "specificity=1"])
+def test_no_gain_in_two_series_pays_for_a_target_missed_in_a_third(rule):
+    clear = np.repeat([0, 1], 10), np.repeat([0.2, 0.8], 10)
+    low = np.repeat([0, 1], 10), np.concatenate([np.full(10, 0.2), np.full(9, 0.8), [0.1]])
+    high = np.repeat([0, 1], 10), np.concatenate([np.full(9, 0.2), [0.9], np.full(10, 0.8)])
+    series = [clear, clear, low if rule == "sensitivity=1" else high]
+    chosen = thresholds.choose_across_series(series, rule)
+    assert getattr(chosen, rule.partition("=")[0]) == 1
+
+
 @pytest.mark.parametrize("rule", ["youden", None])
 def test_a_decision_calibrates_and_chooses_on_what_is_calibrated(rule):
     labels, scores = binary_data()

@@ -14,7 +14,7 @@ from engine.inference.predictor import Outputs
 from engine.pipeline.reading import StoredSplit
 from engine.runs.run_directory import RunDirectory
 from engine.shards import tfrecords
-from engine.training import soft_labels, teacher
+from engine.training import soft_labels, teacher, trainer
 from engine.training.distillation import Distillation, soft_cross_entropy
 
 
@@ -135,3 +135,18 @@ def test_a_teacher_of_other_images_or_classes_is_refused(striped, striped_teache
         with pytest.raises(UserError, match=said) as caught:
             teacher.check(source, workdir, manifest)
         assert "\n" not in str(caught.value)
+
+
+def test_a_teacher_of_other_images_is_named_when_training_starts(
+    striped, striped_teacher, tmp_path
+):
+    config, said = with_(epochs=1, distill_from=str(striped_teacher)), []
+
+    def say(line):
+        said.append(line)
+        if line.startswith("warning: --distill-from"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train(config, striped, tmp_path / "run", say=say)
+    assert "was trained on other images" in said[-1]

@@ -66,5 +66,12 @@ def test_a_plateau_is_reported_once_per_patience():
     reported = []
     for epoch, value in enumerate([0.9] + [0.1] * 6, 1):
         progress.update(row(epoch, val_auroc=value))
-        reported.append(progress.on_plateau(3))
+        reported.append(progress.on_plateau(3, epoch))
     assert reported == [False, False, False, True, False, False, True]
+
+
+def test_a_plateau_counts_no_epoch_in_which_no_progress_was_due():
+    progress = Progress("val_auroc")
+    update(progress, *[(0.9, 0.1)] * 5)
+    assert progress.plateau_epochs == 4
+    assert [progress.on_plateau(2, epochs) for epochs in (0, 1, 2)] == [False, False, True]

@@ -1,5 +1,6 @@
 """A run that was stopped or killed and then resumed ends as the undisturbed one."""
 
+import dataclasses
 import itertools
 import json
 import shutil
@@ -10,8 +11,9 @@ from numbered_shards import striped_image, write_shards
 from striped_trainings import STEPS, comparable, model_weights, stop_after, train, with_
 
 from engine.base.config import UserError
+from engine.networks import registry
 from engine.runs.run_directory import RunDirectory
-from engine.training import checkpoints, trainer
+from engine.training import checkpoints, train_arguments, trainer
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -31,6 +33,34 @@ def test_a_stopped_and_resumed_run_equals_the_undisturbed_one(
     one, other = model_weights(run), model_weights(RunDirectory(tmp_path / "parts"))
     for a, b in zip(one, other, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_pretrained_run_is_resumed_where_its_weights_are_gone(striped, tmp_path, monkeypatch):
+    usual, gone = registry.resolve("cnn"), []
+
+    def check(settings):
+        if gone and settings["weights"] != "none":
+            raise UserError("the weights are gone")
+
+    def build(*arguments, weights, **settings):
+        check({"weights": weights})
+        return usual.build(*arguments, **settings)
+
+    settings = (*usual.settings, "weights")
+    network = dataclasses.replace(usual, build=build, settings=settings, check_weights=check)
+    monkeypatch.setattr(registry, "built_in", lambda: {"cnn": network})
+    config = with_(epochs=1, deterministic=True)
+    whole = train(striped, tmp_path / "whole", config)
+    assert train(striped, tmp_path / "run", config, should_stop=stop_after(3)).stopped
+    gone.append(True)
+    places = {name: (striped, tmp_path / name) for name in ("run", "new")}
+    train_arguments.check_start(config, *places["run"], resume=True, overwrite=False)
+    resumed = train(*places["run"], config, resume=True)
+    assert comparable(resumed.history) == comparable(whole.history)
+    with pytest.raises(UserError, match="the weights are gone"):
+        train_arguments.check_start(config, *places["new"], resume=True, overwrite=False)
+    with pytest.raises(UserError, match="the weights are gone"):
+        train(*places["new"], config, resume=True)
 
 
 def test_resuming_a_finished_run_changes_nothing(striped, copy_of):

@@ -13,7 +13,8 @@ from engine.images.format import ImageFormat
 from engine.networks.training_form import training_form
 from engine.pipeline.reading import StoredSplit
 from engine.runs.run_directory import RunDirectory
-from engine.training import checkpoints, head_solver
+from engine.training import checkpoints, head_solver, optimization
+from engine.training.weight_rates import WeightRates
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 FORMAT = ImageFormat(image_size=(16, 16), channels=1)
@@ -148,6 +149,47 @@ def test_a_network_that_does_not_end_in_a_dense_layer_is_an_error(
 def test_it_takes_one_epoch_of_the_head_alone(epochs):
     with pytest.raises(UserError, match=f"got --freeze-epochs {epochs}; give 1"):
         TrainConfig(head_solver="lbfgs", freeze_epochs=epochs)
+
+
+@pytest.mark.parametrize("loss_scaling", [False, True])
+def test_behind_it_all_weights_make_the_first_steps_of_an_adam_of_their_own(loss_scaling):
+    head, body, alone = (keras.Variable(np.zeros(3), name="kernel") for _ in range(3))
+    rates = WeightRates(factors=(1.0, 1.0), waiting=(True, True))
+    optimizer = optimization.make_optimizer(
+        "adam",
+        learning_rate=0.01,
+        schedule="constant",
+        steps_per_epoch=10,
+        epochs=2,
+        warmup_epochs=0.0,
+        weight_decay=0.0,
+        ema_momentum=0.9,
+        loss_scaling=loss_scaling,
+        rates=rates,
+    )
+    optimizer.build([head, body])
+    head.assign(np.full(3, 0.5))
+    optimization.pass_over(optimizer, 10)
+    optimizer.finalize_variable_values([head, body])
+    np.testing.assert_array_equal(head, np.full(3, 0.5))  # averages start there
+    alone.assign(head)
+    expected = keras.optimizers.Adam(0.01)
+    inner = optimization.inner(optimizer)
+    for gradient in np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32):
+        inner.apply_gradients([(gradient, head), (gradient, body)])
+        expected.apply_gradients([(gradient, alone)])
+    np.testing.assert_allclose(head, alone, rtol=1e-5)
+    np.testing.assert_allclose(body, alone - 0.5, rtol=1e-4, atol=1e-7)
+    assert int(inner.iterations.numpy()) == 15
+
+
+@pytest.mark.slow
+def test_a_probe_in_mixed_precision_solves_in_full_precision(striped, tmp_path):
+    config = with_(PROBE, **OWN, precision="mixed_bfloat16")
+    result = train(striped, tmp_path / "run", config, model=network)
+    row = result.history[0]
+    exact = train(striped, tmp_path / "exact", with_(PROBE, **OWN), model=network).history[0]
+    assert row["loss"] == pytest.approx(exact["loss"], rel=0.1)
 
 
 @pytest.mark.slow

@@ -181,6 +181,22 @@ def test_early_stopping_ends_a_run_without_progress(striped, tmp_path, monkeypat
     assert result.best_epoch == 1
 
 
+def test_epochs_of_the_head_alone_try_no_patience(striped, tmp_path, monkeypatch):
+    values = itertools.chain([0.9], itertools.repeat(0.5))
+    monkeypatch.setattr(curves, "mean_auroc", lambda labels, probabilities: next(values))
+    config = with_(
+        epochs=20,
+        freeze_epochs=4,
+        schedule="constant",
+        plateau_patience=1,
+        early_stopping_patience=2,
+    )
+    rows = train(striped, tmp_path / "run", config).history
+    assert len(rows) == 6
+    rates = [row["learning_rate"] for row in rows]
+    assert rates[:5] == rates[:1] * 5 and rates[5] < rates[0]
+
+
 def test_a_caller_ends_a_run_early_and_it_is_finished(striped, tmp_path):
     seen = []
 
