@@ -29,7 +29,7 @@ def prepare(
     """The teacher's log-probabilities of every example, float32[N, K], in the order of the records.
 
     Args:
-        source: a run, or one of several seeds.
+        source: a run or an ensemble.
         run: where they are kept, and taken from if they are there.
 
     Raises:
