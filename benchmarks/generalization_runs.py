@@ -162,9 +162,13 @@ class Training:
         try:
             stored = stored_evaluations.read(run.evaluation(name))
             subject = stored.subject
-            known = subject and (subject.identity, subject.model) == (
-                on.identity,
-                run.model_digest(),
+            known = (
+                subject
+                and (subject.identity, subject.model) == (on.identity, run.model_digest())
+                and subject.split == on.held_out
+                and subject.classes is None
+                and subject.prevalence is None
+                and not subject.averaged
             )
             # Whether it was by the same strata is not recorded: with strata it is measured again.
             if known and strata is None:

@@ -46,7 +46,7 @@ class HeldOutAuroc(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self._images, self._labels, self._clock = images, labels, clock
-        # Numbers and lists of numbers go into checkpoints: a resumed training goes on from them.
+        # Numbers and lists of numbers go into checkpoints, from which a resumed training continues them.
         self.aurocs: list[float] = []
         self.seconds: list[float] = []
         self.own_seconds = 0.0

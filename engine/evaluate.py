@@ -1,8 +1,9 @@
 """`python -m engine.evaluate RUN SHARDS`: measures a run on a split, with intervals over patients.
 
-Writes `evaluation/<name>/` (metrics.json, predictions.csv, figures) and `report.md` into the run; the name is
-that of the split, or another for other data than the run's own. RUN may be one of several seeds (engine.train
---num-seeds), and --with adds further runs: all are averaged, and the results go to the first one.
+Writes `evaluation/<name>/` (metrics.json, predictions.csv, figures) and `report.md` into the run; the
+name is that of the split, or another for other data than the run's own. RUN may be an ensemble
+(engine.train --num-seeds), and --with adds further runs: all are averaged, and the results go to the
+first one.
 """
 
 import argparse

@@ -1,9 +1,9 @@
 """`python -m engine.explain RUN PATH...`: draws where in an image a run found what it predicts.
 
-Each image is drawn beside a Grad-CAM map of the evidence for its predicted class (or for --target), from
-the network's last feature map (or from that of --layer); of a run of several seeds, the mean of their maps.
-Paths are files, folders (searched through) and quoted globs. A map shows where a network looked, not
-that it looked at the right thing. Not for diagnosis.
+Each image is drawn beside a Grad-CAM map of the evidence for its predicted class (or for --target),
+from the network's last feature map (or from that of --layer); of an ensemble, the mean of its
+members' maps. Paths are files, folders (searched through) and quoted globs. A map shows where a
+network looked, not that it looked at the right thing. Not for diagnosis.
 """
 
 import argparse

@@ -1,10 +1,10 @@
 """`python -m engine.predict RUN PATH...`: predicts the class of image files, with its probability.
 
 Paths are files, folders (searched through) and quoted globs. Each line holds path, probability and
-class; of two classes the probability is always that of the second one, the positive class. RUN may be one
-of several seeds (engine.train --num-seeds), and --with adds further runs: all are averaged. The distance
-from the training images follows where the run knows it: above 1 an image is unlike them. Files that cannot be
-read are named on standard error and passed over. Not for diagnosis.
+class; of two classes the probability is always that of the second one, the positive class. RUN may
+be an ensemble (engine.train --num-seeds), and --with adds further runs: all are averaged. The
+distance from the training images follows where the run knows it: above 1 an image is unlike them.
+Files that cannot be read are named on standard error and passed over. Not for diagnosis.
 """
 
 import argparse

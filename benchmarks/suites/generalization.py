@@ -38,7 +38,7 @@ def run(context: Context) -> Report:
         generalization_data.external(shards, divisions[0].manifest) for shards in sources.external
     ]
     seeds = range(1 if settings.quick else settings.num_seeds)
-    # All candidates with one seed before any with the next: a comparison that is stopped is a whole one.
+    # All candidates with one seed before any with the next: stopped early, it still compares them all.
     trainings = [
         Training(root, division, candidate, seed, watch_images=settings.watch_images)
         for seed in seeds

@@ -13,8 +13,8 @@ class DistillationSettings(Config):
         None,
         parse=str,
         metavar="RUN",
-        help="a trained run, or one of several seeds, whose probabilities of the unaltered training images "
-        "are learned besides the labels; none: labels alone",
+        help="a trained run or an ensemble, whose probabilities of the unaltered training images are "
+        "learned besides the labels; none: labels alone",
     )
     distill_weight: float = setting(
         0.5,

@@ -216,8 +216,8 @@ class Fit:
 def fit(labels: Array, log_odds: Array) -> Fit:
     """Platt's fit of least cross-entropy against his smoothed labels; with K intercepts for K classes.
 
-    The slope is not negative: the order of images is never turned round. (A fit on few images of a
-    place where scores tell little would do that by chance.)
+    The slope is not negative: the order of images is never reversed. (A fit on few images of a place
+    where scores tell little would do that by chance.)
 
     Args:
         labels: int[N].

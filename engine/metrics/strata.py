@@ -156,7 +156,7 @@ def _binned(
 
 
 def _chosen(examples: bootstrap.Examples, chosen: Array) -> bootstrap.Examples:
-    """The examples of bool[N], their patients counted anew."""
+    """The examples of bool[N], their patients numbered from 0."""
     groups = np.unique(examples.groups[chosen], return_inverse=True)[1].reshape(-1)
     arrays = ("labels", "predicted", "probabilities", "ranked_by")
     kept = {name: getattr(examples, name)[chosen] for name in arrays}

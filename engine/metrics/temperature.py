@@ -2,11 +2,11 @@
 
     calibrated = own / temperature + logit(prevalence) - logit(prior)
 
-for two classes; for more, the same on logits, class by class, before the softmax. The temperature (Guo
-et al., On calibration of modern neural networks, 2017) is fitted on validation when training ends. The
-prior is the share of each class that training implied: alike under balanced class weights or sampling,
-else that of the training split. Without a prevalence the last two terms are left out, and
-probabilities are those of a place where classes are as frequent as in the prior.
+for two classes; for more, the same on logits, class by class, before the softmax. The temperature
+(Guo et al., On calibration of modern neural networks, 2017) is fitted on validation when training
+ends. The prior is the share of each class that training implied: alike under balanced class
+weights or sampling, else that of the training split. Without a prevalence the last two terms are
+left out, and probabilities are those of a place where classes are as frequent as in the prior.
 
 log_odds  float[N] of the positive class, or float[N, K] of each class against the rest
 """
@@ -72,7 +72,7 @@ class Calibration:
         return float(predictions.probabilities(np.array(_logit(threshold) + shift)))
 
     def own_threshold(self, threshold: float) -> float:
-        """The threshold on the model's own probability that decides as one on the calibrated one."""
+        """The threshold on the model's own probability that decides as this calibrated one."""
         if not 0 < threshold < 1:
             return threshold
         return float(predictions.probabilities(np.array(_logit(threshold) * self.temperature)))
@@ -83,9 +83,9 @@ class Calibration:
             return np.zeros(columns)
         if self.prior is None:
             raise UserError(
-                "--prevalence: this run does not say which share of each class its training implied, "
-                "as a run of an earlier version; engine.train --resume on the same run (of several "
-                "that are averaged, on each) adds it"
+                "--prevalence: this run does not say which share of each class its training "
+                "implied, as a run of an earlier version; engine.train --resume on the same run (of "
+                "several that are averaged, on each) adds it"
             )
         shifts = np.log(np.asarray(prevalence)) - np.log(np.asarray(self.prior))
         return shifts[1:] - shifts[:1] if columns == 1 else shifts
@@ -118,18 +118,18 @@ def fit_temperature(
 ) -> float:
     """The temperature that calibrates best: of the least cross-entropy on held-out examples.
 
-    Labels are smoothed by the number of examples of a class (Platt, Probabilistic outputs for support
-    vector machines, 1999): of n examples, a class is given (n + 1) / (n + K), each other one 1 / (n +
-    K). So where the classes are separated the temperature is finite, and probabilities are no surer
-    than so many examples allow. It lies between 0.05 and 20, and changes neither the order of binary
-    scores nor the largest class.
+    Labels are smoothed by the number of examples of a class (Platt, Probabilistic outputs for
+    support vector machines, 1999): of n examples, a class is given (n + 1) / (n + K), each other
+    one 1 / (n + K). So where the classes are separated the temperature is finite, and
+    probabilities are no surer than so many examples allow. It lies between 0.05 and 20, and
+    changes neither the order of binary scores nor the largest class.
 
     Args:
         labels: int[N].
         log_odds: float[N], or float[N, K] with more than two classes.
         prior: the share of each class that the log-odds hold for; examples are weighted to it, so
-            that the temperature corrects how sure the model is, and not how frequent classes are. None
-            leaves the examples as frequent as they are.
+            that the temperature corrects how sure the model is, and not how frequent classes are.
+            None leaves the examples as frequent as they are.
 
     Raises:
         UserError: the arrays do not fit each other.

@@ -1,9 +1,9 @@
 """The inference contract of a run: all that is needed to use its model, in one file.
 
-`RUN/inference.json` is written when a run starts, and completed when its model is calibrated and the
-decision threshold chosen.
-Predicting, evaluating and explaining read it, and nothing else in the run decides how they work:
-`environment.json` and `threshold.json` are records of what happened. Needs no TensorFlow.
+`RUN/inference.json` is written when a run starts, and completed when its model is calibrated and
+the decision threshold chosen. Predicting, evaluating and explaining read it, and nothing else in
+the run decides how they work: `environment.json` and `threshold.json` are records of what
+happened. Needs no TensorFlow.
 """
 
 import dataclasses
@@ -32,8 +32,8 @@ class InferenceContract:
         threshold: the least calibrated probability of the positive class that is called positive;
             None with more than two classes, and until it is chosen.
         threshold_rule: the rule by which it was chosen on the validation split.
-        calibration: how the model's own log-odds become calibrated ones; None until it is fitted, and
-            of a run of an earlier version, whose probabilities are the model's own.
+        calibration: how the model's own log-odds become calibrated ones; None until it is fitted,
+            and of a run of an earlier version, whose probabilities are the model's own.
         model: the digest of the model that threshold and calibration belong to
             (`RunDirectory.model_digest`).
     """
@@ -96,12 +96,12 @@ class InferenceContract:
 def read(run: RunDirectory) -> InferenceContract:
     """The contract of a run; without threshold and calibration where they are of an earlier model.
 
-    Several runs that have no contract for their models as they are now are averaged at one prior, and
-    decide by the mean of their thresholds: see `_combined`.
+    Several runs that have no contract for their models as they are now are averaged at one prior,
+    and decide by the mean of their thresholds: see `_combined`.
 
     Raises:
-        UserError: as `stored`, or some of several runs are calibrated, or know their prior, and others
-            are not.
+        UserError: as `stored`, or some of several runs are calibrated, or know their prior, and
+            others are not.
     """
     if run.members and not run.has_contract:
         return _combined(run, [read(member) for member in run.members])
@@ -178,9 +178,9 @@ def _combined(run: RunDirectory, found: Sequence[InferenceContract]) -> Inferenc
     """What holds for the average of several runs: format, classes, prior, and the mean threshold.
 
     The members' outputs are calibrated before they are averaged, so that the temperature is 1, and
-    brought to the prior given here: their own, or one of equal shares where they differ. The mean of
-    thresholds is taken of log-odds, as that of the outputs is: an image is positive where the members'
-    log-odds are, on average, above their own thresholds.
+    brought to the prior given here: their own, or one of equal shares where they differ. The mean
+    of thresholds is taken of log-odds, as that of the outputs is: an image is positive where the
+    members' log-odds are, on average, above their own thresholds.
 
     Raises:
         UserError: the runs take other images, or name other classes, or are not all calibrated.
@@ -213,9 +213,9 @@ def _agreed(run: RunDirectory, found: Sequence[InferenceContract]) -> InferenceC
         for name in ("class_names", "image_format"):
             if getattr(other, name) != getattr(first, name):
                 raise UserError(
-                    f"{member.path}: its {name.replace('_', ' ')} are {getattr(other, name)}, those "
-                    f"of {run.members[0].path} are {getattr(first, name)}; runs that are averaged "
-                    "must agree"
+                    f"{member.path}: its {name.replace('_', ' ')} are {getattr(other, name)}, "
+                    f"those of {run.members[0].path} are {getattr(first, name)}; runs that are "
+                    "averaged must agree"
                 )
     return first
 
@@ -238,8 +238,8 @@ def _shared_calibration(
     if len(known) < len(found):
         yes, no = _one_of_each(run, [calibration is not None for calibration in calibrations])
         raise UserError(
-            f"{no}: its probabilities are not calibrated, those of {yes} are; runs that are averaged "
-            "must agree (engine.train --resume on the same run calibrates it when it ends)"
+            f"{no}: its probabilities are not calibrated, those of {yes} are; runs that are "
+            "averaged must agree (engine.train --resume on the same run calibrates it when it ends)"
         )
     priors = [calibration.prior for calibration in known]
     if len(set(priors)) == 1:

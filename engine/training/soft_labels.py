@@ -40,7 +40,7 @@ def prepare(
     Of several workers the chief computes them for all.
 
     Args:
-        source: a run, or one of several seeds.
+        source: a run or an ensemble.
         run: where they are kept, and taken from if they are there.
         prior: the share of each class that the student's probabilities shall hold for.
 

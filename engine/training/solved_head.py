@@ -19,6 +19,7 @@ import tensorflow as tf
 from engine.base import progress
 from engine.base.config import UserError
 from engine.networks import live_normalization, parts
+from engine.networks.ends import STANDARDIZE
 from engine.pipeline.reading import StoredSplit
 from engine.training import head_solver, optimization
 from engine.training.head_solver import Solution
@@ -175,13 +176,13 @@ class SolvedHead:
 
     def _normalized(self, features: np.ndarray) -> np.ndarray:
         """Sets the mean and variance of the layer before the head, and gives what comes out of it."""
-        layer: Any = self._normalization
+        mean_variable, variance_variable, epsilon = _statistics_of(self._normalization)
         mean, scale = head_solver.standardization(features)
-        self._assign(layer.adapt_mean, mean)
-        self._assign(layer.adapt_variance, scale**2)
+        self._assign(mean_variable, mean)
+        self._assign(variance_variable, np.maximum(scale**2 - epsilon, 0))
         live_normalization.refresh(self._network)
-        divisor = np.sqrt(layer.adapt_variance.numpy().astype(np.float64))
-        normalized: np.ndarray = (features - layer.adapt_mean.numpy()) / divisor
+        divisor = np.sqrt(variance_variable.numpy().astype(np.float64) + epsilon)
+        normalized: np.ndarray = (features - mean_variable.numpy()) / divisor
         return normalized
 
     def _assign(self, variable: Any, values: np.ndarray) -> None:
@@ -202,13 +203,25 @@ def _last_dense(network: keras.Model) -> Any:
 
 
 def _normalization_before(dense: Any) -> Any:
-    """The Normalization whose outputs the dense layer takes, if any; dropout may lie between them."""
+    """The layer that standardizes what the dense layer takes, if any; dropout may lie between them.
+
+    A Normalization, or the one of `networks.pooling`.
+    """
     layer = _layer_before(dense)
     while isinstance(layer, keras.layers.Dropout):
         layer = _layer_before(layer)
+    if isinstance(layer, keras.layers.BatchNormalization):
+        return layer if layer.name == STANDARDIZE and not layer.trainable else None
     if not live_normalization.is_adaptable(layer) or layer.invert:
         return None
     return layer if layer.adapt_mean.shape == (dense.kernel.shape[0],) else None
+
+
+def _statistics_of(layer: Any) -> tuple[Any, Any, float]:
+    """The variables of a standardizing layer's mean and variance, and what it adds to the variance."""
+    if isinstance(layer, keras.layers.BatchNormalization):
+        return layer.moving_mean, layer.moving_variance, layer.epsilon
+    return layer.adapt_mean, layer.adapt_variance, 0.0
 
 
 def _layer_before(layer: Any) -> Any:

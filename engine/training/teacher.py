@@ -8,7 +8,7 @@ from engine.shards.manifest import Manifest
 
 
 def check(source: Path, workdir: Path, manifest: Manifest) -> None:
-    """Raises `UserError` unless a run, or one of several seeds, knows the images and classes of the shards."""
+    """Raises `UserError` unless a run or an ensemble knows the images and classes of the shards."""
     found, target = source.resolve(), workdir.resolve()
     if found == target or found in target.parents or target in found.parents:
         raise UserError(

@@ -323,9 +323,7 @@ class _Session:
         )
         if result.stopped or self._state.best is None:
             return result
-        self._say(
-            "calibrating, choosing the threshold, measuring the training images, drawing the history ..."
-        )
+        self._say("calibrating, choosing the threshold, measuring training images ...")
         return finishing.finish(
             result,
             self._state,
