@@ -48,7 +48,7 @@ def prepare(
         UserError: the teacher cannot be read, or a shard is damaged.
     """
     shape = split.num_examples, len(split.manifest.class_names)
-    found = np.zeros(shape, np.float32)
+    found: np.ndarray = np.zeros(shape, np.float32)
     if run_on.is_chief:
         kept = _kept(run, split)
         found = _predicted(source, split, run, prior, say) if kept is None else kept
@@ -97,7 +97,8 @@ def _predicted(
                 parts.append(predictor.outputs(batch["image"]))
                 bar.advance(len(batch["image"]))
     known = log_probabilities(Outputs.joined(parts))
-    if (calibration := predictor.contract.calibration) is not None:
+    calibration = predictor.contract.calibration
+    if calibration is not None and calibration.prior is not None:
         known = at_prior(known, calibration.prior, prior)
     found: np.ndarray = known.astype(np.float32)
     header = {
