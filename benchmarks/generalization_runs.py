@@ -188,7 +188,7 @@ class Training:
         return run.members or (run,)
 
     def _seconds(self) -> float:
-        """Of the training; of an ensemble, whose members train side by side, those of the command."""
+        """Of the training; of an ensemble, whose members train one after the other, those of the command."""
         members = self._members()
         if len(members) > 1:
             return self._elapsed_seconds()
