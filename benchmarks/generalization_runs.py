@@ -162,9 +162,13 @@ class Training:
         try:
             stored = stored_evaluations.read(run.evaluation(name))
             subject = stored.subject
-            known = subject and (subject.identity, subject.model) == (
-                on.identity,
-                run.model_digest(),
+            known = (
+                subject
+                and (subject.identity, subject.model) == (on.identity, run.model_digest())
+                and subject.split == on.held_out
+                and subject.classes is None
+                and subject.prevalence is None
+                and not subject.averaged
             )
             # Whether it was by the same strata is not recorded: with strata it is measured again.
             if known and strata is None:
@@ -184,7 +188,7 @@ class Training:
         return run.members or (run,)
 
     def _seconds(self) -> float:
-        """Of the training; of an ensemble, whose members train side by side, those of the command."""
+        """Of the training; of an ensemble, whose members train one after the other, those of the command."""
         members = self._members()
         if len(members) > 1:
             return self._elapsed_seconds()

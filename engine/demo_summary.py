@@ -5,6 +5,7 @@ The last lines of `make demo`; reads what engine.train and engine.evaluate left 
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,9 @@ PROGRAM = "python -m engine.demo_summary"
 def build_parser() -> argparse.ArgumentParser:
     """The command's flags."""
     parser = FlagParser(prog=PROGRAM, description=__doc__)
-    parser.add_argument("run", type=Path, metavar="RUN", help="made by engine.train")
+    parser.add_argument(
+        "run", type=Path, metavar="RUN", help="made by engine.train, a run or an ensemble"
+    )
     parser.add_argument("--split", default="test", metavar="NAME", help="an evaluated split")
     return parser
 
@@ -34,16 +37,20 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from engine.runs import evaluation_ranking, stored_evaluations
+    from engine.runs import ensemble, evaluation_ranking, stored_evaluations
 
-    run = RunDirectory(arguments.run)
+    run = ensemble.opened(arguments.run)
     run.require_trained()
     stored_evaluations.read(run.evaluation(arguments.split))
-    training = config.read_settings(run.training_summary)
+    if run.members:
+        trained = ensemble_lines({member.path.name: _training(member) for member in run.members})
+    else:
+        trained = training_lines(_training(run))
     ranking = evaluation_ranking.ranked(run)
-    print("\n".join([*training_lines(training), *result_lines(ranking, arguments.split)]))
+    print("\n".join([*trained, *result_lines(ranking, arguments.split)]))
     shown = ranking[0].name if ranking[0].leads else arguments.split
-    print(f"pictures: {run.history_figure} and {run.evaluation(shown)}/*.png")
+    history = "" if run.members else f"{run.history_figure} and "
+    print(f"pictures: {history}{run.evaluation(shown)}/*.png")
     print(f"report:   {run.report} (not for diagnosis)")
     return command_line.DONE
 
@@ -80,9 +87,32 @@ def training_lines(training: dict[str, Any]) -> list[str]:
         f"trained:  {training['images_per_second']:,.0f} images/s in training steps",
         f"          {training['epochs']} epochs in {format_duration(training['seconds'])}, "
         "with loading, validating and saving",
-        f"          best {training['monitor']} {training['best_value']:.4f} "
-        f"in epoch {training['best_epoch']}",
+        f"          {_best(training)}",
     ]
+
+
+def ensemble_lines(trainings: Mapping[str, dict[str, Any]]) -> list[str]:
+    """How long the runs of an ensemble were trained, and the best epoch of each.
+
+    Args:
+        trainings: the name of each run, and the contents of its `training.json`.
+    """
+    epochs = sum(training["epochs"] for training in trainings.values())
+    seconds = sum(training["seconds"] for training in trainings.values())
+    return [
+        f"trained:  {len(trainings)} runs, {epochs} epochs in {format_duration(seconds)}",
+        *(f"          {name}: {_best(training)}" for name, training in trainings.items()),
+    ]
+
+
+def _best(training: Mapping[str, Any]) -> str:
+    return (
+        f"best {training['monitor']} {training['best_value']:.4f} in epoch {training['best_epoch']}"
+    )
+
+
+def _training(run: RunDirectory) -> dict[str, Any]:
+    return config.read_settings(run.training_summary)
 
 
 if __name__ == "__main__":

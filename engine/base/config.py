@@ -37,6 +37,7 @@ def setting(
     above: float | None = None,
     parse: Callable[[str], Any] | None = None,
     metavar: str | None = None,
+    separator: str = "x",
     on_resume: str = FIXED,
     flag: bool = True,
 ) -> Any:
@@ -47,6 +48,7 @@ def setting(
         parse: turns a flag's text into the value; raises `ValueError`. Numbers and lists of a JSON
             file, and values given in Python, come to it as the text a user would have typed
             (`[192, 256]` as `192x256`), so that there is one rule for what is valid.
+        separator: what joins the parts of such a list.
         on_resume: whether it may differ on resume: `FIXED`, not; `FREE`, it changes
             nothing that is computed; `RESOLVED`, what it came to there is compared instead.
         flag: whether a flag gives it; otherwise files and Python alone do.
@@ -59,6 +61,7 @@ def setting(
         "above": above,
         "parse": parse,
         "metavar": metavar,
+        "separator": separator,
         "on_resume": on_resume,
         "flag": flag,
     }
@@ -228,14 +231,14 @@ def read_settings(path: Path) -> dict[str, Any]:
     return values
 
 
-def shown(value: Any) -> str:
+def shown(value: Any, *, separator: str = "x") -> str:
     """A value as a user would type it: `none`, `on`, `192x256`."""
     if value is None:
         return "none"
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, (tuple, list)):
-        return "x".join(str(part) for part in value)
+        return separator.join(str(part) for part in value)
     return str(value)
 
 
@@ -255,7 +258,7 @@ def _coerced(field: dataclasses.Field, hint: Any, value: Any) -> Any:
     flag = flag_name(field.name)
     if rules["parse"] is not None:
         try:
-            value = rules["parse"](shown(value))
+            value = rules["parse"](shown(value, separator=rules["separator"]))
         except ValueError as error:
             raise UserError(f"{flag}: got {value!r}: {error}") from error
     value = _as_type(flag, _plain_type(hint), value)

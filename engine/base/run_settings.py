@@ -29,7 +29,7 @@ class EvaluateConfig(Config):
         parse=check_directory_name,
         metavar="NAME",
         help="directory of the results in RUN/evaluation; none: the split's name, with a part of the "
-        "data's identity behind it if the run was trained on other data",
+        "data's identity behind it if the run was trained on other data, and the prevalence if given",
     )
     batch_size: int = setting(
         128, minimum=1, maximum=MAX_BATCH_SIZE, help="images per step of the model"
@@ -60,7 +60,7 @@ class EvaluateConfig(Config):
         "limits are divided into quartiles)",
     )
     prevalence: str | None = setting(
-        None, parse=check_prevalence, metavar="P", help=_PREVALENCE_HELP
+        None, parse=check_prevalence, separator=",", metavar="P", help=_PREVALENCE_HELP
     )
     recalibrate: int | None = setting(
         None,
@@ -86,7 +86,7 @@ class FilesConfig(Config):
         None, minimum=1, help="largest image to decode, in pixels; none: as engine.build_tfrecords"
     )
     prevalence: str | None = setting(
-        None, parse=check_prevalence, metavar="P", help=_PREVALENCE_HELP
+        None, parse=check_prevalence, separator=",", metavar="P", help=_PREVALENCE_HELP
     )
 
 

@@ -183,7 +183,7 @@ def check_pattern(text: str) -> str:
 def parse_prevalence(text: str) -> tuple[float, ...]:
     """`0.1`, the share of the positive class of two, or `0.7,0.2,0.1`, that of each; to one per class."""
     try:
-        shares = tuple(float(part) for part in re.split("[,x]", text))
+        shares = tuple(float(part) for part in text.split(","))
     except ValueError:
         shares = ()
     if len(shares) == 1:

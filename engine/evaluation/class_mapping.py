@@ -1,7 +1,7 @@
 """Which class of a run each class of a data set is, where the two have different names or others besides."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,14 @@ class ClassMapping:
         number = sum(self.left_out.values())
         others = ", ".join(name for name, count in self.left_out.items() if count)
         return pairs + (f"; {counted(number, 'image')} of {others} left out" if number else "")
+
+    def counts(self, examples: Iterable[int], num_classes: int) -> list[int]:
+        """Examples of each class of the run, out of those of each class of the shards."""
+        found = [0] * num_classes
+        for label, number in zip(self.labels, examples, strict=True):
+            if label >= 0:
+                found[label] += number
+        return found
 
     def applied(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """The examples of a batch that are not left out, with the run's labels.
@@ -90,6 +98,8 @@ def matched(
         )
     labels = [trained_on.index(names[name]) if name in names else -1 for name in found]
     left_out = {name: counts.get(name, 0) for name in found if name not in names}
+    if not left_out and all(theirs == ours for theirs, ours in names.items()):
+        return ClassMapping(None, np.array(labels), {})
     return ClassMapping(names, np.array(labels), left_out)
 
 

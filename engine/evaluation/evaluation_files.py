@@ -64,6 +64,17 @@ def directory_name(split: str, *, trained_on: Mapping[str, Any], data: Mapping[s
     return f"{split}-{data['identity'][:_SHOWN]}"
 
 
+def settings_name(name: str, subject: Subject, class_names: Sequence[str]) -> str:
+    """The name of an evaluation, for one by another prevalence, or of which the run's classes are changed."""
+    if subject.changed_classes(class_names):
+        name += "-mapped"
+    if subject.prevalence is not None:
+        binary = len(subject.prevalence) == 2
+        shares = subject.prevalence[1:] if binary else subject.prevalence
+        name += "-prevalence-" + "-".join(f"{share:.4g}" for share in shares)
+    return name
+
+
 def averaged_name(name: str, count: int, model: str | None) -> str:
     """The name of a run's evaluation, for the average of it and others: which ones, their models say."""
     return f"{name}-mean-of-{count}-{str(model)[:_SHOWN]}"
@@ -74,23 +85,47 @@ def held(directory: Path, subject: Subject) -> Iterator[None]:
     """Reserves the directory for one evaluation.
 
     Raises:
-        UserError: another process evaluates there, or it holds results on other data.
+        UserError: another process evaluates there, or it holds results on other data, or with other
+            settings that change the figures.
     """
     with locks.held(directory, purpose="an evaluation"):
-        _require_same_data(directory, subject)
+        _require_same_kind(directory, subject)
         yield
 
 
-def _require_same_data(directory: Path, subject: Subject) -> None:
+def _require_same_kind(directory: Path, subject: Subject) -> None:
     try:
         before = stored_evaluations.read(directory).subject
     except UserError:
         return  # none, a part, or of an earlier version
-    if before is not None and (before.split, before.identity) != (subject.split, subject.identity):
-        raise UserError(
-            f"{directory}: holds results on other data, the {before.split} split of "
-            f"{before.shards}; give another --name, or remove them"
-        )
+    if before is None or (found := _difference(before, subject)) is None:
+        return
+    raise UserError(f"{directory}: holds results {found}; give another --name, or remove them")
+
+
+def _difference(before: Subject, now: Subject) -> str | None:
+    """In what two evaluations differ so that one must not replace the other."""
+    if (before.split, before.identity) != (now.split, now.identity):
+        return f"on other data, the {before.split} split of {before.shards}"
+    if before.classes != now.classes:
+        return f"with other --classes ({_pairs(before.classes)}, now {_pairs(now.classes)})"
+    if before.prevalence != now.prevalence:
+        return f"with another --prevalence ({_shares(before.prevalence)}, now {_shares(now.prevalence)})"
+    if before.averaged != now.averaged:
+        return f"of {_runs(before.averaged)}, not of {_runs(now.averaged)}"
+    return None
+
+
+def _pairs(classes: Mapping[str, str] | None) -> str:
+    return "none" if classes is None else ",".join(f"{a}={b}" for a, b in classes.items())
+
+
+def _shares(shares: Sequence[float] | None) -> str:
+    return "none" if shares is None else ",".join(f"{share:.4g}" for share in shares)
+
+
+def _runs(averaged: Sequence[str]) -> str:
+    return f"the average of {', '.join(averaged)}" if averaged else "this run alone"
 
 
 def write_results(directory: Path, result: Evaluation, predictions: SplitPredictions) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from engine.base import progress
 from engine.base.config import UserError
 from engine.base.run_settings import EvaluateConfig
-from engine.evaluation import class_mapping, evaluation_files, metadata_columns
+from engine.evaluation import class_mapping, evaluation_files, metadata_columns, settings_warnings
 from engine.evaluation.class_mapping import ClassMapping
 from engine.evaluation.evaluation_files import SplitPredictions
 from engine.evaluation.metadata_columns import MetadataColumn
@@ -22,6 +22,7 @@ from engine.inference import ensemble as ensembles
 from engine.inference.ensemble import EnsemblePredictor
 from engine.inference.predictor import Outputs, Predictor, wanted_prevalence
 from engine.metrics import evaluation, member_results, recalibration
+from engine.metrics import strata as stratification
 from engine.metrics.evaluation import Evaluation
 from engine.metrics.member_results import MemberResults
 from engine.metrics.recalibration import Recalibration
@@ -30,7 +31,7 @@ from engine.runs import contract, lineage, report
 from engine.runs import ensemble as run_groups
 from engine.runs.contract import InferenceContract
 from engine.runs.run_directory import RunDirectory
-from engine.shards import data_identity, dataset_checks, tfrecords
+from engine.shards import data_identity, dataset_checks, record_scan, tfrecords
 from engine.shards.tfrecords import Manifest
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def evaluate_run(
         shards: made by `engine.build_tfrecords`, of the run's image size and channels.
         split: the split to measure.
         name: the directory of the results; None: the split's name, followed by a part of the data's
-            identity if the run was trained on other data.
+            identity if the run was trained on other data, and by the prevalence if one is given.
         batch_size: images per step of the model.
         resamples: bootstrap resamples behind the intervals that need them.
         seed: seed of the resamples.
@@ -80,7 +81,8 @@ def evaluate_run(
 
     Raises:
         UserError: a setting is not valid, the run or the shards are missing or damaged or do not fit
-            each other, or the directory holds results on other data or is in use.
+            each other, or the directory holds results on other data or with other classes or another
+            prevalence, or is in use.
     """
     settings = EvaluateConfig(
         split=split,
@@ -109,10 +111,13 @@ def evaluate_run(
         split=settings.split,
         shards=shards,
     )
+    if settings.abstain:
+        applicability.require(run)
     if settings.recalibrate is not None:
         left = num_examples - sum(mapping.left_out.values())
         recalibration.check_number(settings.recalibrate, num_examples=left)
-    subject = _subject(run, shards, manifest, settings, mapping)
+    subject = _subject(run, shards, manifest, settings, mapping, used.class_names)
+    columns = _columns(shards, manifest, mapping, settings)
     for warning in subject.warnings:
         progress.say(f"warning: {warning}")
     if mapping.names is not None:
@@ -123,7 +128,6 @@ def evaluate_run(
         from engine.pipeline.reading import StoredSplit  # with TensorFlow, which `_load` announces
 
         stored = StoredSplit(shards, settings.split, manifest)
-        columns = _columns(stored, settings)
         predictions = predict_split(predictor, stored, mapping)
         result = _measured(predictions, predictor, settings, columns)
         if settings.shifts:
@@ -148,6 +152,7 @@ def _subject(
     manifest: Manifest,
     settings: EvaluateConfig,
     mapping: ClassMapping,
+    class_names: Sequence[str],
 ) -> Subject:
     trained_on, data = run.read_environment()["data"], data_identity.describe(manifest)
     split, model = settings.split, run.model_digest()
@@ -160,8 +165,9 @@ def _subject(
         name = evaluation_files.averaged_name(name, len(averaged), model)
         for member in run.members[1:]:
             warnings += warnings_about(member.read_environment()["data"], data, split)
-    return Subject(
-        name=settings.name or name,
+    held_out_by, held_out_shared = _held_out(manifest, split)
+    subject = Subject(
+        name=name,
         split=split,
         shards=str(shards),
         fingerprint=data["fingerprint"],
@@ -169,22 +175,30 @@ def _subject(
         model=model,
         threshold_rule=used.threshold_rule,
         classes=mapping.names,
-        held_out_by=_held_out_by(manifest, split),
+        held_out_by=held_out_by,
+        held_out_shared=held_out_shared,
         left_out=mapping.left_out,
-        warnings=tuple(dict.fromkeys(warnings)),
         calibration=used.calibration,
         prevalence=wanted_prevalence(used, settings.prevalence),
         averaged=averaged,
     )
+    counts = mapping.counts(manifest.splits[split].class_counts.values(), len(class_names))
+    warnings += settings_warnings.about(subject, counts, class_names)
+    return dataclasses.replace(
+        subject,
+        name=settings.name or evaluation_files.settings_name(name, subject, class_names),
+        warnings=tuple(dict.fromkeys(warnings)),
+    )
 
 
-def _held_out_by(manifest: Manifest, split: str) -> str | None:
-    """The rule that `build_tfrecords --hold-out` formed the split by; None of other splits."""
+def _held_out(manifest: Manifest, split: str) -> tuple[str | None, str | None]:
+    """The rule that `build_tfrecords --hold-out` formed the split by, and which side kept the patients
+    that both had; None of other splits."""
     recipe = manifest.audit.get("hold_out") or {}
     if recipe.get("split") != split:
-        return None
+        return None, None
     rules = [recipe.get("pattern"), (recipe.get("metadata") or {}).get("selection")]
-    return " or ".join(rule for rule in rules if rule) or None
+    return " or ".join(rule for rule in rules if rule) or None, recipe.get("shared")
 
 
 def _load(run: RunDirectory, subject: Subject, settings: EvaluateConfig) -> Predictor:
@@ -195,17 +209,25 @@ def _load(run: RunDirectory, subject: Subject, settings: EvaluateConfig) -> Pred
             f"{run.model}: a training replaced the model while it was loaded; evaluate it again"
         )
     if not predictor.measures_distances:
-        applicability.say_absent(run, abstain=settings.abstain)
+        applicability.say_absent(run)
     return predictor
 
 
-def _columns(stored: "StoredSplit", settings: EvaluateConfig) -> list[MetadataColumn]:
+def _columns(
+    shards: Path, manifest: Manifest, mapping: ClassMapping, settings: EvaluateConfig
+) -> list[MetadataColumn]:
+    """The columns of `--strata`, which give strata for the examples that are measured."""
     if settings.strata is None:
         return []
-    from engine.pipeline.reading import decoded_text
-
-    paths = [decoded_text(path) for path in stored.load(("path",))["path"]]
-    return metadata_columns.read(settings.strata, paths)
+    found = record_scan.scan_split(shards, manifest, settings.split)
+    paths = record_scan.paths_of(found)
+    labels = mapping.labels[np.concatenate([shard.labels for shard in found])]
+    measured = [path for path, label in zip(paths, labels, strict=True) if label >= 0]
+    columns = metadata_columns.read(settings.strata, paths)
+    for column in columns:
+        values = column.of(measured).values
+        stratification.stratified(values, column=column.name, edges=column.edges)
+    return columns
 
 
 def _measured(
@@ -321,8 +343,6 @@ def predict_split(
     Raises:
         UserError: a shard is damaged.
     """
-    from engine.pipeline.reading import decoded_text
-
     dataset = stored.dataset(predictor.batch_size, ("image", "label", "path", "patient"))
     labels, outputs = [], []
     paths: list[str] = []
@@ -335,8 +355,8 @@ def predict_split(
             batch = mapping.applied(raw)
             labels.append(batch["label"])
             outputs.append(predictor.outputs(batch["image"], with_distances=True))
-            paths += map(decoded_text, batch["path"])
-            patients += map(decoded_text, batch["patient"])
+            paths += map(tfrecords.decoded_text, batch["path"])
+            patients += map(tfrecords.decoded_text, batch["patient"])
             bar.advance(len(raw["label"]))
     joined = Outputs.joined(outputs)
     return SplitPredictions(

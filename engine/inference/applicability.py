@@ -171,24 +171,32 @@ def read(run: RunDirectory) -> Applicability | None:
     )
 
 
-def say_absent(run: RunDirectory, *, abstain: bool) -> None:
-    """Says why a run does not tell how far images lie from its training images.
+def require(run: RunDirectory) -> None:
+    """Raises `UserError` unless a run, or each of several, tells how far images lie from its training
+    images."""
+    if lacking := _lacking(run):
+        raise UserError(
+            f"--abstain: {lacking[0].applicability}: {_reason(lacking[0])}, so no distance from the "
+            "training images is given; engine.train --resume writes it"
+        )
 
-    Args:
-        abstain: whether that was needed.
 
-    Raises:
-        UserError: it was needed.
-    """
-    runs = [member for member in run.members if read(member) is None] or [run]
-    reason = "belongs to another model" if runs[0].applicability.is_file() else "is missing"
-    line = (
-        f"{runs[0].applicability}: {reason}, so no distance from the training images is given; "
-        "engine.train --resume writes it"
-    )
-    if abstain:
-        raise UserError(f"--abstain: {line}")
-    progress.say(line)
+def say_absent(run: RunDirectory) -> None:
+    """Says why a run does not tell how far images lie from its training images, if it does not."""
+    for lacking in _lacking(run)[:1]:
+        progress.say(
+            f"no distance from training images: {lacking.applicability.name} {_reason(lacking)}"
+        )
+        progress.say(f"engine.train --resume writes it: {lacking.applicability}")
+
+
+def _lacking(run: RunDirectory) -> list[RunDirectory]:
+    """The runs, of those that are averaged or of one, that hold nothing for their models."""
+    return [member for member in run.members or (run,) if read(member) is None]
+
+
+def _reason(run: RunDirectory) -> str:
+    return "belongs to another model" if run.applicability.is_file() else "is missing"
 
 
 def _group(arrays: Mapping[str, np.ndarray], name: str, limit: Any) -> Group:

@@ -72,19 +72,21 @@ def predict_files(
         paths: files, folders (searched through) and globs.
 
     Raises:
-        UserError: the run is missing or damaged, the prevalence does not fit it, or the paths lead to
-            no file (at once, before TensorFlow is imported); or none of the files can be read (at
-            the end).
+        UserError: the run is missing or damaged, the prevalence does not fit it, it cannot tell which
+            images to abstain from, or the paths lead to no file (at once, before TensorFlow is
+            imported); or none of the files can be read (at the end).
     """
     image_files.check_paths(paths)
     run.require_trained()
     wanted_prevalence(contract.read(run), settings.prevalence)
+    if settings.abstain:
+        applicability.require(run)
     failures = image_files.Failures()
     found = image_files.require_files(paths, failures)
     progress.say("loading TensorFlow and the model ...")
     predictor = ensemble.load(run, batch_size=settings.batch_size, prevalence=settings.prevalence)
     if not predictor.measures_distances:
-        applicability.say_absent(run, abstain=settings.abstain)
+        applicability.say_absent(run)
     batches = _predictions(predictor, found, failures, settings)
     return PredictedFiles(batches, has_distances=predictor.measures_distances)
 

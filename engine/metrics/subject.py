@@ -1,10 +1,14 @@
 """What an evaluation is of: the data, the model and what a reader must know of both."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.metrics.temperature import Calibration
+
+_MOST_DEVIATION = (
+    0.1  # of a share, or of what is left to 1, within which another one counts as the same
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +26,8 @@ class Subject:
         classes: class of the data set -> class of the run, where they were mapped.
         held_out_by: the rule by which the examples were held out when the shards were built; None of a
             random split.
+        held_out_shared: which side then kept the patients that both had, `held-out` or `train`; None
+            where that is not known.
         left_out: class of the data set -> its images, which were left out.
         calibration: how the model's log-odds were calibrated; None where they were not.
         prevalence: the share of each class that the probabilities were given for; None where it is
@@ -39,10 +45,21 @@ class Subject:
     warnings: tuple[str, ...] = ()
     classes: Mapping[str, str] | None = None
     held_out_by: str | None = None
+    held_out_shared: str | None = None
     left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)
     calibration: Calibration | None = None
     prevalence: tuple[float, ...] | None = None
     averaged: tuple[str, ...] = ()
+
+    def changed_classes(self, class_names: Sequence[str]) -> list[str]:
+        """Classes of the data set that bear a name of the run's, and were left out or taken for another.
+
+        Args:
+            class_names: the run's.
+        """
+        mapped = self.classes or {}
+        found = [*mapped, *self.left_out]
+        return [name for name in found if name in class_names and mapped.get(name) != name]
 
     def to_json(self) -> dict[str, Any]:
         """Its part of `metrics.json`."""
@@ -59,6 +76,7 @@ class Subject:
             "warnings": list(self.warnings),
             **({"classes": dict(self.classes)} if self.classes is not None else {}),
             **({"held_out_by": self.held_out_by} if self.held_out_by else {}),
+            **({"held_out_shared": self.held_out_shared} if self.held_out_shared else {}),
             **({"left_out": dict(self.left_out)} if self.left_out else {}),
             **({"calibration": self.calibration.to_json()} if self.calibration else {}),
             **({"prevalence": list(self.prevalence)} if self.prevalence else {}),
@@ -76,6 +94,7 @@ class Subject:
             return None
         data, model, rule = values["data"], values["model"], values.get("threshold_rule")
         classes, held_out_by = values.get("classes"), values.get("held_out_by")
+        shared = values.get("held_out_shared")
         calibrated, prevalence = values.get("calibration"), values.get("prevalence")
         return cls(
             name=str(values.get("name", values["split"])),
@@ -88,8 +107,19 @@ class Subject:
             warnings=tuple(str(warning) for warning in values.get("warnings", ())),
             classes=None if classes is None else {str(k): str(v) for k, v in classes.items()},
             held_out_by=None if held_out_by is None else str(held_out_by),
+            held_out_shared=None if shared is None else str(shared),
             left_out={str(k): int(v) for k, v in values.get("left_out", {}).items()},
             calibration=None if calibrated is None else Calibration.from_json(calibrated),
             prevalence=None if prevalence is None else tuple(float(p) for p in prevalence),
             averaged=tuple(str(run) for run in values.get("averaged", ())),
         )
+
+
+def are_shares_of(shares: Sequence[float], counts: Sequence[int]) -> bool:
+    """Whether shares of the classes are, to a tenth, those that counts of examples have."""
+    total = sum(counts)
+    found = [count / total for count in counts]
+    return all(
+        abs(share - own) <= _MOST_DEVIATION * min(own, 1 - own)
+        for share, own in zip(shares, found, strict=True)
+    )

@@ -61,16 +61,18 @@ class UnlikeResults:
 
     def summary_lines(self) -> list[str]:
         """The account, and where they were left undecided, how the others do."""
-        line = f"distance     {self.account()}"
-        if not self.abstained:
-            return [line]
+        lines = [f"distance     {self.account()}"]
+        if self.abstained:
+            lines.append(self.decided_text(label="decided      "))
+        return lines
+
+    def decided_text(self, *, label: str = "decided are ") -> str:
+        """Of how many images the class is decided where those that are unlike are left out, and how often
+        rightly."""
         if self.like is None:
-            return [line, "no image is decided"]
+            return "no image is decided"
         coverage = self.like.num_examples / self.num_examples
-        return [
-            line,
-            f"decided      {coverage:.1%} of the images; accuracy {self.like.metrics['accuracy']}",
-        ]
+        return f"{label}{coverage:.1%} of the images; accuracy {self.like.metrics['accuracy']}"
 
     def to_json(self) -> dict[str, Any]:
         """Its part of `metrics.json`."""

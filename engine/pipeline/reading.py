@@ -105,7 +105,7 @@ class StoredSplit:
             read = make_record_reader(self.places, self.manifest)
             serialized = read(tf.constant(indices, tf.int64))
             parsed = tfrecords.parse_batch(serialized, self.manifest, features=("path",))
-        return [decoded_text(path) for path in parsed["path"].numpy()]
+        return [tfrecords.decoded_text(path) for path in parsed["path"].numpy()]
 
     def load(self, features: Sequence[str] = ("image", "label")) -> dict[str, np.ndarray]:
         """Reads every example into memory; what is returned is not kept.
@@ -205,11 +205,6 @@ def make_record_reader(places: Places, manifest: Manifest) -> Callable[[tf.Tenso
         return records.batch(tf.size(indices, tf.int64)).get_single_element()
 
     return read
-
-
-def decoded_text(stored: bytes) -> str:
-    """A path or a patient as records hold it, as text; bytes that are not UTF-8 are escaped."""
-    return stored.decode("utf-8", "backslashreplace")
 
 
 def _empty_like(batch: np.ndarray, num_examples: int) -> np.ndarray:

@@ -24,8 +24,9 @@ from engine.base.machine import available_memory_bytes
 from engine.pipeline import batch_order, service_input, windowed_streaming
 from engine.pipeline.dataset_options import unconverted, untuned
 from engine.pipeline.plan import InputPlan
-from engine.pipeline.reading import StoredSplit, decoded_text
+from engine.pipeline.reading import StoredSplit
 from engine.pipeline.share import WHOLE, Share
+from engine.shards import tfrecords
 
 # int64[B] -> the images of those examples, uint8[B, H, W, C]
 _Images = Callable[[tf.Tensor], tf.Tensor]
@@ -244,7 +245,7 @@ class WindowedTier:
 
     def paths(self, step: int) -> list[str]:
         batch = next(iter(self._read(step, WHOLE, ("path",)).with_options(untuned())))
-        return [decoded_text(path) for path in batch["path"].numpy()]
+        return [tfrecords.decoded_text(path) for path in batch["path"].numpy()]
 
     def _read(self, start_step: int, share: Share, features: tuple[str, ...]) -> tf.data.Dataset:
         return windowed_streaming.make_batches(

@@ -1,6 +1,8 @@
 """A run's evaluations, those that say most about new images first: of the unseen sets, the hardest.
 
-The lowest figure is the honest headline: a random split of one data set hides what other images show.
+The lowest figure is the honest headline: a random split of one data set hides what other images show. How hard
+a set is, is the lower one of AUROC and balanced accuracy: a threshold that does not hold elsewhere counts too. Of
+a set with images of one class, it is the share that is recognized.
 """
 
 import dataclasses
@@ -10,7 +12,7 @@ from typing import Any
 
 from engine.base.config import UserError
 from engine.metrics.evaluation import Evaluation
-from engine.metrics.subject import Subject
+from engine.metrics.subject import Subject, are_shares_of
 from engine.runs import lineage, stored_evaluations
 from engine.runs.run_directory import RunDirectory
 
@@ -40,6 +42,7 @@ class Measured:
         result: None where it cannot be read; `problem` then says why.
         is_current: whether its figures are of the run's model as it is now.
         averaged: the runs whose average was measured, where it is not this run alone.
+        altered: how the settings changed what the set is, so that its figures do not stand for it.
     """
 
     name: str
@@ -48,10 +51,17 @@ class Measured:
     relation: Relation = Relation.OWN
     is_current: bool = True
     averaged: tuple[str, ...] = ()
+    altered: str = ""
 
     @property
     def leads(self) -> bool:
-        """Whether a report may lead with it: figures of the run's present model on unseen examples."""
+        """Whether a report may lead with it: figures of the run's present model on unseen examples, which
+        are measured as they are."""
+        return self.is_unseen and not self.altered
+
+    @property
+    def is_unseen(self) -> bool:
+        """Whether it holds figures of the run's present model on unseen examples."""
         return self.result is not None and self.is_current and self.relation.is_unseen
 
     @property
@@ -59,7 +69,9 @@ class Measured:
         """What the figures are, in a few words."""
         if self.averaged:
             return f"average of {len(self.averaged)} runs"
-        return self.relation.value if self.is_current else "figures of an earlier model"
+        if not self.is_current:
+            return "figures of an earlier model"
+        return self.altered or self.relation.value
 
     @property
     def title(self) -> str:
@@ -73,8 +85,8 @@ class Measured:
 
 
 def ranked(run: RunDirectory) -> list[Measured]:
-    """All evaluations: unseen sets by AUROC, the lowest first, then what training or choices used,
-    then figures of another model than the run's own, then what cannot be read."""
+    """All evaluations: unseen sets, the hardest first, then what settings altered, then what training or
+    choices used, then figures of another model than the run's own, then what cannot be read."""
     trained_on, model = _trained_on(run), run.model_digest()
     found = [_measured(run, name, trained_on, model) for name in stored_evaluations.names(run)]
     relations = list(Relation)
@@ -91,13 +103,26 @@ def ranked(run: RunDirectory) -> list[Measured]:
 
 def only_own(ranking: list[Measured]) -> bool:
     """Whether all that was measured comes from the run's own data set."""
-    return not any(each.leads and each.relation is Relation.OTHER for each in ranking)
+    return not any(each.is_unseen and each.relation is Relation.OTHER for each in ranking)
 
 
 def _difficulty(result: Evaluation) -> tuple[float, float]:
-    """Sorts by AUROC; results without one come behind, by accuracy."""
-    area, accuracy = result.metrics["auroc"].value, result.metrics["accuracy"].value
-    return (2.0 if area is None else area), (2.0 if accuracy is None else accuracy)
+    """The lower one of AUROC and balanced accuracy, or where neither is defined, accuracy; then AUROC."""
+    area, balanced, accuracy = (
+        result.metrics[name].value for name in ("auroc", "balanced_accuracy", "accuracy")
+    )
+    first = accuracy if area is None and balanced is None else None
+    known = [value for value in (area, balanced, first) if value is not None]
+    return min(known, default=2.0), (2.0 if area is None else area)
+
+
+def _altered(result: Evaluation, subject: Subject) -> str:
+    if subject.changed_classes(result.class_names):
+        return "classes left out or taken for others"
+    counts = result.confusion.sum(axis=1).tolist()
+    if subject.prevalence is not None and not are_shares_of(subject.prevalence, counts):
+        return "probabilities for another prevalence"
+    return ""
 
 
 def _measured(
@@ -111,7 +136,15 @@ def _measured(
     if subject is None:
         return Measured(name, result, is_current=model is None)
     is_current = not subject.averaged and (model is None or subject.model == model)
-    return Measured(name, result, "", relation(trained_on, subject), is_current, subject.averaged)
+    return Measured(
+        name,
+        result,
+        "",
+        relation(trained_on, subject),
+        is_current,
+        subject.averaged,
+        _altered(result, subject),
+    )
 
 
 def relation(trained_on: Mapping[str, Any], subject: Subject) -> Relation:

@@ -25,6 +25,10 @@ _METRICS = (
     "loss",
 )
 _CLASS_METRICS = ("auroc", "sensitivity", "specificity", "precision", "f1")
+_SHARED = {  # what became of patients that both sides had
+    "held-out": "; patients of these images were removed from training and validation",
+    "train": "; images of patients that training and validation have too were removed from this split",
+}
 _MOST_CLASSES = 10  # of a confusion matrix that fits a page
 _FIGURES = {
     "roc.png": "ROC",
@@ -55,8 +59,14 @@ def _lead(ranking: list[Measured]) -> list[str]:
         )
         parts = [
             f"**Hardest set measured: {markdown.text(first.title)}, AUROC "
-            f"{markdown.text(metrics['auroc'])}, accuracy {markdown.text(metrics['accuracy'])}** "
+            f"{markdown.text(metrics['auroc'])}, accuracy {markdown.text(metrics['accuracy'])}, "
+            f"balanced accuracy {markdown.text(metrics['balanced_accuracy'])}** "
             f"({first.relation.value}).{within}"
+        ]
+    elif any(measured.is_unseen for measured in ranking):
+        parts = [
+            "> No unseen set was measured as it is with this model, but only with --prevalence or other "
+            "--classes, so none leads. `python -m engine.evaluate` without them measures it."
         ]
     else:
         parts = [
@@ -79,13 +89,15 @@ def _all_sets(ranking: list[Measured]) -> str:
             f"{measured.result.num_examples:,}",
             measured.result.metrics["auroc"].value_text,
             measured.result.metrics["accuracy"].value_text,
+            measured.result.metrics["balanced_accuracy"].value_text,
         )
         for measured in ranking
         if measured.result is not None
     ]
     if len(rows) < 2:
         return ""
-    return markdown.table(("set", "what it is", "images", "AUROC", "accuracy"), rows)
+    heads = ("set", "what it is", "images", "AUROC", "accuracy", "balanced accuracy")
+    return markdown.table(heads, rows)
 
 
 def _evaluation(run: RunDirectory, measured: Measured, model: str | None) -> list[str]:
@@ -135,8 +147,8 @@ def _subject(subject: Subject | None, model: str | None) -> list[str]:
         )
         if subject.held_out_by is not None:
             parts.append(
-                f"Held out when the shards were built: `{subject.held_out_by.replace('`', '')}`; "
-                "patients of these images were removed from training and validation."
+                f"Held out when the shards were built: `{subject.held_out_by.replace('`', '')}`"
+                f"{_SHARED.get(subject.held_out_shared or '', '')}."
             )
         parts.append(_classes(subject))
         parts.append(markdown.warnings(subject.warnings))
@@ -167,6 +179,10 @@ def _decision(result: Evaluation) -> str:
         )
     rule = result.subject.threshold_rule if result.subject else None
     chosen = f"chosen on validation by the rule `{rule}`" if rule else "not chosen on validation"
+    if result.subject and result.subject.prevalence is not None:
+        chosen += (
+            ", then moved along with the prevalence, so that the same images are called positive"
+        )
     positive = markdown.text(result.class_names[1])
     return (
         f"{positive} is predicted at a probability of **{result.threshold:.4f}** or more, a "
@@ -221,6 +237,8 @@ def _unlike(result: Evaluation) -> str:
     if unlike is None:
         return ""
     account = f"Distance from the training images: median {unlike.median_distance:.2f}; {unlike.account()}."
+    if unlike.abstained:
+        account += f" These were left undecided: {markdown.text(unlike.decided_text())}."
     if not unlike.num_unlike:
         return account
     heads = ("images", "number", *(title(metric) for metric in METRICS))

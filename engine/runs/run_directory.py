@@ -64,7 +64,7 @@ class RunDirectory:
         """What is in a directory without a `config.json` that a run, killed as it began, did not leave."""
         if not self.path.is_dir():
             return []
-        written_first = (self.inference, self.environment)
+        written_first = (self.inference, self.environment, self.soft_labels)
         begun = [*written_first, *map(files.aside_path, (*written_first, self.config))]
         known = {path.name for path in begun} | {locks.LOCK_NAME}
         return [path for path in self.path.iterdir() if path.name not in known]

@@ -31,7 +31,9 @@ _LENGTH = struct.Struct("<Q")
 _CRC_BYTES = 4
 _READ_BYTES = FRAME_BYTES + HEAD_BYTES
 _VARINT = rb"[\x80-\xff]{0,9}[\x00-\x7f]"
-# What `tfrecords.serialize_example` writes before an image, whose length is the last number.
+# What `tfrecords.serialize_example` writes behind the label and before a path, and then its length.
+_BEFORE_PATH = re.compile(rb"\x0a\x04path\x12%b\x0a%b\x0a(%b)" % ((_VARINT,) * 3), re.DOTALL)
+# What it writes before an image, whose length is the last number.
 _HEAD = re.compile(rb"\x0a%b\x0a%b\x0a\x05image\x12%b\x0a%b\x0a(%b)" % ((_VARINT,) * 5), re.DOTALL)
 REPAIR = "run the same engine.build_tfrecords command again with --repair, or copy the shards again"
 
@@ -78,6 +80,37 @@ def scan_split(shards: Path, manifest: Manifest, split: str) -> list[ScannedShar
             f"{shards}: split {split!r} holds {counts}, the manifest says {info.class_counts}; {REPAIR}"
         )
     return found
+
+
+def paths_of(found: Sequence[ScannedShard]) -> list[str]:
+    """The source file of each record, without reading an image. No checksum is compared.
+
+    Raises:
+        DamagedShardError: a shard cannot be read, or a record has no path.
+    """
+    return [path for shard in found for path in _paths_of(shard)]
+
+
+def _paths_of(shard: ScannedShard) -> list[str]:
+    try:
+        with open(shard.path, "rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            ends = [*(shard.starts[1:] - FRAME_BYTES).tolist(), size]
+            behind = shard.behind.tolist()
+            tails = [
+                os.pread(file.fileno(), length, end - length)
+                for end, length in zip(ends, behind, strict=True)
+            ]
+    except OSError as error:
+        raise DamagedShardError(f"{shard.path}: cannot be read ({error.strerror})") from error
+    paths = []
+    for tail in tails:
+        match = _BEFORE_PATH.search(tail)
+        if match is None:
+            raise DamagedShardError(f"{shard.path}: holds a record without a path; {REPAIR}")
+        stored = tail[match.end() : match.end() + _value_of(match[1])]
+        paths.append(tfrecords.decoded_text(stored))
+    return paths
 
 
 def find_damage(shards: Path, manifest: Manifest, split: str) -> str | None:

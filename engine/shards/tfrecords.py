@@ -127,6 +127,11 @@ def serialize_example(*, image: bytes, label: int, path: str, patient: str) -> b
     return _field(1, b"".join(features))  # Example.features
 
 
+def decoded_text(stored: bytes) -> str:
+    """A path or a patient as records hold it, as text; bytes that are not UTF-8 are escaped."""
+    return stored.decode("utf-8", "backslashreplace")
+
+
 def label_entry(label: int) -> bytes:
     """The fields after the image."""
     return _map_entry("label", _int64_feature(label))

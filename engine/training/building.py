@@ -19,9 +19,10 @@ from engine.pipeline import augmentation
 from engine.pipeline.plan import InputPlan
 from engine.pipeline.reading import StoredSplit
 from engine.pipeline.training_input import TrainingInput
+from engine.runs.run_directory import RunDirectory
 from engine.shards import dataset_checks
 from engine.shards.tfrecords import Manifest
-from engine.training import fine_tuning, losses, optimization, runtime
+from engine.training import fine_tuning, losses, optimization, runtime, soft_labels
 from engine.training.distillation import Distillation
 from engine.training.fine_tuning import FineTuning
 from engine.training.losses import Loss, Objective
@@ -187,6 +188,33 @@ def training_input(config: TrainConfig, shards: Path, manifest: Manifest) -> Tra
             f"{manifest.encoding} images is streamed ({batches.tier.reason}); use --cache memory"
         )
     return batches
+
+
+def teach(
+    config: TrainConfig,
+    batches: TrainingInput,
+    run: RunDirectory,
+    run_on: runtime.Runtime,
+    *,
+    say: Callable[[str], None],
+) -> None:
+    """Gives batches what the teacher says of their images, where a configuration names one.
+
+    Args:
+        run: where that is kept.
+
+    Raises:
+        UserError: the teacher cannot be read, or a shard is damaged.
+    """
+    if config.distill_from is None:
+        return
+    split = batches.split
+    prior = implied_prior(config, split.manifest)
+    batches.teach(
+        soft_labels.prepare(
+            Path(config.distill_from), split, run, prior=prior, run_on=run_on, say=say
+        )
+    )
 
 
 def build_model(config: TrainConfig, manifest: Manifest, network: Network | None = None) -> Any:

@@ -22,7 +22,7 @@ from engine.pipeline.reading import StoredSplit
 from engine.runs import contract, report
 from engine.runs.contract import InferenceContract
 from engine.runs.ensemble import EnsembleDirectory
-from engine.training import decision, seed_directory, trainer
+from engine.training import decision, seed_directory, soft_labels, trainer
 
 _BATCH_SIZE = 128
 
@@ -82,6 +82,7 @@ def train_seeds(
                 say(f"{run.path.name}: trained already")
                 continue
             say(f"{run.path.name}: run {number + 1} of {num_seeds}")
+            soft_labels.share(found.members, run)
             trained = trainer.train(
                 own, shards, run.path, resume=True, should_stop=should_stop, say=say, **options
             )

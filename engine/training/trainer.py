@@ -41,7 +41,6 @@ from engine.training import (
     reference_images,
     resuming,
     runtime,
-    soft_labels,
     train_arguments,
 )
 from engine.training import callbacks as user_callbacks
@@ -303,8 +302,8 @@ class _Session:
         self._say(f"input: {tier.name} tier, {tier.reason}")
         if not self._loop.is_done and tier.loads_split:
             self._say(f"loading {split.num_examples:,} training images ...")
-        if not self._loop.is_done and (teacher := self._config.distill_from) is not None:
-            self._input.teach(soft_labels.prepare(Path(teacher), split, self._run, say=self._say))
+        if not self._loop.is_done:
+            building.teach(self._config, self._input, self._run, self._runtime, say=self._say)
         try:
             self._loop.run(should_stop, ends_early)
         except tf.errors.OpError as error:
@@ -324,9 +323,7 @@ class _Session:
         )
         if result.stopped or self._state.best is None:
             return result
-        self._say(
-            "calibrating, choosing the threshold, measuring the training images, drawing the history ..."
-        )
+        self._say("calibrating, choosing the threshold, measuring training images ...")
         return finishing.finish(
             result,
             self._state,

@@ -54,7 +54,7 @@ def tail_momentum_at(step: Any, start: int) -> Any:
     """What makes an average over all steps from `start` on, each of the same weight: n / (n + 1).
 
     Args:
-        step: counted from 0; until `start` nothing is kept of steps before.
+        step: counted from 0; up to `start` the factor is 0 (with an EMA the larger of both is used).
 
     Returns:
         float32 scalar.

@@ -168,3 +168,15 @@ def test_a_step_range_counts_from_one(value) -> None:
 def test_a_batch_that_no_memory_holds_is_one_line(config_class):
     with pytest.raises(UserError, match=r"--batch-size: got 1000000000, must be at most \d+$"):
         config_class(batch_size=1_000_000_000)
+
+
+@pytest.mark.parametrize("value", ["0.7,0.2,0.1", [0.7, 0.2, 0.1], (0.7, 0.2, 0.1)])
+def test_shares_are_the_same_however_they_are_given(value):
+    assert EvaluateConfig(prevalence=value).prevalence == "0.7,0.2,0.1"
+    assert EvaluateConfig.from_json({"prevalence": value}).prevalence == "0.7,0.2,0.1"
+
+
+def test_shares_are_separated_by_commas_alone():
+    with pytest.raises(UserError, match=r"--prevalence: got '0\.7x0\.3'"):
+        EvaluateConfig(prevalence="0.7x0.3")
+    assert EvaluateConfig(prevalence=0.1).prevalence == "0.1"

@@ -6,6 +6,7 @@ from stored_results import SUBJECT, make_evaluation, store
 from engine import demo_summary
 from engine.base import files
 from engine.metrics.estimate import Estimate
+from engine.runs import ensemble as ensembles
 from engine.runs.run_directory import RunDirectory
 
 TRAINING = {
@@ -77,3 +78,22 @@ def test_a_run_that_was_not_trained_or_evaluated_is_status_2(tmp_path, capsys) -
     run = make_run(tmp_path / "run")
     assert demo_summary.main([str(run.path), "--split", "validation"]) == 2
     assert "validation" in capsys.readouterr().err
+
+
+def test_an_ensemble_is_summed_up_too(tmp_path, capsys):
+    ensemble = ensembles.EnsembleDirectory(
+        tmp_path, [ensembles.Member("seed-0", 0, 10), ensembles.Member("seed-1", 1, 10)]
+    )
+    for member in ensemble.members:
+        make_run(member.path)
+    ensembles.write(ensemble)
+    subject = dataclasses.replace(SUBJECT, model=ensemble.model_digest())
+    store(ensemble, make_evaluation(metrics=METRICS, subject=subject))
+    assert demo_summary.main([str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == [
+        "trained:  2 runs, 20 epochs in 2 min 10 s",
+        "          seed-0: best val_auroc 0.9877 in epoch 7",
+        "          seed-1: best val_auroc 0.9877 in epoch 7",
+    ]
+    assert lines[-2] == f"pictures: {ensemble.evaluation('test')}/*.png"

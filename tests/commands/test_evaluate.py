@@ -430,7 +430,9 @@ def test_images_unlike_the_training_images_are_counted_apart_and_may_stay_undeci
         float(row["distance"]) > 1 for row in rows
     ]
     assert all(row["predicted"] == "undecided" for row in rows[-3:])
-    assert "Distance from the training images: " in render(RunDirectory(run))
+    report = render(RunDirectory(run))
+    assert "Distance from the training images: " in report
+    assert report.count("left undecided: decided are ") == 1
 
 
 def test_abstaining_needs_distances(run, shards, capsys):

@@ -173,7 +173,7 @@ def test_images_unlike_the_training_images_are_marked_and_may_stay_undecided(
 
 def test_a_run_that_knows_no_distances_says_so_and_cannot_abstain(run, images, capsys):
     assert predict.main([str(run), str(images)]) == 0
-    assert "applicability.npz: is missing" in capsys.readouterr().err
+    assert "applicability.npz is missing" in capsys.readouterr().err
     assert predict.main([str(run), str(images), "--abstain"]) == 2
     captured = capsys.readouterr()
     assert "--abstain" in captured.err and "--resume writes it" in captured.err

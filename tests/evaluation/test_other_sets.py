@@ -44,8 +44,8 @@ def measure(run, shards, *flags):
     return evaluate.main([str(run), str(shards), "--resamples", "200", "--name", "other", *flags])
 
 
-def results(run):
-    return json.loads((run / "evaluation" / "other" / "metrics.json").read_text(encoding="utf-8"))
+def results(run, name="other"):
+    return json.loads((run / "evaluation" / name / "metrics.json").read_text(encoding="utf-8"))
 
 
 def test_mapped_classes_are_measured_and_others_counted(run, shards, metadata, capsys):
@@ -78,9 +78,9 @@ def test_mapped_classes_are_measured_and_others_counted(run, shards, metadata, c
 
 def test_two_classes_may_be_one_of_the_run(run, shards):
     flags = ("--classes", "Pneumonia=PNEUMONIA,Infiltration=PNEUMONIA,No Finding=NORMAL")
-    assert measure(run, shards, *flags) == 0
-    assert results(run)["num_examples"] == 12
-    assert results(run)["confusion_matrix"] == [[3, 1], [5, 3]]
+    assert measure(run, shards, *flags, "--name", "two-in-one") == 0
+    assert results(run, "two-in-one")["num_examples"] == 12
+    assert results(run, "two-in-one")["confusion_matrix"] == [[3, 1], [5, 3]]
 
 
 def test_the_same_classes_in_another_order_need_no_mapping(tmp_path, run):
@@ -110,6 +110,7 @@ def test_the_same_classes_in_another_order_need_no_mapping(tmp_path, run):
         (("--strata", "metadata.csv"), "expected FILE.csv:COLUMN"),
         (("--strata", "{metadata}:vieew"), "has no column 'vieew'"),
         (("--strata", "absent.csv:view"), "absent.csv: cannot be read"),
+        (("--strata", "{metadata}:view:1,2"), "AP"),
     ],
 )
 def test_wrong_mappings_and_columns_are_refused_in_one_line(
@@ -121,6 +122,39 @@ def test_wrong_mappings_and_columns_are_refused_in_one_line(
     assert measure(run, shards, *flags, "--name", "refused") == 2
     assert said in capsys.readouterr().err.strip().splitlines()[-1]
     assert not (run / "evaluation" / "refused" / "metrics.json").exists()
+
+
+def test_columns_and_distances_are_checked_before_the_model_is_loaded(
+    run, shards, metadata, monkeypatch, capsys
+):
+    monkeypatch.setattr("engine.inference.ensemble.load", lambda *_, **__: pytest.fail("loaded"))
+    flags = ("--classes", "No Finding=NORMAL,Pneumonia=PNEUMONIA", "--name", "refused")
+    assert measure(run, shards, *flags, "--strata", f"{metadata}:view:1,2") == 2
+    assert measure(run, shards, *flags, "--abstain") == 2
+    first, second = capsys.readouterr().err.splitlines()[-2:]
+    assert "view" in first and "--abstain: " in second
+
+
+def test_figures_of_other_classes_neither_replace_those_of_the_set_nor_lead(tmp_path):
+    run = fake_run.make_run(tmp_path / "run")
+    images = fake_run.grey_images([40, 60, 190, 210])
+    shards = fake_run.make_shards(tmp_path / "shards", images, [0, 0, 1, 1], [""] * 4)
+    whole, swapped = "NORMAL=NORMAL,PNEUMONIA=PNEUMONIA", "NORMAL=PNEUMONIA,PNEUMONIA=NORMAL"
+    command = [str(run), str(shards), "--resamples", "200"]
+    assert evaluate.main([*command, "--classes", swapped]) == 0
+    report = (run / "report.md").read_text(encoding="utf-8")
+    assert "Hardest set" not in report and "No unseen set was measured as it is" in report
+    assert evaluate.main([*command, "--classes", whole]) == 0
+    before = (run / "evaluation" / "test" / "metrics.json").read_bytes()
+    assert json.loads(before)["auroc"]["value"] == 1
+    assert evaluate.main([*command, "--classes", "NORMAL=NORMAL", "--name", "test"]) == 2
+    assert (
+        evaluate.main([*command, "--classes", "NORMAL=NORMAL"]) == 2
+    )  # `test-mapped` is another one
+    assert (run / "evaluation" / "test" / "metrics.json").read_bytes() == before
+    report = (run / "report.md").read_text(encoding="utf-8")
+    assert "Hardest set measured: Test split, AUROC 1.0000" in report
+    assert "do not stand for this set" in report.replace("\n", " ")
 
 
 def test_flags_of_classes_and_strata_are_read_as_written():

@@ -86,7 +86,7 @@ def test_what_labelled_images_would_give_and_a_prevalence_are_shown_and_stored(t
     printed = capsys.readouterr().out
     assert "with 20 images" in printed
     assert max(map(len, printed.splitlines()[:20])) <= 80
-    stored = stored_evaluations.read(RunDirectory(run).evaluation("test"))
+    stored = stored_evaluations.read(RunDirectory(run).evaluation("test-prevalence-0.1"))
     found = stored.recalibration
     assert found.recalibrated["accuracy"].median > found.unchanged["accuracy"].median
     assert (found.num_images, found.rule) == (20, "youden")
@@ -94,8 +94,13 @@ def test_what_labelled_images_would_give_and_a_prevalence_are_shown_and_stored(t
     assert stored.subject.prevalence == pytest.approx((0.9, 0.1))
     report = (run / "report.md").read_text(encoding="utf-8")
     assert "| accuracy | " + str(found.unchanged["accuracy"]) in report
+    assert "moved along with the prevalence" in report and "Hardest set" not in report
     assert "divided by 0.50" in report and "0.9 NORMAL, 0.1 PNEUMONIA" in report
+    assert "than these images have" in " ".join(stored.subject.warnings)
+    with pytest.raises(UserError, match=r"with another --prevalence \(0.9,0.1, now none\); give"):
+        evaluate_run(run, shards, name="test-prevalence-0.1")
     plain = evaluate_run(run, shards, name="plain", resamples=200)
+    assert "Hardest set measured: plain" in (run / "report.md").read_text(encoding="utf-8")
     assert plain.metrics["accuracy"] == stored.metrics["accuracy"]
     assert plain.metrics["auroc"] == stored.metrics["auroc"]
     assert plain.metrics["brier"] != stored.metrics["brier"]

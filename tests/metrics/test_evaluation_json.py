@@ -24,6 +24,7 @@ SUBJECT = Subject(
     warnings=("these shards come from other images",),
     classes={"healthy": "NORMAL"},
     held_out_by="NORMAL2-",
+    held_out_shared="train",
     left_out={"other": 3},
 )
 

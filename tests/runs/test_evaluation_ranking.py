@@ -20,9 +20,10 @@ def run(tmp_path):
     return run
 
 
-def add(run, name, auroc, **subject):
+def add(run, name, auroc, *, others=(), **subject):
     changed = dataclasses.replace(SUBJECT, name=name, **subject)
-    metrics = {"auroc": Estimate(auroc, reason="no interval")}
+    values = {"auroc": auroc, **dict(others)}
+    metrics = {key: Estimate(value, reason="no interval") for key, value in values.items()}
     store(run, make_evaluation(subject=changed, metrics=metrics), name)
 
 
@@ -79,3 +80,39 @@ def test_without_an_unseen_set_the_report_says_that_figures_flatter(run):
     add(run, "validation", 0.99, split="validation")
     text = report.render(run)
     assert "No unseen set was measured" in text and "Hardest set" not in text
+
+
+def test_a_threshold_that_fails_and_a_class_that_is_missed_make_a_set_hard(run):
+    add(run, "test", 0.9, others={"balanced_accuracy": 0.85})
+    add(run, "moved", 0.95, others={"balanced_accuracy": 0.6}, fingerprint="a", identity="a")
+    others = {"balanced_accuracy": None, "accuracy": 0.2}
+    add(run, "healthy", None, others=others, fingerprint="b", identity="b")
+    assert [name for name, _ in order(run)] == ["healthy", "moved", "test"]
+    assert "Hardest set measured: healthy (test split), AUROC undefined" in report.render(run)
+
+
+def test_figures_for_another_prevalence_or_other_classes_do_not_lead(run):
+    add(run, "test", 0.9)
+    add(run, "rare", 0.5, prevalence=(0.9, 0.1))
+    add(run, "as-found", 0.8, prevalence=(0.5, 0.5), fingerprint="other")
+    add(run, "swapped", 0.0, classes={"NORMAL": "PNEUMONIA", "PNEUMONIA": "NORMAL"})
+    add(run, "half", 0.1, classes={"NORMAL": "NORMAL"}, left_out={"PNEUMONIA": 0})
+    ranking = evaluation_ranking.ranked(run)
+    assert [each.name for each in ranking if each.leads] == ["as-found", "test"]
+    text = report.render(run)
+    assert "| probabilities for another prevalence |" in text
+    assert "| classes left out or taken for others |" in text
+
+
+@pytest.mark.parametrize(
+    ("shared", "said"),
+    [
+        ("held-out", "patients of these images were removed from training and validation"),
+        ("train", "were removed from this split"),
+        (None, "`NORMAL2-`."),
+    ],
+)
+def test_the_report_says_which_side_lost_the_patients_that_both_had(run, shared, said):
+    add(run, "test", 0.9, held_out_by="NORMAL2-", held_out_shared=shared)
+    text = report.render(run)
+    assert said in text and ("removed" in text) == bool(shared)

@@ -135,6 +135,13 @@ def test_a_length_beyond_the_file_is_refused_before_it_is_allocated(tmp_path, re
             refuses()
 
 
+def test_paths_are_read_without_images(tmp_path):
+    found = write_shards(tmp_path, COUNTS)
+    stored = StoredSplit(tmp_path, "train", found)
+    paths = [tfrecords.decoded_text(path) for path in stored.load(("path",))["path"]]
+    assert record_scan.paths_of(record_scan.scan_split(tmp_path, found, "train")) == paths
+
+
 def test_a_missing_shard_is_named(tmp_path):
     found = write_shards(tmp_path, COUNTS)
     first_shard(tmp_path).unlink()

@@ -1,5 +1,8 @@
 """A training learns a teacher's probabilities, which each image carries wherever it stands."""
 
+import shutil
+from types import SimpleNamespace
+
 import fake_run
 import keras
 import numpy as np
@@ -11,15 +14,25 @@ from striped_trainings import comparable, model_weights, stop_after, train, with
 from engine.base import array_files
 from engine.base.config import UserError
 from engine.inference.predictor import Outputs
+from engine.metrics.temperature import Calibration
 from engine.pipeline.reading import StoredSplit
+from engine.runs import contract
 from engine.runs.run_directory import RunDirectory
 from engine.shards import tfrecords
-from engine.training import soft_labels, teacher, trainer
+from engine.training import runtime, soft_labels, teacher, trainer
 from engine.training.distillation import Distillation, soft_cross_entropy
 
 
 def silent(line):
     """Takes no notice."""
+
+
+def worker(number=0, of=1, **replaced):
+    """What a process runs on."""
+    run_on = runtime.Runtime(tf.distribute.get_strategy(), "float32", False, "", number, of)
+    return SimpleNamespace(
+        **{name: getattr(run_on, name) for name in ("is_chief", "num_workers")}, **replaced
+    )
 
 
 def test_the_soft_loss_is_the_cross_entropy_at_a_temperature():
@@ -87,12 +100,75 @@ def test_soft_labels_stand_in_the_order_of_the_records_and_are_computed_once(
     striped, striped_teacher, tmp_path
 ):
     split, run = StoredSplit(striped, "train"), RunDirectory(tmp_path)
-    found = soft_labels.prepare(striped_teacher, split, run, say=silent)
+    given = {"prior": (0.5, 0.5), "run_on": worker(), "say": silent}
+    found = soft_labels.prepare(striped_teacher, split, run, **given)
     means = split.images[:, 0].mean(axis=(1, 2)) / 32
     np.testing.assert_allclose(found[:, 1] - found[:, 0], means, rtol=1e-2)
     _, header = array_files.read(run.soft_labels, version=1)
     assert header["model"] == RunDirectory(striped_teacher).model_digest()
-    again = soft_labels.prepare(tmp_path / "gone", split, run, say=silent)
+    again = soft_labels.prepare(tmp_path / "gone", split, run, **given)
+    np.testing.assert_array_equal(again, found)
+
+
+def test_a_teacher_is_brought_to_the_prior_of_its_student(striped, striped_teacher, tmp_path):
+    split, copy = StoredSplit(striped, "train"), tmp_path / "teacher"
+    shutil.copytree(striped_teacher, copy)
+    contract.complete(
+        RunDirectory(copy),
+        threshold=0.5,
+        threshold_rule="youden",
+        calibration=Calibration(temperature=1.0, prior=(0.8, 0.2)),
+    )
+    log_odds = {}
+    for prior in ((0.8, 0.2), (0.5, 0.5)):
+        run = RunDirectory(tmp_path / str(prior[0]))
+        found = soft_labels.prepare(copy, split, run, prior=prior, run_on=worker(), say=silent)
+        np.testing.assert_allclose(np.exp(found).sum(axis=1), 1, rtol=1e-5)
+        log_odds[prior] = found[:, 1] - found[:, 0]
+    moved = log_odds[0.5, 0.5] - log_odds[0.8, 0.2]
+    np.testing.assert_allclose(moved, np.log(4), rtol=1e-3)
+
+
+def test_probabilities_of_more_classes_move_with_the_prior():
+    known = np.log(np.array([[0.2, 0.3, 0.5]]))
+    before, prior = (0.2, 0.2, 0.6), (0.1, 0.3, 0.6)
+    found = np.exp(soft_labels.at_prior(known, before, prior))
+    expected = np.exp(known) * np.array(prior) / np.array(before)
+    np.testing.assert_allclose(found, expected / expected.sum())
+    assert soft_labels.at_prior(known, before, before) is known
+
+
+def test_of_several_workers_the_chief_alone_asks_the_teacher(striped, striped_teacher, tmp_path):
+    split, told = StoredSplit(striped, "train"), []
+
+    def chiefs(values):
+        told.append(list(values))
+        return told[0]
+
+    found = [
+        soft_labels.prepare(
+            source,
+            split,
+            RunDirectory(tmp_path / str(number)),
+            prior=(0.5, 0.5),
+            run_on=worker(number, of=2, agreed=chiefs),
+            say=silent,
+        )
+        for number, source in enumerate((striped_teacher, tmp_path / "gone"))
+    ]
+    np.testing.assert_array_equal(*found)
+    assert found[0].any() and found[1].dtype == np.float32
+    assert not RunDirectory(tmp_path / "1").soft_labels.exists()
+
+
+def test_what_is_kept_of_other_examples_is_computed_again(striped, striped_teacher, tmp_path):
+    split, run = StoredSplit(striped, "train"), RunDirectory(tmp_path)
+    given = {"prior": (0.5, 0.5), "run_on": worker(), "say": silent}
+    found = soft_labels.prepare(striped_teacher, split, run, **given)
+    arrays, header = array_files.read(run.soft_labels, version=1)
+    other = {name: array + 1 for name, array in arrays.items()}
+    array_files.write(run.soft_labels, arrays=other, header={**header, "data": "x"}, version=1)
+    again = soft_labels.prepare(striped_teacher, split, run, **given)
     np.testing.assert_array_equal(again, found)
 
 

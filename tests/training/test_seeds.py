@@ -128,6 +128,27 @@ def test_more_classes_are_averaged_without_a_threshold(tmp_path, monkeypatch):
     assert contract.read(ensemble.opened(tmp_path / "run")).model is not None
 
 
+def test_what_a_teacher_says_is_computed_for_the_first_seed_and_shared(tmp_path, monkeypatch):
+    found = []
+
+    def train(config, shards, place, **options):
+        run = RunDirectory(place)
+        found.append(run.soft_labels.is_file())
+        assert run.foreign() == []
+        run.path.mkdir(exist_ok=True)
+        run.soft_labels.write_bytes(b"what a teacher says")
+        raise UserError("no more")
+
+    monkeypatch.setattr(trainer, "train", train)
+    for _ in range(2):
+        with pytest.raises(UserError, match="no more"):
+            seeds_of(tmp_path, tmp_path / "run", resume=True)
+        seed_directory.finished(ensemble.opened(tmp_path / "run"), "seed-3", epochs=ONE.epochs)
+    assert found == [False, True]
+    copy = RunDirectory(tmp_path / "run" / "seed-4").soft_labels
+    assert copy.read_bytes() == b"what a teacher says"
+
+
 def test_overwriting_removes_the_members_and_nothing_else(tmp_path):
     found = seed_directory.prepare(tmp_path, TINY, 3, resume=False, overwrite=False)
     for member in found.members:
