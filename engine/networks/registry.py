@@ -115,7 +115,8 @@ def with_defaults(network: Network, config: ConfigType, given: Collection[str]) 
     if not is_pretrained(network, config):
         return config
     preferred = {name: value for name, value in network.defaults.items() if name not in given}
-    if "freeze_epochs" in given and config.freeze_epochs != network.defaults.get("freeze_epochs"):
+    own_epochs = network.defaults.get("freeze_epochs")
+    if "freeze_epochs" in given and getattr(config, "freeze_epochs", None) != own_epochs:
         preferred.pop("head_solver", None)  # it takes exactly so many epochs
     return dataclasses.replace(config, **preferred)
 
