@@ -131,9 +131,9 @@ def test_evaluating_has_none(tmp_path, looked, monkeypatch):
     shards = fake_run.make_shards(tmp_path / "shards", images, [0, 1] * 8, patients)
     outputs = Predictor.outputs
 
-    def look_and_predict(self, batch):
+    def look_and_predict(self, batch, **options):
         look()
-        return outputs(self, batch)
+        return outputs(self, batch, **options)
 
     monkeypatch.setattr(Predictor, "outputs", look_and_predict)
     run = fake_run.make_run(tmp_path / "run")
