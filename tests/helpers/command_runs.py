@@ -1,6 +1,7 @@
 """Runs of training commands in other processes: their figures, and how far they have come."""
 
 import csv
+import json
 import time
 
 import numpy as np
@@ -28,3 +29,9 @@ def wait_for_step(run, step):
     while newest_step(run) < step:
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def metrics_of(run, name="test"):
+    """What an evaluation of a run stored."""
+    path = RunDirectory(run).evaluation(name) / "metrics.json"
+    return json.loads(path.read_text(encoding="utf-8"))
