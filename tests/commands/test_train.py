@@ -101,7 +101,8 @@ def signalled(command, number):
             if sum(line.startswith("epoch ") for line in said) == 2:
                 break
         process.send_signal(number)
-        process.stderr.read()
+        rest = process.stderr.read()
+        sys.stderr.write(rest)
         return process.wait(timeout=120), said
 
 
