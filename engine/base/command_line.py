@@ -82,7 +82,21 @@ class StopFlag:
         if self.signal_number is not None and signal_number == signal.SIGINT:
             raise KeyboardInterrupt
         self.signal_number = signal_number
-        print("stopping after this step ...", file=sys.stderr, flush=True)
+        _say_from_handler("stopping after this step ...")
+
+
+def _say_from_handler(text: str) -> None:
+    """Writes a line to standard error past Python's buffer, which the signal may have interrupted in use.
+
+    A second write to the buffer from within the first is an error.
+    """
+    try:
+        descriptor = sys.stderr.fileno()
+    except (AttributeError, OSError, ValueError):  # a notebook's, or a test's, has none
+        print(text, file=sys.stderr, flush=True)
+    else:
+        with contextlib.suppress(OSError):  # a terminal that is gone
+            os.write(descriptor, f"{text}\n".encode())
 
 
 def run(program: str, body: Callable[[], int]) -> int:

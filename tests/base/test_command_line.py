@@ -1,4 +1,5 @@
 import errno
+import io
 import os
 import signal
 import subprocess
@@ -153,6 +154,32 @@ def test_a_stop_flag_notes_the_first_signal_and_gives_way_to_a_second_ctrl_c(cap
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_a_signal_while_standard_error_is_written_to_only_raises_the_flag(monkeypatch) -> None:
+    reading, writing = os.pipe()
+
+    class Interrupted(io.RawIOBase):
+        """A terminal that the signal comes in the middle of writing to."""
+
+        def writable(self) -> bool:
+            return True
+
+        def fileno(self) -> int:
+            return writing
+
+        def write(self, data) -> int:
+            if not stop():
+                signal.raise_signal(signal.SIGTERM)
+            return os.write(writing, data)
+
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(io.BufferedWriter(Interrupted())))
+    with command_line.StopFlag() as stop:
+        print("epoch 1", file=sys.stderr, flush=True)
+    assert stop() and os.read(reading, 100) == b"stopping after this step ...\nepoch 1\n"
+    os.close(reading)
+    monkeypatch.undo()
+    os.close(writing)
 
 
 def test_tensorflows_log_level_is_the_users_where_given(monkeypatch) -> None:
