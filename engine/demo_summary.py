@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from engine.base import command_line, config
 from engine.base.flag_parser import FlagParser
 from engine.base.progress import format_duration
+from engine.base.wording import counted
 from engine.runs.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def training_lines(training: dict[str, Any]) -> list[str]:
     """How fast and how long a run was trained, from the contents of `training.json`."""
     return [
         f"trained:  {training['images_per_second']:,.0f} images/s in training steps",
-        f"          {training['epochs']} epochs in {format_duration(training['seconds'])}, "
+        f"          {counted(training['epochs'], 'epoch')} in {format_duration(training['seconds'])}, "
         "with loading, validating and saving",
         f"          {_best(training)}",
     ]
