@@ -4,8 +4,11 @@ Ctrl-C and SIGTERM save the run after the current step; `--resume` continues it.
 """
 
 import argparse
+import functools
 import signal
 import sys
+from collections.abc import Callable
+from typing import TypeVar
 
 from engine import api
 from engine.base import callable_module, command_line, progress
@@ -14,6 +17,8 @@ from engine.metrics.estimate import number_text
 from engine.training import train_arguments
 
 PROGRAM = "python -m engine.train"
+
+Result = TypeVar("Result")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -45,22 +50,11 @@ def _run(arguments: argparse.Namespace) -> int:
 def _train_seeds(arguments: argparse.Namespace, settings: TrainConfig) -> int:
     with command_line.quiet_imports(), command_line.without_scikit_learn():
         from engine.training import seeds
-        from engine.training.divergence import DivergenceError
 
-    with command_line.StopFlag() as stop:
-        try:
-            result = seeds.train_seeds(
-                settings,
-                arguments.shards,
-                arguments.workdir,
-                num_seeds=arguments.num_seeds,
-                resume=arguments.resume,
-                overwrite=arguments.overwrite,
-                should_stop=stop,
-            )
-        except DivergenceError as error:
-            progress.say(f"{PROGRAM}: {error}")
-            return command_line.FAILED
+    train = functools.partial(seeds.train_seeds, num_seeds=arguments.num_seeds)
+    result, stop = _trained(train, arguments, settings)
+    if result is None:
+        return command_line.FAILED
     if result.stopped:
         return _stopped(arguments, stop)
     for place, auroc in zip(result.members, result.member_val_aurocs, strict=True):
@@ -71,24 +65,36 @@ def _train_seeds(arguments: argparse.Namespace, settings: TrainConfig) -> int:
     return command_line.DONE
 
 
-def _train(arguments: argparse.Namespace, settings: TrainConfig) -> int:
-    with command_line.quiet_imports(), command_line.without_scikit_learn():
-        from engine.training import trainer
+def _trained(
+    train: Callable[..., Result], arguments: argparse.Namespace, settings: TrainConfig
+) -> tuple[Result | None, command_line.StopFlag]:
+    """What a training gives, stopped by signals after a step; None of one that diverged, which is said."""
+    from engine.training.divergence import DivergenceError
 
     with command_line.StopFlag() as stop:
         try:
-            result = trainer.train(
+            result = train(
                 settings,
                 arguments.shards,
                 arguments.workdir,
                 resume=arguments.resume,
                 overwrite=arguments.overwrite,
-                diagnose=arguments.diagnose,
                 should_stop=stop,
             )
-        except trainer.DivergenceError as error:
+        except DivergenceError as error:
             progress.say(f"{PROGRAM}: {error}")
-            return command_line.FAILED
+            return None, stop
+    return result, stop
+
+
+def _train(arguments: argparse.Namespace, settings: TrainConfig) -> int:
+    with command_line.quiet_imports(), command_line.without_scikit_learn():
+        from engine.training import trainer
+
+    train = functools.partial(trainer.train, diagnose=arguments.diagnose)
+    result, stop = _trained(train, arguments, settings)
+    if result is None:
+        return command_line.FAILED
     if not result.is_chief and not result.stopped:
         return command_line.DONE
     if result.stopped:

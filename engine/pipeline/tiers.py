@@ -28,6 +28,9 @@ from engine.pipeline.reading import StoredSplit
 from engine.pipeline.share import WHOLE, Share
 from engine.shards import tfrecords
 
+# (step, places int64[B] in its global batch) -> the numbers of the examples there, int64[B], in the
+# order of the records
+Examples = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 # int64[B] -> the images of those examples, uint8[B, H, W, C]
 _Images = Callable[[tf.Tensor], tf.Tensor]
 
@@ -40,7 +43,6 @@ class Tier(Protocol):
         reason: why it was chosen, for the user.
         order: what the order of the examples is a permutation of, `whole split` or `windows` of it;
             a run can only be resumed in the same order.
-        knows_examples: whether `examples` can say which ones are where.
         loads_split: whether opening it decodes the whole split into memory.
         may_rewrite: whether TensorFlow may rewrite the graph of a dataset made from it.
     """
@@ -48,7 +50,6 @@ class Tier(Protocol):
     name: str
     reason: str
     order: str
-    knows_examples: bool
     loads_split: bool
     may_rewrite: bool
 
@@ -63,9 +64,9 @@ class Tier(Protocol):
             UserError: the shards cannot be read.
         """
 
-    def examples(self, step: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
-        """The numbers, in the order of the records, of the examples at places of a step's global batch,
-        int64[B] -> int64[B]."""
+    @property
+    def examples(self) -> Examples | None:
+        """Which examples are where; None where the records are streamed without their numbers."""
 
     def paths(self, step: int) -> list[str]:
         """The source files of the images in the batch of `step`, counted from 0."""
@@ -114,7 +115,6 @@ class _PermutedTier:
     """The order over the whole split, for the tiers that can read any example at any time."""
 
     order = "whole split"
-    knows_examples = True
 
     def __init__(self, split: StoredSplit, plan: InputPlan, reason: str) -> None:
         self.reason = reason
@@ -124,8 +124,9 @@ class _PermutedTier:
         places = tf.range(self._plan.global_batch_size, dtype=tf.int64)
         return self._split.paths(self._order_at(tf.constant(step, tf.int64), places).numpy())
 
-    def examples(self, step: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
-        return self._order_at(step, places)
+    @property
+    def examples(self) -> Examples:
+        return self._order_at
 
     @functools.cached_property
     def _order_at(self) -> batch_order.Order:
@@ -223,7 +224,7 @@ class WindowedTier:
 
     name = "streaming"
     order = "windows"
-    knows_examples = False
+    examples = None
     loads_split = False
     may_rewrite = True
 
@@ -239,9 +240,6 @@ class WindowedTier:
 
     def batches(self, start_step: int, share: Share = WHOLE) -> tf.data.Dataset:
         return self._read(start_step, share, ("image", "label"))
-
-    def examples(self, step: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
-        raise NotImplementedError("PNG and JPEG images are streamed without their numbers")
 
     def paths(self, step: int) -> list[str]:
         batch = next(iter(self._read(step, WHOLE, ("path",)).with_options(untuned())))

@@ -52,7 +52,12 @@ class TrainingInput:
 
         Args:
             log_probabilities: float32[N, K], in the order of the records.
+
+        Raises:
+            ValueError: the tier streams records without their numbers.
         """
+        if self.tier.examples is None:
+            raise ValueError(f"the {self.tier.name} tier does not know which examples it reads")
         self._teacher = tf.constant(log_probabilities, tf.float32)
 
     def dataset(self, start_step: int = 0, share: Share = WHOLE) -> tf.data.Dataset:
@@ -73,7 +78,7 @@ class TrainingInput:
         """
         plan, image_size = self.plan, self.split.manifest.image_size
         steps, batch_size = self.steps_per_epoch, plan.global_batch_size
-        teacher = self._teacher
+        teacher, examples = self._teacher, self.tier.examples
 
         @unconverted
         def with_draws(number: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -81,8 +86,8 @@ class TrainingInput:
             positions, epoch = step % steps * batch_size + places, step // steps
             draws = plan.draw(positions, epoch=epoch, image_size=image_size)
             keys = counter_random.row_keys(positions, seed=plan.seed, epoch=epoch)
-            if teacher is not None:
-                draws["teacher"] = tf.gather(teacher, self.tier.examples(step, places))
+            if teacher is not None and examples is not None:
+                draws["teacher"] = tf.gather(teacher, examples(step, places))
             return {**batch, **draws, "key": keys}
 
         return (

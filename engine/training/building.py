@@ -182,7 +182,7 @@ def training_input(config: TrainConfig, shards: Path, manifest: Manifest) -> Tra
     """
     plan = InputPlan.from_config(config, held_splits=("validation",))
     batches = TrainingInput(plan, shards, manifest)
-    if config.distill_from is not None and not batches.tier.knows_examples:
+    if config.distill_from is not None and batches.tier.examples is None:
         raise UserError(
             "--distill-from needs the memory tier or raw images, but this split of "
             f"{manifest.encoding} images is streamed ({batches.tier.reason}); use --cache memory"
