@@ -18,6 +18,12 @@ class FineTuningSettings(Config):
         help="how the epochs of the head alone find its weights: by steps, or lbfgs: one epoch computes "
         "the features of all images and solves for the best weights (with --freeze-epochs 1)",
     )
+    refit_head: bool | None = setting(
+        None,
+        help="when training ends, solve for the head of the best epoch as --head-solver lbfgs does; none: "
+        "where a built-in network with --pooling statistics was trained from scratch, by cross-entropy and "
+        "without a teacher",
+    )
     fine_tune_from: str = setting(
         "all",
         parse=str,

@@ -99,6 +99,13 @@ class AugmentationSettings(Config):
     blur: float | None = setting(
         None, minimum=0, maximum=1, help="largest share of a four-times coarser image mixed in"
     )
+    spectrum: float | None = setting(
+        None,
+        minimum=0,
+        maximum=3,
+        help="coarse waves of the image (up to 14 periods) are each multiplied by a factor about 1 whose "
+        "logarithm has this deviation, or by a share of it",
+    )
     mixup: float = setting(
         0.0,
         minimum=0,
@@ -145,13 +152,13 @@ class ModelSettings(Config):
         ".weights.h5 or .h5, by layer",
     )
     pooling: str = setting(
-        "average",
+        "statistics",
         choices=("average", "statistics"),
-        help="what the classifier of a pretrained network takes: the mean of the last feature map, or "
-        "mean and deviation of the map behind every block, standardized",
+        help="what the classifier takes: the mean of the last feature map, or mean and deviation of the map "
+        "behind every block (of the cnn, every stage)",
     )
     depth: int = setting(4, minimum=2, maximum=7, help="stages of the cnn, each at half the size")
-    width: int = setting(24, minimum=4, maximum=512, help="channels of the first stage")
+    width: int = setting(48, minimum=4, maximum=512, help="channels of the first stage")
     blocks: int = setting(
         1, minimum=0, maximum=4, help="residual blocks per stage of the cnn (0: plain)"
     )
@@ -189,7 +196,7 @@ class InitialSettings(Config):
 class OptimizationSettings(Config):
     """How the weights are found."""
 
-    epochs: int = setting(24, minimum=1, help="passes over the training split")
+    epochs: int = setting(12, minimum=1, help="passes over the training split")
     optimizer: str = setting("adamw", choices=("adam", "adamw"), help="optimizer")
     learning_rate: float = setting(1e-3, above=0, maximum=10, help="peak learning rate")
     schedule: str = setting(
@@ -210,7 +217,7 @@ class OptimizationSettings(Config):
         0, minimum=0, help="stop after this many epochs without progress (0: never)"
     )
     monitor: str = setting(
-        "val_auroc",
+        "val_loss",
         choices=("val_auroc", "val_accuracy", "val_loss"),
         help="the metric that best weights, plateau and early stopping go by",
     )

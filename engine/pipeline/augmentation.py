@@ -2,7 +2,7 @@
 
 What happens to an image is a pure function of (seed, epoch, position): `draw` turns those into a
 `warp` (one projective transform that composes rotation, shear, zoom, shift and flip), a `tone`
-(brightness, contrast), a `gamma` and a `blur`. Those that are in use travel in the batch. `apply`
+(brightness, contrast), a `gamma`, a `blur` and a `spectrum`. Those that are in use travel in the batch. `apply`
 resamples each image once and adjusts its tone, on the device that runs the training step. The same
 run therefore sees the same images on any number of replicas, after a resume, and in any thread
 order.
@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from engine.base import counter_random
 from engine.base.settings import AugmentationSettings
+from engine.pipeline import spectrum
 
 WARP_SIZE = 9  # eight floats of a projective transform, and whether what lies outside is black
 TONE_SIZE = 2  # brightness, contrast
@@ -47,6 +48,8 @@ class Strengths:
         gamma: the exponent is drawn from [exp(-gamma), exp(gamma)], uniformly in its logarithm.
         blur: the largest share of a copy four times coarser that is mixed in; half of the images
             get none.
+        spectrum: coarse waves of the image are multiplied by factors about 1, whose logarithms have
+            this deviation; each image takes a share of them (see the module `spectrum`).
     """
 
     rotation: float = 0.0
@@ -59,6 +62,7 @@ class Strengths:
     contrast: float = 0.0
     gamma: float = 0.0
     blur: float = 0.0
+    spectrum: float = 0.0
 
     @property
     def warps(self) -> bool:
@@ -72,22 +76,23 @@ class Strengths:
         return bool(self.brightness or self.contrast)
 
     def __bool__(self) -> bool:
-        return self.warps or self.tones or bool(self.gamma or self.blur)
+        return self.warps or self.tones or bool(self.gamma or self.blur or self.spectrum)
 
 
 PRESETS = {
     "none": Strengths(),
     "light": Strengths(
         rotation=5, shear=0.05, zoom=0.05, width_shift=0.05, height_shift=0.05,
-        brightness=0.05, contrast=0.1, gamma=0.1,
+        brightness=0.05, contrast=0.1, gamma=0.1, spectrum=0.4,
     ),
     "standard": Strengths(
         rotation=10, shear=0.1, zoom=0.1, width_shift=0.08, height_shift=0.08,
-        horizontal_flip=True, brightness=0.1, contrast=0.2, gamma=0.2,
+        horizontal_flip=True, brightness=0.1, contrast=0.2, gamma=0.2, spectrum=0.8,
     ),
     "strong": Strengths(
         rotation=15, shear=0.15, zoom=0.25, width_shift=0.1, height_shift=0.1,
         horizontal_flip=True, brightness=0.2, contrast=0.4, gamma=0.5, blur=0.8,
+        spectrum=0.8,
     ),
     # The arguments of ImageDataGenerator in most X-ray tutorials. (It takes shear in degrees; 0.2
     # was meant in radians, as in every later API.)
@@ -125,8 +130,8 @@ def draw(
         `warp` float32[B, 9] (output to input pixel coordinates, in the row-major order of
         `ImageProjectiveTransformV3`; then 1 where what lies outside the image is black, 0 where it
         is mirrored), `tone` float32[B, 2] (brightness, contrast factor), `gamma` float32[B, 1] (an
-        exponent) and `blur` float32[B, 1] (share of a coarser copy), each only if its strength is
-        not zero. One image in eight is at most mirrored.
+        exponent), `blur` float32[B, 1] (share of a coarser copy) and `spectrum` float32[B, 28, 28]
+        (factors of waves), each only if its strength is not zero. One image in eight is at most mirrored.
     """
     uniform = uniform_draws(positions, seed=seed, epoch=epoch, columns=_NUM_DRAWS)
     altered = tf.cast(uniform[:, 12:13] >= 2 * INTACT_SHARE - 1, tf.float32)
@@ -142,6 +147,9 @@ def draw(
         drawn["gamma"] = tf.exp(uniform[:, 10:11] * strengths.gamma)
     if strengths.blur:
         drawn["blur"] = tf.nn.relu(uniform[:, 11:12]) * strengths.blur
+    if strengths.spectrum:
+        factors = spectrum.draw(positions, seed=seed, epoch=epoch, strength=strengths.spectrum)
+        drawn["spectrum"] = tf.where(altered[..., None] > 0, factors, 1.0)
     return drawn
 
 
@@ -201,6 +209,8 @@ def apply(batch: dict[str, Any]) -> tf.Tensor:
         images = gamma(images, batch["gamma"])
     if "blur" in batch:
         images = blur(images, batch["blur"])
+    if "spectrum" in batch:
+        images = spectrum.scaled(images, batch["spectrum"])
     return images
 
 

@@ -14,6 +14,7 @@ from engine.base.config import UserError
 from engine.base.settings import TrainConfig
 from engine.networks import registry
 from engine.networks.network import Network
+from engine.networks.pooling import STATISTICS
 from engine.networks.training_form import TrainingForm
 from engine.pipeline import augmentation
 from engine.pipeline.plan import InputPlan
@@ -39,6 +40,7 @@ class BuiltStep:
         model: as the network's builder gave it; takes images [B, H, W, C].
         form: the form of it that is trained, from pixels to logits; shares its variables.
         fine_tuning: which of its weights are trained, and when.
+        refits_head: whether the head is solved for when training ends.
     """
 
     model: Any
@@ -46,6 +48,7 @@ class BuiltStep:
     optimizer: Any
     step: TrainingStep
     fine_tuning: FineTuning
+    refits_head: bool = False
 
 
 def prepare_runtime(config: TrainConfig, network: Network | None = None) -> runtime.Runtime:
@@ -141,7 +144,8 @@ def build_step(
         head=tuned.head,
         distillation=_distillation(config),
     )
-    return BuiltStep(model, form, optimizer, step, tuned)
+    refits = refits_head(config, network, objective)
+    return BuiltStep(model, form, optimizer, step, tuned, refits)
 
 
 def solved_head(
@@ -152,25 +156,36 @@ def solved_head(
     *,
     say: Callable[[str], None],
 ) -> SolvedHead | None:
-    """What solves for the head, where a configuration asks for it.
+    """What solves for the head, where a configuration asks for it: in an epoch, or when training ends.
 
     Raises:
         UserError: the network does not end in a dense layer.
     """
-    if not built.fine_tuning.solves_head:
+    if not (built.fine_tuning.solves_head or built.refits_head):
         return None
     manifest, weights = split.manifest, _class_weights(config, split.manifest)
     if config.sampling == "balanced":
         weights = dataset_checks.balanced_class_weights(manifest, "train")
     return SolvedHead(
         built.form.network,
-        built.optimizer,
         split,
         mirrored=augmentation.strengths_from(config).horizontal_flip,
         class_weights=weights,
-        steps_per_epoch=dataset_checks.steps_per_epoch(manifest, "train", config.global_batch_size),
         agreed=run_on.agreed,
         say=say,
+    )
+
+
+def refits_head(config: TrainConfig, network: Network, objective: Objective) -> bool:
+    """Whether the head is solved for anew when training ends (see `--refit-head`)."""
+    if config.refit_head is not None:
+        return config.refit_head
+    return (
+        "pooling" in network.settings
+        and config.pooling == STATISTICS
+        and not registry.is_pretrained(network, config)
+        and objective.name == losses.CROSS_ENTROPY
+        and config.distill_from is None
     )
 
 

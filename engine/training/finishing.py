@@ -13,6 +13,7 @@ from engine.runs import history_plot, report
 from engine.runs.run_directory import RunDirectory
 from engine.training import decision, losses
 from engine.training.history import Row
+from engine.training.refitted_head import Refit
 from engine.training.state import TrainState
 from engine.training.validation import Validation
 
@@ -73,6 +74,7 @@ def finish(
     threshold_rule: str | None,
     prior: Sequence[float],
     learned_with: list[str],
+    refit: Callable[[], Refit | None] = lambda: None,
     remember: Callable[[], None] = lambda: None,
 ) -> TrainResult:
     """Completes a run's directory; the model has its best weights afterwards.
@@ -81,9 +83,11 @@ def finish(
         threshold_rule: how the decision threshold is chosen; None where there is none to choose.
         prior: the share of each class that training implied.
         learned_with: see `learned_with`.
+        refit: called with the best weights in place; may change and save the model.
         remember: called once the model is final, for what else the run keeps of its data.
     """
     state.use_best()
+    refitted = refit()
     labels, log_odds = validation.log_odds()
     threshold = decision.complete(run, labels, log_odds, rule=threshold_rule, prior=prior)
     remember()
@@ -102,6 +106,7 @@ def finish(
             "monitor": result.monitor,
             "best_value": result.best_value,
             "parameters": state.model.count_params(),
+            **({} if refitted is None else {"refit_head": refitted.to_json()}),
         },
     )
     report.write_report(run)

@@ -214,6 +214,7 @@ class Loop:
         if self._fit is None:
             self.stopped = True
             return
+        optimization.pass_over(self._state.optimizer, self._plan.steps_per_epoch)
         self._state.global_step += self._plan.steps_per_epoch
         self._state.train_seconds += self._fit.seconds
 

@@ -1,4 +1,4 @@
-"""`--head-solver lbfgs`: the epoch of the head alone, solved on features instead of stepped.
+"""The head of a network, solved for on features instead of stepped: `--head-solver lbfgs`, `--refit-head`.
 
 The body computes what the last dense layer takes, once for every training image (and its mirror image
 where training mirrors images), without augmentation or dropout. `head_solver` then finds the layer's
@@ -21,13 +21,18 @@ from engine.base.config import UserError
 from engine.networks import live_normalization, parts
 from engine.networks.ends import STANDARDIZE
 from engine.pipeline.reading import StoredSplit
-from engine.training import head_solver, optimization
+from engine.training import head_solver
 from engine.training.head_solver import Solution
+
+Array = np.ndarray
 
 LBFGS = "lbfgs"
 _BATCH = 256
-_NEEDED = "--head-solver lbfgs needs a network that ends in a dense layer with a bias"
-_INSTEAD = "use --head-solver adam"
+_NEEDED = (
+    "solving for the head (--head-solver lbfgs, --refit-head) needs a network that ends in a dense layer "
+    "with a bias"
+)
+_INSTEAD = "use --head-solver adam and --no-refit-head"
 
 Fit = Callable[[Callable[[], bool]], "HeadFit | None"]
 
@@ -53,11 +58,9 @@ class SolvedHead:
 
     Args:
         network: pixels to logits (`training_form`).
-        optimizer: built for the weights that are trained; goes on as if it had taken the epoch's steps.
         split: the training images.
         mirrored: whether mirror images are learned as well.
         class_weights: float32[K]; what an example of each class counts.
-        steps_per_epoch: of the training.
         agreed: the chief's values on every worker.
         say: takes a line for the user.
 
@@ -68,24 +71,22 @@ class SolvedHead:
     def __init__(
         self,
         network: keras.Model,
-        optimizer: keras.optimizers.Optimizer,
         split: StoredSplit,
         *,
         mirrored: bool,
         class_weights: np.ndarray,
-        steps_per_epoch: int,
         agreed: Callable[[Any], list[float]],
         say: Callable[[str], None],
     ) -> None:
-        self._network, self._optimizer, self._split = network, optimizer, split
+        self._network, self._split = network, split
         self._mirrored, self._class_weights = mirrored, class_weights
-        self._steps_per_epoch, self._agreed, self._say = steps_per_epoch, agreed, say
+        self._agreed, self._say = agreed, say
         self._dense = _last_dense(network)
         self._normalization = _normalization_before(self._dense)
         self._taken = tf.function(self._features_and_logits, reduce_retracing=True, autograph=False)
 
     def __call__(self, should_stop: Callable[[], bool]) -> HeadFit | None:
-        """Sets the head's weights, and the averages of weights to what the weights are then.
+        """Sets the head's weights.
 
         Args:
             should_stop: asked after every batch; when true, nothing is changed and None returned.
@@ -108,7 +109,6 @@ class SolvedHead:
         )
         self._assign(self._dense.kernel, solution.kernel)
         self._assign(self._dense.bias, solution.bias)
-        optimization.pass_over(self._optimizer, self._steps_per_epoch)
         self._say(_described(solution, features))
         return HeadFit(
             loss=solution.loss,
@@ -116,6 +116,22 @@ class SolvedHead:
             images_per_second=len(labels) / (computed - started),
             seconds=time.perf_counter() - started,
         )
+
+    def state(self) -> list[Array]:
+        """What is set when the head is solved for, as it is now."""
+        return [variable.numpy() for variable in self._variables()]
+
+    def restore(self, state: list[Array]) -> None:
+        """Puts back what `state` gave."""
+        for variable, values in zip(self._variables(), state, strict=True):
+            variable.assign(values)
+        live_normalization.refresh(self._network)
+
+    def _variables(self) -> list[Any]:
+        own = [self._dense.kernel, self._dense.bias]
+        if self._normalization is None:
+            return own
+        return [*own, *_statistics_of(self._normalization)[:2]]
 
     def _features(
         self, should_stop: Callable[[], bool]

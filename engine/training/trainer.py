@@ -39,6 +39,7 @@ from engine.training import (
     loop,
     periodic,
     reference_images,
+    refitted_head,
     resuming,
     runtime,
     train_arguments,
@@ -49,6 +50,7 @@ from engine.training.divergence import DivergenceError
 from engine.training.finishing import TrainResult
 from engine.training.history import Row
 from engine.training.losses import Loss, Objective
+from engine.training.refitted_head import Refit
 from engine.training.state import TrainState
 from engine.training.validation import Validation
 from engine.training.weight_averaging import FinalWeights
@@ -248,6 +250,14 @@ class _Session:
             steps_per_epoch=self._input.steps_per_epoch,
             say=say,
         )
+        self._head = building.solved_head(config, built, batches.split, run_on, say=say)
+        self._refits_head = built.refits_head
+        self._saved = StockModel(
+            built.model,
+            built.form,
+            build=functools.partial(building.build_model, config, manifest, network),
+            say=say,
+        )
         rate_is_ours = config.schedule == "constant" and not user_callbacks.sets_rate(callbacks)
         self._loop = loop.Loop(
             _loop_plan(
@@ -268,16 +278,11 @@ class _Session:
                 load_images=load_images,
                 weights=built.fine_tuning.weights,
             ),
-            saved=StockModel(
-                built.model,
-                built.form,
-                build=functools.partial(building.build_model, config, manifest, network),
-                say=say,
-            ),
+            saved=self._saved,
             run=run,
             run_on=run_on,
             say=say,
-            solve_head=building.solved_head(config, built, batches.split, run_on, say=say),
+            solve_head=self._head if built.fine_tuning.solves_head else None,
         )
 
     def resume(self, checkpoint: Checkpoint) -> None:
@@ -332,10 +337,29 @@ class _Session:
             threshold_rule=(
                 self._config.threshold if len(self._input.split.manifest.class_names) == 2 else None
             ),
-            prior=building.implied_prior(self._config, self._input.split.manifest),
+            prior=self._prior(),
             learned_with=finishing.learned_with(self._config, has_dropout=self._has_dropout),
+            refit=self._refit,
             remember=self._remember,
         )
+
+    def _refit(self) -> Refit | None:
+        """Solves for the head of the final model, where that is asked for, and saves it."""
+        if self._head is None or not self._refits_head:
+            return None
+        found = refitted_head.refit(
+            self._head,
+            self._validation,
+            prior=self._prior(),
+            agreed=self._runtime.agreed,
+        )
+        self._say(found.described)
+        self._saved.save(self._run.model)
+        return found
+
+    def _prior(self) -> tuple[float, ...]:
+        """The share of each class that training implied."""
+        return building.implied_prior(self._config, self._input.split.manifest)
 
     def _remember(self) -> None:
         count = self._config.reference_images
