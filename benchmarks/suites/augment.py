@@ -30,8 +30,8 @@ def run(context: Context) -> Report:
     report = Report("augment", "images/s of augmentation alone, on one batch repeatedly")
     images = context.workload.images[: context.batch_size]
     for preset in PRESETS_MEASURED:
-        # Keras has no layers for these two.
-        same = dataclasses.replace(PRESETS[preset], gamma=0.0, blur=0.0)
+        # Keras has no layers for these.
+        same = dataclasses.replace(PRESETS[preset], gamma=0.0, blur=0.0, spectrum=0.0)
         sides = [
             Side("engine, fused", fused(images, same), preset),
             Side("Keras layers in a row", keras_layers(images, same), preset),
@@ -43,7 +43,7 @@ def run(context: Context) -> Report:
     default = TrainConfig().augment
     alone = [
         Side(DEFAULT, fused(images, PRESETS[default]), default),
-        Side("engine, gamma and blur too", fused(images, PRESETS["strong"]), "strong"),
+        Side("engine, gamma, blur and spectrum too", fused(images, PRESETS["strong"]), "strong"),
         Side("engine, host draws only", host_draws(images, PRESETS["strong"]), "strong"),
     ]
     report.measurements += context.measure(alone)
@@ -84,7 +84,7 @@ def keras_layers(images: np.ndarray, strengths: Strengths) -> Callable[[int], in
 def make_layers(strengths: Strengths) -> list[Any]:
     """The Keras layers for `strengths`, without those that this version of Keras lacks.
 
-    Keras has no layers for blur and gamma.
+    Keras has no layers for blur, gamma and spectrum.
     """
     common = {"fill_mode": "constant"}
     wanted: list[tuple[str, bool, dict[str, Any]]] = [

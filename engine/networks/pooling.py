@@ -1,4 +1,4 @@
-"""How the feature maps of a pretrained network become the features of its classifier.
+"""How the feature maps of a built-in network become the features of its classifier.
 
     average       mean over space of the last feature map
     statistics    mean and deviation over space of the map behind every block and of the last one, in

@@ -199,7 +199,7 @@ def apply(batch: dict[str, Any]) -> tf.Tensor:
             unchanged.
 
     Returns:
-        float32[B, H, W, C] in [0, 255].
+        float32[B, H, W, C] in [0, 255], with `spectrum` also beyond.
     """
     images = batch["image"]
     images = warp(images, batch["warp"]) if "warp" in batch else tf.cast(images, tf.float32)

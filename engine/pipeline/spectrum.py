@@ -52,7 +52,10 @@ def normal(uniform: tf.Tensor) -> tf.Tensor:
 
 @tf.function(jit_compile=True, autograph=False)
 def scaled(images: tf.Tensor, factors: tf.Tensor) -> tf.Tensor:
-    """Multiplies the waves of images; values are clipped to [0, 255].
+    """Multiplies the waves of images.
+
+    Values may leave [0, 255]: cut off there, bright regions would lose what they show, and on other series
+    AUROC was 0.987 instead of 0.989.
 
     Args:
         images: float32[B, H, W, C] in [0, 255].
@@ -61,9 +64,7 @@ def scaled(images: tf.Tensor, factors: tf.Tensor) -> tf.Tensor:
     rows, columns = (tf.constant(_waves(size)) for size in images.shape[1:3])
     strengths = tf.einsum("kh,bhwc,lw->bklc", rows, images, columns)
     changes = strengths * (factors[:, : rows.shape[0], : columns.shape[0], None] - 1)
-    return tf.clip_by_value(
-        images + tf.einsum("kh,bklc,lw->bhwc", rows, changes, columns), 0.0, 255.0
-    )
+    return images + tf.einsum("kh,bklc,lw->bhwc", rows, changes, columns)
 
 
 @functools.cache

@@ -65,17 +65,14 @@ def test_a_wave_is_multiplied_by_its_factor_and_others_are_left(down, across):
 
 @pytest.mark.parametrize("size", [(3, 5), (24, 32), (64, 31)])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_images_of_any_size_and_channels_keep_their_range_and_means(size, channels):
+def test_images_of_any_size_and_channels_keep_their_means(size, channels):
     rng = np.random.default_rng(0)
     images = rng.uniform(100, 150, (6, *size, channels)).astype(np.float32)
     unchanged = spectrum.scaled(images, neutral(6))
     np.testing.assert_allclose(unchanged, images, atol=1e-3)
-    mild = spectrum.scaled(images, 1 + (factors(range(6)) - 1) * 0.1).numpy()
-    np.testing.assert_allclose(mild.mean(axis=(1, 2)), images.mean(axis=(1, 2)), atol=0.01)
-    assert np.abs(mild - images).max() > 0.1
-    extreme = spectrum.scaled(images, np.full_like(neutral(6), 50)).numpy()
-    assert extreme.min() >= 0
-    assert extreme.max() <= 255
+    seen = spectrum.scaled(images, factors(range(6))).numpy()
+    np.testing.assert_allclose(seen.mean(axis=(1, 2)), images.mean(axis=(1, 2)), atol=0.01)
+    assert np.abs(seen - images).max() > 1
 
 
 def test_an_eighth_of_the_images_keeps_its_waves():

@@ -12,7 +12,6 @@ DEFAULTS: Mapping[str, Any] = {
     "epochs": 1,
     "freeze_epochs": 1,
     "head_solver": "lbfgs",
-    "pooling": "statistics",
     "learning_rate": 1e-4,
     "warmup_epochs": 1.0,
 }
