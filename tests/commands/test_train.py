@@ -14,7 +14,7 @@ FLAGS = ["--epochs", "1", "--global-batch-size", "16", "--depth", "2", "--width"
 def test_a_run_says_how_good_and_how_fast_on_standard_output(striped, tmp_path, capsys):
     assert train.main([str(striped), "--workdir", str(tmp_path / "run"), *FLAGS]) == 0
     printed = capsys.readouterr()
-    assert "best val_auroc" in printed.out
+    assert "best val_loss" in printed.out
     assert "images/s" in printed.out
     assert "decision threshold" in printed.out
     assert "epoch 1/1" in printed.err

@@ -166,7 +166,7 @@ def test_evidence_is_drawn_from_the_last_convolution():
     assert found.shape == (3, 2, 3) and np.isfinite(found).all()
 
 
-def test_networks_without_blocks_of_pretraining_refuse_the_setting():
-    config = ModelSettings(model="cnn", pooling="statistics")
-    with pytest.raises(UserError, match="--pooling: --model cnn does not use it"):
-        registry.checked(registry.resolve("cnn"), config)
+def test_networks_of_one_feature_map_refuse_the_setting():
+    config = ModelSettings(model="tutorial", pooling="average")
+    with pytest.raises(UserError, match="--pooling: --model tutorial does not use it"):
+        registry.checked(registry.resolve("tutorial"), config)

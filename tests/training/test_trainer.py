@@ -73,7 +73,8 @@ def test_a_validation_split_too_small_to_choose_by_is_said_once(striped, tmp_pat
 
 
 def test_the_model_file_holds_the_best_epochs_weights(striped, tmp_path):
-    result = train(striped, tmp_path / "run", with_(epochs=4))
+    config = with_(epochs=4, monitor="val_auroc", refit_head=False)
+    result = train(striped, tmp_path / "run", config)
     model = keras.saving.load_model(RunDirectory(tmp_path / "run").model)
     manifest_images = np.stack([striped_image(n) for n in range(40)])
     labels = np.arange(40) % 3 > 0

@@ -40,7 +40,7 @@ def test_files_and_flags_stand_over_one_another_in_turn(tmp_path):
     found = read(*files, "--width", "8,16", "--epochs", "9")
     assert found.space["depth"] == Range("depth", 2, 4)
     assert found.space["width"] == Choices("width", (8, 16))
-    assert (found.config.width, found.config.epochs) == (24, 9)
+    assert (found.config.width, found.config.epochs) == (48, 9)
     assert read(*files, "--depth", "2", "--width", "8,16").space.names == ("width",)
 
 
@@ -76,8 +76,8 @@ def test_wrong_flags_get_one_line(flags, said):
 
 
 def test_the_objective_is_what_the_best_epoch_goes_by():
-    assert read("--objective", "val_loss").config.train_config().monitor == "val_loss"
-    assert read("--objective", "loss").config.train_config().monitor == "val_auroc"
+    assert read("--objective", "val_auroc").config.train_config().monitor == "val_auroc"
+    assert read("--objective", "loss").config.train_config().monitor == "val_loss"
 
 
 def test_a_setting_by_its_earlier_name_is_met_with_the_name_it_has_now(tmp_path):
