@@ -104,6 +104,8 @@ def _train(arguments: argparse.Namespace, settings: TrainConfig) -> int:
         f"{result.images_per_second:,.0f} images/s in training steps, "
         f"{progress.format_duration(result.seconds)} with loading, validating and saving"
     )
+    if result.refitted is not None:
+        print(result.refitted.described)
     _print_threshold(result.threshold, settings)
     if result.diagnosis is not None:
         print(result.diagnosis)

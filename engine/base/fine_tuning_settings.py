@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from engine.base.config import Config, UserError, setting
+from engine.base.config import FREE, Config, UserError, setting
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,8 +21,9 @@ class FineTuningSettings(Config):
     refit_head: bool | None = setting(
         None,
         help="when training ends, solve for the head of the best epoch as --head-solver lbfgs does; none: "
-        "where a built-in network with --pooling statistics was trained from scratch, by cross-entropy and "
-        "without a teacher",
+        "for built-in networks with --pooling statistics, unless they start from pretrained weights, have "
+        "another loss than cross_entropy, or a teacher",
+        on_resume=FREE,
     )
     fine_tune_from: str = setting(
         "all",

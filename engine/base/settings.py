@@ -103,8 +103,8 @@ class AugmentationSettings(Config):
         None,
         minimum=0,
         maximum=3,
-        help="coarse waves of the image (up to 14 periods) are each multiplied by a factor about 1 whose "
-        "logarithm has this deviation, or by a share of it",
+        help="low spatial frequencies (up to 14 periods over the image) are each multiplied by a factor "
+        "about 1 whose logarithm has this deviation, or by a share of it",
     )
     mixup: float = setting(
         0.0,

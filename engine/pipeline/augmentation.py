@@ -48,8 +48,8 @@ class Strengths:
         gamma: the exponent is drawn from [exp(-gamma), exp(gamma)], uniformly in its logarithm.
         blur: the largest share of a copy four times coarser that is mixed in; half of the images
             get none.
-        spectrum: coarse waves of the image are multiplied by factors about 1, whose logarithms have
-            this deviation; each image takes a share of them (see the module `spectrum`).
+        spectrum: low spatial frequencies are multiplied by factors about 1, whose logarithms have this
+            deviation; each image takes a share of them (see the module `spectrum`).
     """
 
     rotation: float = 0.0
@@ -130,8 +130,8 @@ def draw(
         `warp` float32[B, 9] (output to input pixel coordinates, in the row-major order of
         `ImageProjectiveTransformV3`; then 1 where what lies outside the image is black, 0 where it
         is mirrored), `tone` float32[B, 2] (brightness, contrast factor), `gamma` float32[B, 1] (an
-        exponent), `blur` float32[B, 1] (share of a coarser copy) and `spectrum` float32[B, 28, 28]
-        (factors of waves), each only if its strength is not zero. One image in eight is at most mirrored.
+        exponent), `blur` float32[B, 1] (share of a coarser copy), `spectrum` float32[B, 1] (its
+        strength) and `spectrum_key` uint64[B], each only if its strength is not zero. One image in eight is at most mirrored.
     """
     uniform = uniform_draws(positions, seed=seed, epoch=epoch, columns=_NUM_DRAWS)
     altered = tf.cast(uniform[:, 12:13] >= 2 * INTACT_SHARE - 1, tf.float32)
@@ -148,8 +148,8 @@ def draw(
     if strengths.blur:
         drawn["blur"] = tf.nn.relu(uniform[:, 11:12]) * strengths.blur
     if strengths.spectrum:
-        factors = spectrum.draw(positions, seed=seed, epoch=epoch, strength=strengths.spectrum)
-        drawn["spectrum"] = tf.where(altered[..., None] > 0, factors, 1.0)
+        drawn["spectrum"] = altered * strengths.spectrum
+        drawn["spectrum_key"] = spectrum.draw(positions, seed=seed, epoch=epoch)
     return drawn
 
 
@@ -199,7 +199,7 @@ def apply(batch: dict[str, Any]) -> tf.Tensor:
             unchanged.
 
     Returns:
-        float32[B, H, W, C] in [0, 255], with `spectrum` also beyond.
+        float32[B, H, W, C] in [0, 255].
     """
     images = batch["image"]
     images = warp(images, batch["warp"]) if "warp" in batch else tf.cast(images, tf.float32)
@@ -210,7 +210,7 @@ def apply(batch: dict[str, Any]) -> tf.Tensor:
     if "blur" in batch:
         images = blur(images, batch["blur"])
     if "spectrum" in batch:
-        images = spectrum.scaled(images, batch["spectrum"])
+        images = spectrum.vary(images, batch["spectrum_key"], batch["spectrum"])
     return images
 
 

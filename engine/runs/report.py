@@ -106,6 +106,7 @@ def _training(run: RunDirectory, environment: Json) -> list[str]:
         ("Network", _network(settings, training)),
         ("Speed", _speed(training)),
         ("Best epoch", _best(training)),
+        ("Head refitted", _refitted(training)),
         ("Ran on", markdown.text(runtime.get("summary", ""))),
         ("Resumed", _resumed(environment)),
         (
@@ -159,6 +160,19 @@ def _best(training: Json) -> str:
     value = training.get("best_value")
     reached = f", {markdown.text(training.get('monitor', 'monitored metric'))} {number_text(value)}"
     return f"{training['best_epoch']}{reached if value is not None else ''}"
+
+
+def _refitted(training: Json) -> str:
+    told = _mapping(training.get("refit_head"))
+    before, after = _mapping(told.get("before")), _mapping(told.get("after"))
+    changes = ", ".join(
+        f"{markdown.text(name)} {number_text(before[name])} to {number_text(after[name])}"
+        for name in before
+        if before[name] is not None and after.get(name) is not None
+    )
+    if not told.get("kept"):
+        return f"no better: the head of the epoch stays ({changes})" if changes else ""
+    return changes
 
 
 def _warnings(data: Json) -> str:

@@ -1,8 +1,8 @@
 """What a run leaves on disk, and how it is found again.
 
 config.json  environment.json  history.csv  history.png  tensorboard/  checkpoints/
-model.keras  inference.json  threshold.json  applicability.npz  evaluation/<name>/  explanations/
-report.md
+model.keras  refitted_head.npz  inference.json  threshold.json  applicability.npz
+evaluation/<name>/  explanations/  report.md
 
 Several runs used as one are in `engine.runs.ensemble`.
 """
@@ -45,6 +45,7 @@ class RunDirectory:
         self.explanations = self.path / "explanations"
         self.report = self.path / "report.md"
         self.applicability = self.path / "applicability.npz"
+        self.refitted_head = self.path / "refitted_head.npz"
         self.model = self.path / "model.keras"
         self.inference = self.path / "inference.json"
         self.environment = self.path / "environment.json"

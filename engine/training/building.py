@@ -155,14 +155,12 @@ def solved_head(
     run_on: runtime.Runtime,
     *,
     say: Callable[[str], None],
-) -> SolvedHead | None:
-    """What solves for the head, where a configuration asks for it: in an epoch, or when training ends.
+) -> SolvedHead:
+    """What solves for the head, in an epoch or when training ends.
 
     Raises:
         UserError: the network does not end in a dense layer.
     """
-    if not (built.fine_tuning.solves_head or built.refits_head):
-        return None
     manifest, weights = split.manifest, _class_weights(config, split.manifest)
     if config.sampling == "balanced":
         weights = dataset_checks.balanced_class_weights(manifest, "train")

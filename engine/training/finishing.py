@@ -30,6 +30,7 @@ class TrainResult:
         train_seconds: of the training steps alone, compilation included.
         seconds: from loading to the end, everything included, of all the processes that took part
             (what one did after its last checkpoint, if it was killed, is not known).
+        refitted: how the head of the best epoch was solved for again, where it was.
         stopped: whether it was asked to stop before the end; `resume` continues it.
         diagnosis: what limited the speed, if that was requested.
         is_chief: whether this process wrote the run's files; of several workers one does.
@@ -44,6 +45,7 @@ class TrainResult:
     seconds: float
     threshold: float | None
     stopped: bool
+    refitted: Refit | None = None
     diagnosis: str | None = None
     is_chief: bool = True
 
@@ -74,20 +76,16 @@ def finish(
     threshold_rule: str | None,
     prior: Sequence[float],
     learned_with: list[str],
-    refit: Callable[[], Refit | None] = lambda: None,
     remember: Callable[[], None] = lambda: None,
 ) -> TrainResult:
-    """Completes a run's directory; the model has its best weights afterwards.
+    """Completes a run's directory, whose model has its final weights.
 
     Args:
         threshold_rule: how the decision threshold is chosen; None where there is none to choose.
         prior: the share of each class that training implied.
         learned_with: see `learned_with`.
-        refit: called with the best weights in place; may change and save the model.
         remember: called once the model is final, for what else the run keeps of its data.
     """
-    state.use_best()
-    refitted = refit()
     labels, log_odds = validation.log_odds()
     threshold = decision.complete(run, labels, log_odds, rule=threshold_rule, prior=prior)
     remember()
@@ -106,7 +104,7 @@ def finish(
             "monitor": result.monitor,
             "best_value": result.best_value,
             "parameters": state.model.count_params(),
-            **({} if refitted is None else {"refit_head": refitted.to_json()}),
+            **({} if result.refitted is None else {"refit_head": result.refitted.to_json()}),
         },
     )
     report.write_report(run)

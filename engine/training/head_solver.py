@@ -84,7 +84,7 @@ def solve(
         kernel=kernel,
         bias=bias,
         strength=strength,
-        loss=float(np.mean(weights[labels] * _cross_entropies(logits, labels))),
+        loss=float(np.mean(weights[labels] * cross_entropies(logits, labels))),
         accuracy=float(np.mean(_likeliest(logits) == labels)),
     )
 
@@ -141,7 +141,7 @@ class _Problem:
         def objective(flat: Array) -> tuple[float, Array]:
             found = scales * flat.reshape(num_inputs, num_sets, self.units)
             logits = self._logits(found)
-            loss: float = np.sum(shares * _cross_entropies(logits, self.labels))
+            loss: float = np.sum(shares * cross_entropies(logits, self.labels))
             slopes = (shares[:, :, None] * self._residuals(logits)).reshape(len(shares), -1)
             gradient = (self.inputs.T @ slopes).reshape(found.shape) + penalties * found
             penalty = 0.5 * np.sum(penalties * found**2)
@@ -166,7 +166,7 @@ class _Problem:
 
     def losses(self, found: Array) -> Array:
         """The weighted cross-entropy of every image by each of M solutions, float64[N, M]."""
-        unweighted = _cross_entropies(self._logits(found), self.labels)
+        unweighted = cross_entropies(self._logits(found), self.labels)
         return self.weights[:, None] * unweighted
 
     def _logits(self, found: Array) -> Array:
@@ -227,8 +227,8 @@ def _folds(labels: Array, groups: Array, num_folds: int) -> Array:
     return fold_of[group_of.reshape(-1)]
 
 
-def _cross_entropies(logits: Array, labels: Array) -> Array:
-    """float64[N, ..., units] -> float64[N, ...]."""
+def cross_entropies(logits: Array, labels: Array) -> Array:
+    """Of each example: float64[N, ..., units] -> float64[N, ...]."""
     if logits.shape[-1] == 1:
         one = logits[..., 0]
         signs = np.where(labels == 1, 1.0, -1.0).reshape(-1, *[1] * (one.ndim - 1))

@@ -28,6 +28,9 @@ Array = np.ndarray
 
 LBFGS = "lbfgs"
 _BATCH = 256
+# Of features in float64, of which the solution holds some copies: 46,000 images of the default network with
+# their mirror images. Records are in random order, so the first images represent all.
+_MOST_BYTES = 1 << 30
 _NEEDED = (
     "solving for the head (--head-solver lbfgs, --refit-head) needs a network that ends in a dense layer "
     "with a bias"
@@ -117,6 +120,10 @@ class SolvedHead:
             seconds=time.perf_counter() - started,
         )
 
+    def check(self) -> None:
+        """Raises `UserError` unless the dense layer gives the network's logits."""
+        self._of(self._split.first_images(1))
+
     def state(self) -> list[Array]:
         """What is set when the head is solved for, as it is now."""
         return [variable.numpy() for variable in self._variables()]
@@ -144,10 +151,11 @@ class SolvedHead:
         features: list[list[np.ndarray]] = [[], []]
         labels: list[np.ndarray] = []
         patients: list[bytes] = []
+        passes = 2 if self._mirrored else 1
+        total = self._split.num_examples
+        most = max(_BATCH, _MOST_BYTES // (8 * self._dense.kernel.shape[0] * passes))
         read = self._split.dataset(_BATCH, ("image", "label", "patient"))
-        bar = progress.ProgressBar(
-            "features for the head", total=self._split.num_examples, lines=False
-        )
+        bar = progress.ProgressBar("features for the head", total=min(total, most), lines=False)
         with self._split.damage_named(), bar:
             for batch in read.as_numpy_iterator():
                 images = batch["image"]
@@ -159,7 +167,10 @@ class SolvedHead:
                 bar.advance(len(images))
                 if should_stop():
                     return None
-        passes = 2 if self._mirrored else 1
+                if len(patients) >= most:
+                    break
+        if len(patients) < total:
+            self._say(f"the head is solved for on {len(patients):,} of {total:,} images")
         return (
             np.concatenate([*features[0], *features[1]]),
             np.tile(np.concatenate(labels), passes),

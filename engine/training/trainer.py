@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from engine.base import progress
@@ -51,6 +52,7 @@ from engine.training.finishing import TrainResult
 from engine.training.history import Row
 from engine.training.losses import Loss, Objective
 from engine.training.refitted_head import Refit
+from engine.training.solved_head import SolvedHead
 from engine.training.state import TrainState
 from engine.training.validation import Validation
 from engine.training.weight_averaging import FinalWeights
@@ -250,8 +252,14 @@ class _Session:
             steps_per_epoch=self._input.steps_per_epoch,
             say=say,
         )
-        self._head = building.solved_head(config, built, batches.split, run_on, say=say)
-        self._refits_head = built.refits_head
+        solves_head = built.fine_tuning.solves_head
+        head = None
+        if solves_head or built.refits_head:
+            head = building.solved_head(config, built, batches.split, run_on, say=say)
+            if not network.is_built_in:
+                head.check()
+        self._solves_epochs = built.fine_tuning.freeze_epochs if solves_head else 0
+        self._refitted = head if built.refits_head else None
         self._saved = StockModel(
             built.model,
             built.form,
@@ -282,7 +290,7 @@ class _Session:
             run=run,
             run_on=run_on,
             say=say,
-            solve_head=self._head if built.fine_tuning.solves_head else None,
+            solve_head=head if solves_head else None,
         )
 
     def resume(self, checkpoint: Checkpoint) -> None:
@@ -318,16 +326,22 @@ class _Session:
             raise UserError(damage) from error
         finally:
             self._loop.close()
-        result = self._finish()
+        result = self._finish(should_stop)
         self._callbacks.on_train_end(user_callbacks.last_logs(self._state.rows))
         return result
 
-    def _finish(self) -> TrainResult:
+    def _finish(self, should_stop: Callable[[], bool]) -> TrainResult:
         result = finishing.result_of(
             self._state, stopped=self._loop.stopped, is_chief=self._runtime.is_chief
         )
         if result.stopped or self._state.best is None:
             return result
+        self._state.use_best()
+        if self._refitted is not None and result.best_epoch > self._solves_epochs:
+            refitted = self._refit(self._refitted, self._state.best, should_stop)
+            result = dataclasses.replace(result, refitted=refitted, stopped=refitted is None)
+            if result.stopped:
+                return result
         self._say("calibrating, choosing the threshold, measuring training images ...")
         return finishing.finish(
             result,
@@ -339,20 +353,28 @@ class _Session:
             ),
             prior=self._prior(),
             learned_with=finishing.learned_with(self._config, has_dropout=self._has_dropout),
-            refit=self._refit,
             remember=self._remember,
         )
 
-    def _refit(self) -> Refit | None:
-        """Solves for the head of the final model, where that is asked for, and saves it."""
-        if self._head is None or not self._refits_head:
-            return None
-        found = refitted_head.refit(
-            self._head,
-            self._validation,
-            prior=self._prior(),
-            agreed=self._runtime.agreed,
-        )
+    def _refit(
+        self, head: SolvedHead, best: list[np.ndarray], should_stop: Callable[[], bool]
+    ) -> Refit | None:
+        """Solves for the head of the final model, and saves it; None where a stop was asked for."""
+        alone = self._runtime.num_workers == 1
+        path, digest = self._run.refitted_head, refitted_head.digest_of(best)
+        # Several workers solve together, whatever the chief may have kept.
+        found = refitted_head.take_up(path, head, digest=digest) if alone else None
+        if found is None:
+            found = refitted_head.refit(
+                head,
+                self._validation,
+                prior=self._prior(),
+                agreed=self._runtime.agreed,
+                should_stop=should_stop if alone else lambda: False,
+            )
+            if found is None:
+                return None
+            refitted_head.keep(path, found, head, digest=digest)
         self._say(found.described)
         self._saved.save(self._run.model)
         return found

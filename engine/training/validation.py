@@ -32,15 +32,21 @@ class Validation:
 
     def measure(self) -> Row:
         """`val_loss`, `val_accuracy`, `val_auroc` (NaN where it is not defined)."""
+        return self.measured()[2]
+
+    def measured(self) -> tuple[np.ndarray, np.ndarray, Row]:
+        """What `log_odds` and `measure` give, by one pass over the images."""
         labels, logits = self._labels, self._predict(self._images)
+        log_odds = predictions.log_odds(logits)
         loss = float(tf.reduce_mean(self._loss(labels, tf.constant(logits))))
         predicted = predictions.predict_labels(_as_probabilities(logits))
-        auroc = curves.mean_auroc(labels, predictions.log_odds(logits))
-        return {
+        auroc = curves.mean_auroc(labels, log_odds)
+        figures = {
             "val_loss": loss,
             "val_accuracy": float((predicted == labels).mean()),
             "val_auroc": math.nan if auroc is None else auroc,
         }
+        return labels, log_odds, figures
 
     def log_odds(self) -> tuple[np.ndarray, np.ndarray]:
         """Labels int64[N], and the model's log-odds float64[N], or [N, K] with more than two classes."""

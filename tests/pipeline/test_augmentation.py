@@ -145,8 +145,8 @@ def test_only_what_is_asked_for_is_drawn():
     for preset, names in (
         ("none", set()),
         ("tutorial", {"warp"}),
-        ("standard", {"warp", "tone", "gamma", "spectrum"}),
-        ("strong", {"warp", "tone", "gamma", "blur", "spectrum"}),
+        ("standard", {"warp", "tone", "gamma", "spectrum", "spectrum_key"}),
+        ("strong", {"warp", "tone", "gamma", "blur", "spectrum", "spectrum_key"}),
     ):
         drawn = augmentation.draw(
             tf.range(4, dtype=tf.int64), seed=0, epoch=0, image_size=SIZE, strengths=PRESETS[preset]

@@ -35,7 +35,16 @@ def classifier():
 
 def test_training_sees_what_augmentation_makes_of_the_images(batch):
     inputs, _ = batch
-    assert inputs.keys() == {"image", "key", "warp", "tone", "gamma", "blur", "spectrum"}
+    assert inputs.keys() == {
+        "image",
+        "key",
+        "warp",
+        "tone",
+        "gamma",
+        "blur",
+        "spectrum",
+        "spectrum_key",
+    }
     seen = datasets.augmented(passing_on())(inputs, training=True)
     np.testing.assert_array_equal(seen, augmentation.apply(inputs))
     assert np.abs(seen.numpy() - inputs["image"].numpy()).mean() > 1

@@ -79,7 +79,17 @@ def test_a_dataset_opened_at_any_step_goes_on_exactly_there(numbered, cache, win
         assert (
             expected.keys()
             == got.keys()
-            == {"image", "label", "key", "warp", "tone", "gamma", "blur", "spectrum"}
+            == {
+                "image",
+                "label",
+                "key",
+                "warp",
+                "tone",
+                "gamma",
+                "blur",
+                "spectrum",
+                "spectrum_key",
+            }
         )
         for name in expected:
             np.testing.assert_array_equal(expected[name], got[name])

@@ -5,7 +5,7 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
-from striped_trainings import TINY, comparable, model_weights, stop_after, train, with_
+from striped_trainings import STEPS, TINY, comparable, model_weights, stop_after, train, with_
 
 from engine.base import files
 from engine.base.config import UserError
@@ -13,7 +13,7 @@ from engine.base.settings import TrainConfig
 from engine.networks import registry
 from engine.pipeline.reading import StoredSplit
 from engine.runs.run_directory import RunDirectory
-from engine.training import building, losses, refitted_head
+from engine.training import building, head_solver, losses, refitted_head, trainer
 from engine.training.refitted_head import is_worse
 from engine.training.solved_head import SolvedHead
 
@@ -47,7 +47,9 @@ def test_the_head_alone_is_another_one_and_nothing_else_of_the_training(striped,
     changed = [
         layer.name
         for layer, other in zip(on.layers, off.layers, strict=True)
-        if any((a != b).any() for a, b in zip(layer.get_weights(), other.get_weights(), strict=True))
+        if any(
+            (a != b).any() for a, b in zip(layer.get_weights(), other.get_weights(), strict=True)
+        )
     ]
     assert changed == ["standardize", "logits"]
 
@@ -71,7 +73,9 @@ def test_the_summary_says_what_validation_saw_of_both_heads(striped, runs):
 def test_a_run_that_was_stopped_ends_with_the_same_head(striped, tmp_path, runs):
     train(striped, tmp_path / "parts", should_stop=stop_after(9))
     train(striped, tmp_path / "parts", resume=True)
-    again = train(striped, tmp_path / "parts", resume=True)  # a finished run: once more from the epoch's
+    again = train(
+        striped, tmp_path / "parts", resume=True
+    )  # a finished run: once more from the epoch's
     assert not again.stopped
     for one, other in zip(
         model_weights(runs[1]["on"]), model_weights(RunDirectory(tmp_path / "parts")), strict=True
@@ -91,8 +95,6 @@ def test_a_head_that_is_worse_is_given_up(striped, tmp_path, runs, monkeypatch):
     monkeypatch.setattr(SolvedHead, "__call__", spoiled)
     said = []
     refitted = tmp_path / "run"
-    from engine.training import trainer
-
     trainer.train(TINY, striped, refitted, say=said.append)
     assert [line for line in said if "so the head stays as it was" in line]
     assert not summary(RunDirectory(refitted))["refit_head"]["kept"]
@@ -149,8 +151,104 @@ def test_a_difference_within_chance_is_not_worse():
     assert not is_worse(labels, one, other, prior=ALIKE)
 
 
+def test_log_odds_that_are_not_finite_are_worse():
+    labels = np.array([0, 1, 0, 1])
+    good = np.array([-1.0, 1.0, -2.0, 2.0])
+    assert is_worse(labels, np.array([-1.0, np.nan, -2.0, 2.0]), good, prior=ALIKE)
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("error", [np.linalg.LinAlgError("no convergence"), MemoryError()])
+def test_a_head_that_cannot_be_solved_for_costs_no_training(
+    striped, tmp_path, runs, monkeypatch, error
+):
+    def failing(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(head_solver, "solve", failing)
+    result = train(striped, tmp_path / "run")
+    assert result.threshold is not None
+    assert result.refitted.problem == (str(error) or "MemoryError")
+    assert "could not be refitted" in result.refitted.described
+    for one, other in zip(
+        model_weights(runs[1]["off"]), model_weights(RunDirectory(tmp_path / "run")), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_stop_while_it_is_solved_for_is_a_stop_of_the_training(striped, tmp_path, runs):
+    steps = 2 * STEPS
+    stopped = train(striped, tmp_path / "run", should_stop=stop_after(steps + 1))
+    assert stopped.stopped and len(stopped.history) == 2
+    run = RunDirectory(tmp_path / "run")
+    assert not run.refitted_head.exists() and not run.training_summary.exists()
+    assert not train(striped, tmp_path / "run", resume=True).stopped
+    for one, other in zip(model_weights(runs[1]["on"]), model_weights(run), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_finished_run_keeps_its_head_whatever_solving_again_would_give(
+    striped, tmp_path, monkeypatch
+):
+    first = train(striped, tmp_path / "run")
+    run = RunDirectory(tmp_path / "run")
+    weights, digest = model_weights(run), run.model_digest()
+    monkeypatch.setattr(SolvedHead, "__call__", lambda *_: pytest.fail("solved again"))
+    again = train(striped, tmp_path / "run", resume=True)
+    assert again.refitted == first.refitted
+    assert run.model_digest() == digest
+    run.refitted_head.write_bytes(b"damaged")
+    monkeypatch.undo()
+    train(striped, tmp_path / "run", resume=True)
+    for one, other in zip(weights, model_weights(run), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_it_can_be_turned_off_for_a_run_that_has_begun(striped, tmp_path, runs):
+    train(striped, tmp_path / "run", should_stop=stop_after(2 * STEPS + 1))
+    result = train(striped, tmp_path / "run", LEFT, resume=True)
+    assert result.refitted is None
+    for one, other in zip(
+        model_weights(runs[1]["off"]), model_weights(RunDirectory(tmp_path / "run")), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_an_epoch_that_was_solved_is_not_solved_again(striped, tmp_path):
+    config = with_(epochs=1, freeze_epochs=1, head_solver="lbfgs")
+    assert train(striped, tmp_path / "run", config).refitted is None
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_network_of_ones_own_that_changes_its_logits_is_refused_before_it_is_trained(
+    striped, tmp_path
+):
+    def scaled(image_format, num_classes):
+        image = keras.Input(image_format.image_shape)
+        x = keras.layers.Dense(num_classes, name="classifier")(keras.layers.Flatten()(image))
+        return keras.Model(image, keras.layers.Softmax()(keras.layers.Rescaling(0.5)(x)))
+
+    own = {name: getattr(TrainConfig(), name) for name in ("depth", "width")}
+    with pytest.raises(UserError, match="'classifier' gives is changed behind it"):
+        train(striped, tmp_path / "run", with_(**own, refit_head=True), model=scaled)
+    assert not RunDirectory(tmp_path / "run").history.exists()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_in_mixed_precision_it_is_solved_in_full_precision(striped, tmp_path):
+    result = train(striped, tmp_path / "run", with_(precision="mixed_bfloat16"))
+    assert result.refitted.kept
+    assert result.refitted.after["val_loss"] < result.refitted.before["val_loss"]
+
+
 def test_what_is_told_names_both_heads():
     told = refitted_head.Refit(True, {"val_loss": 0.1}, {"val_loss": 0.05})
-    assert told.described == "the head, solved for anew: val_loss 0.1000 -> 0.0500"
+    assert told.described == "head refitted: val_loss 0.1000 -> 0.0500"
     given_up = dataclasses.replace(told, kept=False)
     assert given_up.described.endswith("; that is worse, so the head stays as it was")
+    undefined = refitted_head.Refit(True, {"val_auroc": None}, {"val_auroc": None})
+    assert undefined.described == "head refitted: val_auroc undefined -> undefined"

@@ -14,7 +14,7 @@ from engine.networks import pooling
 from engine.networks.training_form import training_form
 from engine.pipeline.reading import StoredSplit
 from engine.runs.run_directory import RunDirectory
-from engine.training import checkpoints, head_solver, optimization
+from engine.training import checkpoints, head_solver, optimization, solved_head, trainer
 from engine.training.weight_rates import WeightRates
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -196,6 +196,16 @@ def test_behind_it_all_weights_make_the_first_steps_of_an_adam_of_their_own(loss
     np.testing.assert_allclose(head, alone, rtol=1e-5)
     np.testing.assert_allclose(body, alone - 0.5, rtol=1e-4, atol=1e-7)
     assert int(inner.iterations.numpy()) == 15
+
+
+def test_of_more_images_than_memory_is_given_for_the_first_ones_are_solved_for(
+    striped, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(solved_head, "_BATCH", 20)
+    monkeypatch.setattr(solved_head, "_MOST_BYTES", 0)
+    said = []
+    trainer.train(PROBE, striped, tmp_path / "run", say=said.append)
+    assert "the head is solved for on 20 of 100 images" in said
 
 
 @pytest.mark.slow
