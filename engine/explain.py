@@ -60,7 +60,7 @@ def _run(arguments: argparse.Namespace) -> int:
     progress.say("loading TensorFlow and the model ...")
     predictor = predictors.load(run, batch_size=settings.batch_size, prevalence=settings.prevalence)
     explain = explanation.of_predictor(
-        predictor, layer=settings.layer or explanation.named_layer(run)
+        predictor, layer=settings.layer, default=explanation.named_layer(run)
     )
     batches = prediction.predicted_batches(predictor, paths, failures, settings, done="explained")
     taken: set[str] = set()

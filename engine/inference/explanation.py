@@ -1,6 +1,6 @@
 """Where in an image a network found what it predicts: Grad-CAM maps, and how they are shown.
 
-Selvaraju et al., Grad-CAM: visual explanations from deep networks via gradient-based localization,
+Of a classifier that takes statistics of several maps see `pooled_evidence`. Selvaraju et al., Grad-CAM: visual explanations from deep networks via gradient-based localization,
 2017 (https://arxiv.org/abs/1610.02391). A map is coarse, as coarse as the last feature map, and says
 where the evidence lay, not whether it is right.
 """
@@ -13,8 +13,9 @@ from matplotlib import colormaps
 from PIL import Image
 
 from engine.base import files
-from engine.inference import feature_maps
+from engine.inference import feature_maps, pooled_evidence
 from engine.inference.ensemble import EnsemblePredictor
+from engine.inference.pooled_evidence import PooledEvidence
 from engine.inference.predictor import Predictor
 from engine.networks import registry
 from engine.networks.ends import LOGITS
@@ -98,17 +99,34 @@ def _class_scores(logits: Any, probabilities: Any, classes: Any) -> Any:
     return own if logits is not None else tf.math.log(own + 1e-7)
 
 
+def of_model(
+    model: Any, *, layer: str | None = None, default: str | None = None
+) -> GradCam | PooledEvidence:
+    """What a model's evidence is found by.
+
+    Args:
+        layer: a feature map, for its Grad-CAM; None for all that the classifier takes.
+        default: the feature map where that is the mean of one; None for the last one.
+
+    Raises:
+        UserError: as `GradCam`.
+    """
+    if layer is None and pooled_evidence.applies(model):
+        return PooledEvidence(model)
+    return GradCam(model, layer=layer or default)
+
+
 def of_predictor(
-    predictor: Predictor, *, layer: str | None = None
+    predictor: Predictor, *, layer: str | None = None, default: str | None = None
 ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """What a run's evidence is found by, as a `GradCam`; of an ensemble, the mean over its members.
+    """What a run's evidence is found by, as by `of_model`; of an ensemble, the mean over its members.
 
     Raises:
         UserError: as `GradCam`.
     """
     if not isinstance(predictor, EnsemblePredictor):
-        return GradCam(predictor.model, layer=layer)
-    explainers = [GradCam(member.model, layer=layer) for member in predictor.members]
+        return of_model(predictor.model, layer=layer, default=default)
+    explainers = [of_model(one.model, layer=layer, default=default) for one in predictor.members]
     return lambda images, classes: np.mean([one(images, classes) for one in explainers], axis=0)
 
 
