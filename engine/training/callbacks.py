@@ -121,7 +121,7 @@ class Callbacks:
                 setattr(callback, name, arrays)
 
     def on_train_end(self, logs: dict[str, float]) -> None:
-        """Calls `on_train_end` with the logs of the last epoch."""
+        """Calls `on_train_end` with the logs of the last epoch; the model has its final weights then."""
         self._call("on_train_end", logs)
 
     def on_epoch_begin(self, epoch: int) -> None:

@@ -19,6 +19,7 @@ TINY = TrainConfig(
     warmup_epochs=0.0,
     learning_rate=3e-3,
     ema_momentum=0.5,
+    monitor="val_auroc",
     steps_per_execution="1",
     reference_images=0,
 )

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.usefixtures("undrawn")
 
 CONFIG = TrainConfig(
     epochs=3,
+    refit_head=False,  # the model file is that of an epoch
     global_batch_size=16,
     depth=2,
     width=4,

@@ -73,7 +73,7 @@ def test_with_other_classes_all_but_the_head_is_taken(tmp_path, of):
     name = f"epoch 7 of {source}" if of == "run" else str(source)
     assert said[0].startswith("initial weights: ") and said[0].endswith(f"variables from {name}")
     assert said[1:] == [
-        "not taken: logits: kernel [8, 3] here, [8, 1] there, bias [3] here, [1] there"
+        "not taken: logits: kernel [24, 3] here, [24, 1] there, bias [3] here, [1] there"
     ]
     stem = "stem_convolution/bias"
     np.testing.assert_array_equal(

@@ -261,7 +261,8 @@ def test_averaged_weights_are_as_good_as_the_last_steps(striped, tmp_path, norma
 
 
 def test_the_model_file_holds_the_batch_statistics_that_were_validated(striped, tmp_path):
-    result = train(striped, tmp_path / "run", with_(ema_momentum=0.995, normalization="batch"))
+    config = with_(ema_momentum=0.995, normalization="batch", refit_head=False)
+    result = train(striped, tmp_path / "run", config)
     model = keras.saving.load_model(RunDirectory(tmp_path / "run").model)
     probabilities = model.predict(np.stack([striped_image(n) for n in range(40)]), verbose=0)[:, 0]
     labels = np.arange(40) % 3 > 0
