@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from engine.networks.ends import LOGITS, STANDARDIZE
-from engine.networks.layers import averaged_down
 from engine.networks.pooling import STATISTICS
 
 
@@ -69,6 +68,8 @@ class PooledEvidence:
 
     def _evidence(self, images: Any, classes: Any) -> Any:
         import tensorflow as tf
+
+        from engine.networks.layers import averaged_down
 
         with tf.GradientTape() as tape:
             tape.watch([v.value for v in self._parts.variables if "float" in v.dtype])

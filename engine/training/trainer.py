@@ -26,7 +26,7 @@ from engine.networks.stock import StockModel
 from engine.pipeline.reading import StoredSplit
 from engine.pipeline.share import Share
 from engine.pipeline.training_input import TrainingInput
-from engine.runs import contract, lineage
+from engine.runs import contract, lineage, report
 from engine.runs.contract import InferenceContract
 from engine.runs.run_directory import RunDirectory
 from engine.shards import dataset_checks, tfrecords
@@ -377,6 +377,8 @@ class _Session:
             refitted_head.keep(path, found, head, digest=digest)
         self._say(found.described)
         self._saved.save(self._run.model)
+        if self._run.report.is_file():
+            report.write_report(self._run)  # its figures are of the model before
         return found
 
     def _prior(self) -> tuple[float, ...]:

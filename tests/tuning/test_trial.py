@@ -25,6 +25,7 @@ CONFIG = TrainConfig(
     width=4,
     augment="light",
     precision="float32",
+    monitor="val_auroc",
     deterministic=True,
 )
 
