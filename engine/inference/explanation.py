@@ -1,8 +1,9 @@
 """Where in an image a network found what it predicts: Grad-CAM maps, and how they are shown.
 
-Of a classifier that takes statistics of several maps see `pooled_evidence`. Selvaraju et al., Grad-CAM: visual explanations from deep networks via gradient-based localization,
+Selvaraju et al., Grad-CAM: visual explanations from deep networks via gradient-based localization,
 2017 (https://arxiv.org/abs/1610.02391). A map is coarse, as coarse as the last feature map, and says
-where the evidence lay, not whether it is right.
+where the evidence lay, not whether it is right. Of classifiers on statistics of several maps see
+`pooled_evidence`.
 """
 
 from collections.abc import Callable
@@ -60,8 +61,7 @@ class GradCam:
             float32[B, h, w] in [0, 1]; all zero where nothing speaks for the class.
         """
         maps = self._compiled(images, np.asarray(classes, np.int64)).numpy()
-        strongest = maps.max(axis=(1, 2), keepdims=True)
-        return maps / np.maximum(strongest, 1e-12)
+        return feature_maps.relative(maps)
 
     def _weighted_features(self, images: Any, classes: Any) -> Any:
         import tensorflow as tf
@@ -76,27 +76,12 @@ class GradCam:
             # What depends on nothing watched is not recorded, and frozen weights are not by default.
             tape.watch([v.value for v in self._model.variables if "float" in v.dtype])
             probabilities = self._model(images, training=False)
-            scores = _class_scores(found.get(LOGITS), probabilities, classes)
+            scores = feature_maps.class_scores(found.get(LOGITS), probabilities, classes)
             score = tf.reduce_sum(scores)
         features = found[self.layer]
         gradients = tf.cast(tape.gradient(score, features), tf.float32)
         weights = tf.reduce_mean(gradients, axis=(1, 2), keepdims=True)
         return tf.nn.relu(tf.reduce_sum(weights * tf.cast(features, tf.float32), axis=-1))
-
-
-def _class_scores(logits: Any, probabilities: Any, classes: Any) -> Any:
-    """[B]: the logit of each image's class, or its log probability where there are no logits."""
-    import tensorflow as tf
-
-    scores = tf.cast(probabilities if logits is None else logits, tf.float32)
-    if scores.shape[-1] == 1:
-        positive = scores[:, 0]
-        if logits is not None:
-            return tf.where(classes == 1, positive, -positive)
-        own = tf.where(classes == 1, positive, 1 - positive)
-        return tf.math.log(own + 1e-7)
-    own = tf.gather(scores, classes, batch_dims=1)
-    return own if logits is not None else tf.math.log(own + 1e-7)
 
 
 def of_model(

@@ -10,6 +10,8 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+
 from engine.base.config import UserError
 from engine.base.setting_names import closest
 from engine.networks import layer_paths
@@ -118,3 +120,25 @@ def _noting(path: str, layer: Any, note: Observer) -> Callable[..., Any]:
         return output
 
     return noting
+
+
+def class_scores(logits: Any, probabilities: Any, classes: Any) -> Any:
+    """[B]: the logit of each image's class, or its log probability where there are no logits."""
+    import tensorflow as tf
+
+    scores = tf.cast(probabilities if logits is None else logits, tf.float32)
+    if scores.shape[-1] == 1:
+        positive = scores[:, 0]
+        if logits is not None:
+            return tf.where(classes == 1, positive, -positive)
+        own = tf.where(classes == 1, positive, 1 - positive)
+        return tf.math.log(own + 1e-7)
+    own = tf.gather(scores, classes, batch_dims=1)
+    return own if logits is not None else tf.math.log(own + 1e-7)
+
+
+def relative(maps: np.ndarray) -> np.ndarray:
+    """Evidence float32[B, h, w], not negative, relative to the strongest place in each image."""
+    strongest = maps.max(axis=(1, 2), keepdims=True)
+    found: np.ndarray = maps / np.maximum(strongest, 1e-12)
+    return found

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.inference import feature_maps
 from engine.networks.ends import LOGITS, STANDARDIZE
 from engine.networks.pooling import STATISTICS
 
@@ -54,9 +55,7 @@ class PooledEvidence:
             float32[B, h, w] in [0, 1], as fine as the smallest of the maps; all zero where nothing speaks
             for the class.
         """
-        evidence = np.maximum(self.contributions(images, classes), 0)
-        strongest = evidence.max(axis=(1, 2), keepdims=True)
-        return evidence / np.maximum(strongest, 1e-12)
+        return feature_maps.relative(np.maximum(self.contributions(images, classes), 0))
 
     def contributions(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
         """What each place adds to the score of a class, or takes from it, float32[B, h, w].
@@ -74,7 +73,7 @@ class PooledEvidence:
         with tf.GradientTape() as tape:
             tape.watch([v.value for v in self._parts.variables if "float" in v.dtype])
             features, logits, *maps = self._parts(images, training=False)
-            score = tf.reduce_sum(_scores(logits, classes))
+            score = tf.reduce_sum(feature_maps.class_scores(logits, None, classes))
         # Of a weighted sum, the gradients are the weights.
         weights = tf.cast(tape.gradient(score, features), tf.float32)
         average = tf.zeros(features.shape[-1]) if self._average is None else self._average
@@ -114,16 +113,6 @@ def _parts_of(feature_map: Any) -> tuple[Any, Any]:
 
     mean, variance = tf.nn.moments(feature_map, (1, 2), keepdims=True)
     return feature_map, (feature_map - mean) ** 2 / tf.sqrt(variance + 1e-6)
-
-
-def _scores(logits: Any, classes: Any) -> Any:
-    """[B]: the logit of each image's class; of one unit and class 0, minus the logit."""
-    import tensorflow as tf
-
-    logits = tf.cast(logits, tf.float32)
-    if logits.shape[-1] == 1:
-        return tf.where(classes == 1, logits[:, 0], -logits[:, 0])
-    return tf.gather(logits, classes, batch_dims=1)
 
 
 def _layer(model: Any, name: str) -> Any:

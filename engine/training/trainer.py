@@ -342,6 +342,9 @@ class _Session:
             result = dataclasses.replace(result, refitted=refitted, stopped=refitted is None)
             if result.stopped:
                 return result
+        elif self._run.refitted_head.is_file():  # of an earlier end of this run, which refitted it
+            self._saved.save(self._run.model)
+            self._run.refitted_head.unlink()
         self._say("calibrating, choosing the threshold, measuring training images ...")
         return finishing.finish(
             result,

@@ -12,6 +12,7 @@ from engine.base.config import UserError
 from engine.base.settings import TrainConfig
 from engine.networks import registry
 from engine.pipeline.reading import StoredSplit
+from engine.runs import contract
 from engine.runs.run_directory import RunDirectory
 from engine.training import building, head_solver, losses, refitted_head, trainer
 from engine.training.refitted_head import is_worse
@@ -214,6 +215,17 @@ def test_it_can_be_turned_off_for_a_run_that_has_begun(striped, tmp_path, runs):
     for one, other in zip(
         model_weights(runs[1]["off"]), model_weights(RunDirectory(tmp_path / "run")), strict=True
     ):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_turned_off_for_a_finished_run_the_model_has_the_epochs_head_again(striped, tmp_path, runs):
+    train(striped, tmp_path / "run")
+    train(striped, tmp_path / "run", LEFT, resume=True)
+    run = RunDirectory(tmp_path / "run")
+    assert not run.refitted_head.exists()
+    assert contract.read(run).threshold == contract.read(runs[1]["off"]).threshold
+    for one, other in zip(model_weights(runs[1]["off"]), model_weights(run), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
