@@ -97,6 +97,10 @@ class Values:
     overall: dict[str, Array]
     classes: dict[str, Array]
 
+    def of(self, name: str, place: int | None = None) -> Array:
+        """float[R]: a metric over all, or of the class at a place of more than two."""
+        return self.overall[name] if place is None else self.classes[name][:, place]
+
 
 def measure(examples: Examples) -> Values:
     """The metrics of the examples themselves, R = 1."""

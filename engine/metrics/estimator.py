@@ -48,7 +48,7 @@ class Estimator:
 
     def estimate(self, name: str, place: int | None = None) -> Estimate:
         """A metric over all, or of the class at a place of more than two."""
-        value = float(_values_of(self._values, name, place)[0])
+        value = float(self._values.of(name, place)[0])
         if np.isnan(value):
             return Estimate(None, None, None, _WHY_UNDEFINED[name])
         if self._examples.num_groups < 2:
@@ -70,10 +70,10 @@ class Estimator:
         if name == "auroc" and of_class is not None:
             member = examples.labels == examples.scored[of_class]
             return intervals.area(member, examples.scores_of(of_class), examples.groups)
-        spread = _values_of(self._spread, name, place)
+        spread = self._spread.of(name, place)
         return intervals.bounded(
             value,
-            near=float(_values_of(self._near, name, place)[0]),
+            near=float(self._near.of(name, place)[0]),
             variance=float(np.nanvar(spread)),
             patients=examples.num_groups,
         )
@@ -100,8 +100,3 @@ class Estimator:
         hits, counts = np.bincount(groups, right & counted), np.bincount(groups, counted)
         low, high = intervals.proportion(hits, counts)
         return float(low), float(high)
-
-
-def _values_of(values: bootstrap.Values, name: str, place: int | None) -> Array:
-    """float[R]: a metric over all, or of one class."""
-    return values.overall[name] if place is None else values.classes[name][:, place]

@@ -21,6 +21,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import special
 
+from engine.metrics import delong
+
 CONFIDENCE = 0.95
 _TAIL = (1 - CONFIDENCE) / 2
 _NORMAL = float(special.ndtri(1 - _TAIL))
@@ -152,14 +154,12 @@ class _Area:
 def _by_class(positive: Array, scores: Array, groups: Array, patients: int) -> tuple[Array, Array]:
     """Of positives, then negatives, by patient: the sum of placements [2, G], and the count [2, G].
 
-    A positive's placement is the part of the negatives that it scores above; a negative's, the part
-    of the positives that score above it.
+    Placements are those of `delong.placements`.
     """
+    placed = delong.placements(positive, scores)
     above, members = [], []
-    for own, sign in ((positive, 1), (~positive, -1)):
-        others, mine = np.sort(sign * scores[~own]), sign * scores[own]
-        below = np.searchsorted(others, mine, "left") + np.searchsorted(others, mine, "right")
-        above.append(np.bincount(groups[own], below / (2 * len(others)), patients))
+    for own in (positive, ~positive):
+        above.append(np.bincount(groups[own], placed[own], patients))
         members.append(np.bincount(groups[own], minlength=patients))
     return np.stack(above), np.stack(members).astype(np.float64)
 
