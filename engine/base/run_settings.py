@@ -3,6 +3,7 @@
 import dataclasses
 
 from engine.base.config import Config, setting
+from engine.base.figure_settings import FigureSettings
 from engine.base.setting_values import (
     check_class_mapping,
     check_directory_name,
@@ -20,7 +21,7 @@ _PREVALENCE_HELP = (
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EvaluateConfig(Config):
+class EvaluateConfig(FigureSettings):
     """How a run is measured."""
 
     split: str = setting("test", metavar="NAME", help="the split to measure")

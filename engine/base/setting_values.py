@@ -9,6 +9,8 @@ from pathlib import Path
 
 from engine.base.setting_names import closest
 
+FIGURE_FORMATS = ("png", "svg", "pdf")
+
 
 def parse_image_size(text: str) -> tuple[int, int]:
     """`224` or `HxW`, such as `192x256`, to (height, width) in pixels."""
@@ -98,6 +100,17 @@ def check_loss(text: str) -> str:
             f"expected {', '.join(names)}, package.module:function or FILE.py:function{hint}"
         )
     return text
+
+
+def parse_figure_formats(text: str) -> tuple[str, ...]:
+    """`png,svg,pdf` or some of them to their names, PNG always first: reports show it."""
+    given = [name.strip().lower().removeprefix(".") for name in text.split(",")]
+    for name in given:
+        if name not in FIGURE_FORMATS:
+            meant = closest(name, FIGURE_FORMATS)
+            hint = f"; did you mean {meant}?" if meant else ""
+            raise ValueError(f"expected some of {','.join(FIGURE_FORMATS)}{hint}")
+    return tuple(dict.fromkeys(("png", *given)))
 
 
 def parse_class_mapping(text: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from engine.base.config import FREE, RESOLVED, Config, FrozenSettings, UserError, setting
 from engine.base.distillation_settings import DistillationSettings
+from engine.base.figure_settings import FigureSettings
 from engine.base.fine_tuning_settings import FineTuningSettings
 from engine.base.setting_values import (
     check_interval,
@@ -371,6 +372,7 @@ class TrainConfig(
     DistillationSettings,
     RuntimeSettings,
     DecisionSettings,
+    FigureSettings,
 ):
     """Everything that decides what a training run computes."""
 

@@ -128,17 +128,24 @@ def _runs(averaged: Sequence[str]) -> str:
     return f"the average of {', '.join(averaged)}" if averaged else "this run alone"
 
 
-def write_results(directory: Path, result: Evaluation, predictions: SplitPredictions) -> None:
+def write_results(
+    directory: Path,
+    result: Evaluation,
+    predictions: SplitPredictions,
+    *,
+    formats: Sequence[str] = ("png",),
+) -> None:
     """Replaces what the directory holds with these results.
 
     Args:
         result: with its subject.
+        formats: what figures are written as; see `figure_style.save_all`.
     """
     # Meanwhile a training may have removed the directory (--overwrite).
     directory.mkdir(parents=True, exist_ok=True)
     _clear(directory)
     split = result.subject.split if result.subject else directory.name
-    draw_figures(directory, result, predictions, split=split)
+    draw_figures(directory, result, predictions, split=split, formats=formats)
     write_predictions(directory / PREDICTIONS, result, predictions)
     values = result.to_json()
     for part in (stored_evaluations.SHIFTS, stored_evaluations.MEMBERS):
@@ -210,10 +217,15 @@ def _left_undecided(result: Evaluation, predictions: SplitPredictions) -> np.nda
 
 
 def draw_figures(
-    directory: Path, result: Evaluation, predictions: SplitPredictions, *, split: str
+    directory: Path,
+    result: Evaluation,
+    predictions: SplitPredictions,
+    *,
+    split: str,
+    formats: Sequence[str] = ("png",),
 ) -> None:
-    """Draws roc, precision_recall, confusion_matrix and calibration as PNG files, and the strata if
-    they were measured."""
+    """Draws roc, precision_recall, confusion_matrix and calibration, and the strata if they were
+    measured."""
     metrics, names = result.metrics, result.class_names
     labels, log_odds = predictions.labels, predictions.log_odds
     binary = log_odds.ndim == 1
@@ -231,6 +243,7 @@ def draw_figures(
         area=str(metrics["auroc"]),
         operating_point=_point(metrics, "specificity", "sensitivity", binary=binary),
         title=f"ROC, {split} split",
+        formats=formats,
     )
     plots.precision_recall(
         recall_curves,
@@ -239,12 +252,14 @@ def draw_figures(
         operating_point=_point(metrics, "recall", "precision", binary=binary),
         prevalence=float((labels == 1).mean()) if binary else None,
         title=f"Precision-recall, {split} split",
+        formats=formats,
     )
     plots.confusion_matrix(
         result.confusion,
         names,
         directory / "confusion_matrix.png",
         title=f"Confusion matrix, {split} split",
+        formats=formats,
     )
     bins = result.reliability
     plots.calibration(
@@ -257,9 +272,12 @@ def draw_figures(
         error=bins.expected_calibration_error,
         subject=names[1] if binary else "the predicted class",
         title=f"Calibration, {split} split",
+        formats=formats,
     )
     if result.strata:
-        strata_plot.draw(result.strata, directory / "strata.png", title=f"{split} split")
+        strata_plot.draw(
+            result.strata, directory / "strata.png", title=f"{split} split", formats=formats
+        )
 
 
 def _point(

@@ -53,6 +53,7 @@ def evaluate_run(
     prevalence: str | None = None,
     recalibrate: int | None = None,
     abstain: bool = False,
+    figures: Sequence[str] = ("png",),
 ) -> Evaluation:
     """Measures a run's model on every example of a split; writes `RUN/evaluation/NAME` and the report.
 
@@ -75,6 +76,7 @@ def evaluate_run(
             for, as `0.1` or `0.7,0.2,0.1`; None for that which training implied.
         recalibrate: a number of labelled images; whether to show what so many of this place would give.
         abstain: whether to leave the images undecided that are unlike the training images.
+        figures: what figures are written as, some of png, svg and pdf; PNG always.
 
     Returns:
         All figures, with what they are of; `run.evaluation(result.subject.name)` holds the files.
@@ -96,6 +98,7 @@ def evaluate_run(
         prevalence=prevalence,
         recalibrate=recalibrate,
         abstain=abstain,
+        figures=tuple(figures),
     )
     run = run if isinstance(run, RunDirectory) else run_groups.opened(run)
     shards = Path(shards)
@@ -141,7 +144,7 @@ def evaluate_run(
             members=_member_results(run, predictor, predictions),
             recalibration=_recalibrated(predictions, predictor, settings),
         )
-        evaluation_files.write_results(directory, result, predictions)
+        evaluation_files.write_results(directory, result, predictions, formats=settings.figures)
     report.write_report(run.path)
     return result
 

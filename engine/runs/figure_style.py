@@ -3,8 +3,11 @@
 Colours are those of Okabe and Ito (Color universal design, 2008), which colour-blind readers can tell apart.
 """
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
@@ -13,6 +16,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
 
 from engine.base import files
+from engine.base.setting_values import FIGURE_FORMATS
 
 BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, YELLOW = (
     "#0072B2",
@@ -28,6 +32,15 @@ INK, MUTED, GRID = "#222222", "#6B6B6B", "#E3E3E3"
 BLUES = LinearSegmentedColormap.from_list("white to blue", ["#FFFFFF", "#9CC9E5", BLUE, "#00395C"])
 DOTS_PER_INCH = 150
 PADDING = 0.1  # inches around each panel
+_SETTINGS = {"svg.hashsalt": "engine", "svg.fonttype": "none", "pdf.fonttype": 42}
+_WITHOUT: dict[
+    str, dict[str, None]
+] = {  # what would differ by the day, or by the version of matplotlib
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+_NOT_IN_XML = re.compile(r"[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -78,10 +91,32 @@ def legend(
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Writes a PNG, whole or not at all, in which every text stands as it is."""
+    """Writes the figure as its suffix says, whole or not at all, with every text as it is.
+
+    PNG is for screens; SVG and PDF are for papers, their text being text that can be searched and edited
+    (SVG names its fonts, PDF holds them). Equal arrays give equal bytes: neither date nor version is
+    written, and the names inside an SVG are drawn by a fixed salt.
+
+    Args:
+        path: ends in one of `FIGURE_FORMATS`.
+    """
+    path = Path(path)
+    kind = path.suffix.removeprefix(".").lower()
+    if kind not in FIGURE_FORMATS:
+        raise ValueError(f"{path}: expected a figure's name to end in one of {FIGURE_FORMATS}")
     for text in figure.findobj(Text):
         # Names of classes and files are no formulas: `$\\frac{$` would fail to be drawn.
         text.set_parse_math(False)
-    with files.written_aside(Path(path)) as aside:
-        # The version of matplotlib is left out, so that equal arrays give equal bytes.
-        figure.savefig(aside, format="png", metadata={"Software": None})
+        text.set_text(_NOT_IN_XML.sub("\N{REPLACEMENT CHARACTER}", text.get_text()))
+    with files.written_aside(path) as aside, rc_context(_SETTINGS):
+        figure.savefig(aside, format=kind, metadata=_WITHOUT[kind])
+
+
+def save_all(figure: Figure, path: Path, formats: Sequence[str] = ("png",)) -> None:
+    """Writes the figure in several formats: `path` with each of them as its suffix.
+
+    Args:
+        formats: some of `FIGURE_FORMATS`.
+    """
+    for each in formats:
+        save(figure, Path(path).with_suffix(f".{each}"))

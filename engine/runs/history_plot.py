@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from engine.runs.figure_style import BLUE, MUTED, VERMILION, legend, new_figure, save, styled
+from engine.runs.figure_style import BLUE, MUTED, VERMILION, legend, new_figure, save_all, styled
 
 
 def draw(
@@ -18,6 +18,7 @@ def draw(
     *,
     best_epoch: int | None = None,
     learned_with: Sequence[str] = (),
+    formats: Sequence[str] = ("png",),
 ) -> None:
     """Loss, accuracy and AUROC over epochs, training beside validation.
 
@@ -28,6 +29,7 @@ def draw(
         best_epoch: the epoch whose weights were kept, marked by a line.
         learned_with: what made training unlike validation (`augmented images`, `dropout`, ...); named
             below the panels, because the two curves of a panel are then not of the same thing.
+        formats: see `figure_style.save_all`.
     """
     columns = _columns(rows)
     epochs = columns.pop("epoch", np.arange(1, len(rows) + 1))
@@ -60,7 +62,7 @@ def draw(
             fontsize=8.5,
             color=MUTED,
         )
-    save(figure, path)
+    save_all(figure, path, formats)
 
 
 def _draw_line_over_epochs(

@@ -1,4 +1,7 @@
-"""Figures from plain arrays, each written as a PNG, whole or not at all.
+"""Figures from plain arrays, each written whole or not at all.
+
+`formats` names what each is written as besides or instead of PNG, with that suffix in the place of `path`'s
+(`figure_style.save_all`).
 
 Figures are made with matplotlib's object interface on the Agg canvas: no display is needed, no
 global state is touched, and a notebook's own settings and open figures stay as they are.
@@ -23,7 +26,7 @@ from engine.runs.figure_style import (
     SKY,
     legend,
     new_figure,
-    save,
+    save_all,
     styled,
 )
 
@@ -38,6 +41,7 @@ def roc(
     area: str = "undefined",
     operating_point: tuple[float, float] | None = None,
     title: str = "ROC",
+    formats: Sequence[str] = ("png",),
 ) -> None:
     """Receiver operating characteristic.
 
@@ -58,7 +62,7 @@ def roc(
     _draw_operating_point(axes, operating_point, "sensitivity {1:.3f}, specificity {2:.3f}")
     _square_unit_axes(axes)
     legend(axes, location="lower right")
-    save(figure, path)
+    save_all(figure, path, formats)
 
 
 def precision_recall(
@@ -69,6 +73,7 @@ def precision_recall(
     operating_point: tuple[float, float] | None = None,
     prevalence: float | None = None,
     title: str = "Precision-recall",
+    formats: Sequence[str] = ("png",),
 ) -> None:
     """Precision over recall.
 
@@ -87,11 +92,16 @@ def precision_recall(
     _draw_operating_point(axes, operating_point, "recall {0:.3f}, precision {1:.3f}")
     _square_unit_axes(axes)
     legend(axes, location="lower left")
-    save(figure, path)
+    save_all(figure, path, formats)
 
 
 def confusion_matrix(
-    matrix: np.ndarray, class_names: Sequence[str], path: Path, *, title: str = "Confusion matrix"
+    matrix: np.ndarray,
+    class_names: Sequence[str],
+    path: Path,
+    *,
+    title: str = "Confusion matrix",
+    formats: Sequence[str] = ("png",),
 ) -> None:
     """Counts and the percentage of each row, int[K, K]: rows the true class, columns the predicted.
 
@@ -119,7 +129,7 @@ def confusion_matrix(
     axes.tick_params(which="both", length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    save(figure, path)
+    save_all(figure, path, formats)
 
 
 def calibration(
@@ -133,6 +143,7 @@ def calibration(
     error: float | None = None,
     subject: str = "the positive class",
     title: str = "Calibration",
+    formats: Sequence[str] = ("png",),
 ) -> None:
     """A reliability diagram above the histogram of the probabilities.
 
@@ -176,7 +187,7 @@ def calibration(
     below.set_xlim(0, 1)
     below.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
     figure.align_ylabels()
-    save(figure, path)
+    save_all(figure, path, formats)
 
 
 def image_grid(
@@ -187,6 +198,7 @@ def image_grid(
     columns: int = 8,
     title: str | None = None,
     cell: float = 1.7,
+    formats: Sequence[str] = ("png",),
 ) -> None:
     """Images in rows, each with a title of its own.
 
@@ -214,7 +226,7 @@ def image_grid(
             axes.set_title(_shortened(titles[place], int(14 * cell)), fontsize=8, color=INK, pad=3)
     if title:
         figure.suptitle(title, fontsize=11, color=INK, fontweight="bold")
-    save(figure, path)
+    save_all(figure, path, formats)
 
 
 def _axes(figure: Figure, *position: int, **texts: str) -> Axes:

@@ -1,6 +1,6 @@
 """What a run leaves on disk, and how it is found again.
 
-config.json  environment.json  history.csv  history.png  tensorboard/  checkpoints/
+config.json  environment.json  history.csv  history.png (svg, pdf)  tensorboard/  checkpoints/
 model.keras  refitted_head.npz  inference.json  threshold.json  applicability.npz
 evaluation/<name>/  explanations/  report.md
 
@@ -34,6 +34,8 @@ class RunDirectory:
         # last, as a directory without it is no run.
         self.history = self.path / "history.csv"
         self.history_figure = self.path / "history.png"
+        self.history_svg = self.path / "history.svg"  # with --figures, as the next
+        self.history_pdf = self.path / "history.pdf"
         self.tensorboard = self.path / "tensorboard"
         self.checkpoints = self.path / "checkpoints"
         self.threshold = self.path / "threshold.json"

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from engine.metrics.estimate import Estimate
 from engine.metrics.strata_results import StrataResults
-from engine.runs.figure_style import BLUE, INK, MUTED, VERMILION, new_figure, save, styled
+from engine.runs.figure_style import BLUE, INK, MUTED, VERMILION, new_figure, save_all, styled
 
 _MOST_ROWS = 30  # of a panel; of the probes the strongest are drawn
 _ROW_INCHES, _AROUND_INCHES = 0.3, 1.1
@@ -17,7 +17,13 @@ _LONGEST = 34  # characters of a label
 Row = tuple[str, Estimate]
 
 
-def draw(columns: Sequence[StrataResults], path: Path, *, title: str = "Strata") -> None:
+def draw(
+    columns: Sequence[StrataResults],
+    path: Path,
+    *,
+    title: str = "Strata",
+    formats: Sequence[str] = ("png",),
+) -> None:
     """Draws each column as a row of two panels: figures with intervals, and 0.5 as a line."""
     panels = [(column, _strata_rows(column), _probe_rows(column)) for column in columns]
     heights = [
@@ -36,7 +42,7 @@ def draw(columns: Sequence[StrataResults], path: Path, *, title: str = "Strata")
             xlabel="AUROC for the stratum (0.5 is good)",
         )
         _draw_rows(right, probes, VERMILION)
-    save(figure, path)
+    save_all(figure, path, formats)
 
 
 def _strata_rows(column: StrataResults) -> list[Row]:

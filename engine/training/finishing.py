@@ -76,6 +76,7 @@ def finish(
     threshold_rule: str | None,
     prior: Sequence[float],
     learned_with: list[str],
+    figure_formats: Sequence[str] = ("png",),
     remember: Callable[[], None] = lambda: None,
 ) -> TrainResult:
     """Completes a run's directory, whose model has its final weights.
@@ -84,13 +85,18 @@ def finish(
         threshold_rule: how the decision threshold is chosen; None where there is none to choose.
         prior: the share of each class that training implied.
         learned_with: see `learned_with`.
+        figure_formats: what the history is drawn as.
         remember: called once the model is final, for what else the run keeps of its data.
     """
     labels, log_odds = validation.log_odds()
     threshold = decision.complete(run, labels, log_odds, rule=threshold_rule, prior=prior)
     remember()
     history_plot.draw(
-        state.rows, run.history_figure, best_epoch=result.best_epoch, learned_with=learned_with
+        state.rows,
+        run.history_figure,
+        best_epoch=result.best_epoch,
+        learned_with=learned_with,
+        formats=figure_formats,
     )
     result = dataclasses.replace(result, threshold=threshold, seconds=state.seconds())
     files.write_json(

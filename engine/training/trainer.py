@@ -356,6 +356,7 @@ class _Session:
             ),
             prior=self._prior(),
             learned_with=finishing.learned_with(self._config, has_dropout=self._has_dropout),
+            figure_formats=self._config.figures,
             remember=self._remember,
         )
 

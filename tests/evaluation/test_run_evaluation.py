@@ -44,11 +44,14 @@ def test_what_is_returned_is_what_is_stored(run, shards):
 
 def test_the_command_prints_the_object(run, shards, capsys):
     result = evaluate_run(run, shards, name="first", resamples=200, batch_size=4)
-    assert evaluate.main([str(run), str(shards), "--resamples", "200"]) == 0
+    flags = ["--resamples", "200", "--figures", "svg,pdf"]
+    assert evaluate.main([str(run), str(shards), *flags]) == 0
     printed = capsys.readouterr().out
     assert str(result) in printed
     assert max(map(len, printed.splitlines()[:-2])) <= 80
-    other = stored_evaluations.read(RunDirectory(run).evaluation("test"))
+    directory = RunDirectory(run).evaluation("test")
+    assert {path.suffix for path in directory.glob("roc.*")} == {".png", ".svg", ".pdf"}
+    other = stored_evaluations.read(directory)
     assert other.subject == dataclasses.replace(result.subject, name="test")
     for name, estimate in result.metrics.items():  # the batch size changes rounding at most
         assert other.metrics[name].value == pytest.approx(estimate.value, abs=1e-6)

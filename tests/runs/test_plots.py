@@ -132,7 +132,9 @@ def saved(monkeypatch):
     """The figures that are saved, drawn once."""
     figures = []
     for module in (plots, history_plot):
-        monkeypatch.setattr(module, "save", lambda figure, path: figures.append(figure))
+        monkeypatch.setattr(
+            module, "save_all", lambda figure, path, formats: figures.append(figure)
+        )
 
     def drawn_figures():
         for figure in figures:
