@@ -29,26 +29,26 @@ def show(result: Evaluation) -> None:
     """Tables of all metrics, of the classes if there are more than two, and of shifts, strata and
     recalibration if they were measured; the figures that matter most are on the last lines."""
     rows = [(title(name), e.value_text, e.interval_text) for name, e in result.metrics.items()]
-    _print_table(["metric", "value", "95 % interval"], rows)
+    print_table(["metric", "value", "95 % interval"], rows)
     if result.per_class:
         class_rows = [
             (name, *(row[metric].value_text for metric in _CLASS_HEADS))
             for name, row in result.per_class.items()
         ]
-        _print_table(["class", *_CLASS_HEADS.values()], class_rows)
+        print_table(["class", *_CLASS_HEADS.values()], class_rows)
     if result.shifts is not None:
         heads = [title(metric) for metric in result.shifts.metrics]
-        _print_table(["images", *heads], result.shifts.rows())
+        print_table(["images", *heads], result.shifts.rows())
     for column in result.strata:
         _print_strata(column)
     if result.unlike is not None and result.unlike.num_unlike:
         _print_unlike(result.unlike)
     if result.recalibration is not None:
-        _print_table(result.recalibration.heads(), result.recalibration.rows())
+        print_table(result.recalibration.heads(), result.recalibration.rows())
         print(textwrap.fill(result.recalibration.account(), TABLE_WIDTH))
     if result.members is not None:
         heads = [title(metric) for metric in result.members.metrics]
-        _print_table(["run", *heads], result.members.rows())
+        print_table(["run", *heads], result.members.rows())
         print(result.members.spread_text())
     print("\n".join(result.summary_lines()))
 
@@ -64,13 +64,13 @@ def _print_strata(column: StrataResults) -> None:
         for stratum in column.strata
     ]
     heads = [column.column, "images\n(by class)", *map(title, METRICS)]
-    _print_table(heads, rows, first_wraps=True)
+    print_table(heads, rows, first_wraps=True)
     probes = [
         (f"{probe.stratum} against {probe.against}", probe.class_name, str(probe.auroc))
         for probe in column.probes
     ]
     if probes:
-        _print_table(
+        print_table(
             ["shortcut probe", "among images of", "AUROC, 0.5 is good"], probes, first_wraps=True
         )
 
@@ -86,7 +86,7 @@ def _print_unlike(results: UnlikeResults) -> None:
         for kind in (results.like, results.unlike)
         if kind
     ]
-    _print_table(["images", "number", *map(title, METRICS)], rows, first_wraps=True)
+    print_table(["images", "number", *map(title, METRICS)], rows, first_wraps=True)
 
 
 def _counts(stratum: Stratum) -> str:
@@ -102,10 +102,10 @@ def _on_two_lines(estimate: Estimate) -> str:
     return f"{estimate.value_text}\n{estimate.low:.3f}-{estimate.high:.3f}"
 
 
-def _print_table(
+def print_table(
     heads: Sequence[str], rows: Iterable[Sequence[str]], *, first_wraps: bool = False
 ) -> None:
-    """The first column to the left, the others to the right.
+    """A table on standard output: the first column to the left, the others to the right.
 
     Args:
         first_wraps: where there is too little room, only the first column wraps: numbers stay whole.

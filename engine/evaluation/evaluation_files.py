@@ -165,14 +165,14 @@ def _clear(directory: Path) -> None:
 
 
 def write_predictions(path: Path, result: Evaluation, predictions: SplitPredictions) -> None:
-    """One row per image: `path,label,probability,predicted,logit`; `label` is the true class.
+    """One row per image: `path,label,probability,predicted,logit,...,patient`; `label` is the true class.
 
     With two classes, `probability` is that of the positive class. With more, it is that of the predicted
     class, and the columns `probability_<class>` and `logit_<class>` of each class follow. A logit is
     log(p / (1 - p)), by which images are ranked. Where several runs are averaged, `spread` follows: the
     standard deviation of that probability over them; and where it is known, `distance` from the training
-    images. With --abstain, `predicted` is `undecided` where that is above 1. Numbers have the digits of
-    float32.
+    images. The last column is the patient, empty where unknown. With --abstain, `predicted` is
+    `undecided` where the distance is above 1. Numbers have the digits of float32.
     """
     names = result.class_names
     predicted = predict_labels(predictions.probabilities, result.threshold)
@@ -180,13 +180,14 @@ def write_predictions(path: Path, result: Evaluation, predictions: SplitPredicti
     left_out = _left_undecided(result, predictions)
     with files.written_aside(path) as aside, open(aside, "w", encoding="utf-8", newline="") as file:
         writer = CsvRows(file)
-        writer.writerow(["path", "label", "probability", "predicted", *header])
+        writer.writerow(["path", "label", "probability", "predicted", *header, "patient"])
         for place, (image, (shown, *others)) in enumerate(
             zip(predictions.paths, rows, strict=True)
         ):
             label = names[predictions.labels[place]]
             called = UNDECIDED if left_out[place] else names[predicted[place]]
-            writer.writerow([image, label, shown, called, *others])
+            patient = predictions.patients[place]
+            writer.writerow([image, label, shown, called, *others, patient])
 
 
 def _columns_of(

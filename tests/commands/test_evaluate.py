@@ -69,7 +69,15 @@ def test_predictions_hold_each_path_and_give_the_same_metrics(evaluated):
     run, _ = evaluated
     with open(run / "evaluation" / "test" / "predictions.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["path", "label", "probability", "predicted", "logit"]
+    assert list(rows[0]) == [
+        "path",
+        "label",
+        "probability",
+        "predicted",
+        "logit",
+        "patient",
+    ]
+    assert [row["patient"] for row in rows] == PATIENTS
     assert len({row["path"] for row in rows}) == 71
     assert all(f"/{row['label']}/" in row["path"] for row in rows)
     called = [float(row["probability"]) >= 0.45 for row in rows]
@@ -108,7 +116,8 @@ def test_more_classes_add_a_column_each(tmp_path, capsys):
     assert set(metrics["per_class"]) == set(names)
     with open(run / "evaluation" / "test" / "predictions.csv", encoding="utf-8") as file:
         row = next(csv.DictReader(file))
-    assert list(row)[4:] == [f"{kind}_{n}" for kind in ("probability", "logit") for n in names]
+    columns = [f"{kind}_{n}" for kind in ("probability", "logit") for n in names]
+    assert list(row)[4:] == [*columns, "patient"]
     assert float(row["probability"]) == max(float(row[f"probability_{n}"]) for n in names)
     assert "the largest probability decides" in capsys.readouterr().out
 
@@ -243,7 +252,7 @@ def test_several_runs_are_averaged_and_the_first_one_holds_the_figures(
     members = files.read_json(first / "evaluation" / name / "members.json")
     assert set(members["members"]) == {"first", "other"} and members["spread"] > 0
     with open(first / "evaluation" / name / "predictions.csv", encoding="utf-8") as file:
-        assert list(next(csv.DictReader(file)))[-1] == "spread"
+        assert list(next(csv.DictReader(file)))[-2:] == ["spread", "patient"]
     report = (first / "report.md").read_text(encoding="utf-8")
     assert "Not this run alone" in report and "Out of date" not in report
     assert not (other / "evaluation").exists()
