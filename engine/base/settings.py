@@ -214,6 +214,9 @@ class OptimizationSettings(Config):
     plateau_factor: float = setting(
         0.3, above=0, maximum=0.99, help="what a constant rate is multiplied by on a plateau"
     )
+    min_learning_rate: float = setting(
+        0.0, minimum=0, help="a plateau does not reduce a constant rate below this (0: no limit)"
+    )
     early_stopping_patience: int = setting(
         0, minimum=0, help="stop after this many epochs without progress (0: never)"
     )
@@ -267,6 +270,7 @@ class OptimizationSettings(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._check_min_learning_rate()
         if self.focal_gamma is not None and self.loss != "focal":
             raise UserError(f"--focal-gamma applies to --loss focal only, got --loss {self.loss}")
         # The default is not meant for a loss of the user's own, and 0 is what such a loss has.
@@ -274,6 +278,18 @@ class OptimizationSettings(Config):
         if is_given and ":" in self.loss:
             raise UserError(
                 f"--label-smoothing applies to --loss cross_entropy and focal only, got --loss {self.loss}"
+            )
+
+    def _check_min_learning_rate(self) -> None:
+        if self.min_learning_rate and self.schedule != "constant":
+            raise UserError(
+                "--min-learning-rate limits what a plateau does to a constant rate, but --schedule "
+                f"{self.schedule} knows no plateau; add --schedule constant, or leave it out"
+            )
+        if self.min_learning_rate > self.learning_rate:
+            raise UserError(
+                f"--min-learning-rate: got {self.min_learning_rate:g}, must be at most --learning-rate "
+                f"({self.learning_rate:g})"
             )
 
 
@@ -347,9 +363,10 @@ class DecisionSettings(Config):
 
     threshold: str = setting(
         "youden",
-        metavar="RULE",
+        parse=str,  # a number, given in Python or JSON, comes to it as text too
+        metavar="RULE|X",
         help="decision threshold, chosen on validation: youden, f1, accuracy, "
-        "sensitivity=X or specificity=X",
+        "sensitivity=X or specificity=X; or a number between 0 and 1, such as 0.5",
     )
     reference_images: int = setting(
         2000,

@@ -17,6 +17,7 @@ from engine.metrics.temperature import Calibration
 
 Array = np.ndarray
 
+FIXED = "fixed"
 _CLASSES = ("negative", "positive")
 _CERTAIN = 37.0  # log-odds beyond which a float64 probability is 1
 _MARGIN = 1.0  # how far in log-odds thresholds are looked for beyond all scores
@@ -27,12 +28,17 @@ _BROKEN = (
 
 @dataclasses.dataclass(frozen=True)
 class ThresholdRule:
-    """How a threshold is chosen; `target` is the least sensitivity or specificity, else None."""
+    """How a threshold is chosen; `target` is the least sensitivity or specificity, else None.
+
+    The rule `fixed` chooses nothing: its `target` is the threshold.
+    """
 
     name: str
     target: float | None = None
 
     def __str__(self) -> str:
+        if self.name == FIXED:
+            return str(self.target)
         return self.name if self.target is None else f"{self.name}={self.target:g}"
 
 
@@ -55,24 +61,39 @@ class ChosenThreshold:
 
 
 def parse_threshold_rule(text: str) -> ThresholdRule:
-    """`youden`, `f1`, `accuracy`, `sensitivity=0.95` or `specificity=0.95`.
+    """`youden`, `f1`, `accuracy`, `sensitivity=0.95`, `specificity=0.95`, or a number such as `0.5`.
 
     Raises:
         UserError: the text is none of these.
     """
-    expected = "expected youden, f1, accuracy, sensitivity=0.95 or specificity=0.95"
+    expected = "expected youden, f1, accuracy, sensitivity=0.95, specificity=0.95 or a number like 0.5"
     name, separator, target_text = str(text).strip().lower().partition("=")
     if name in ("youden", "f1", "accuracy") and not separator:
         return ThresholdRule(name)
+    if (number := _number(name)) is not None and not separator:
+        if not 0 < number < 1:
+            raise UserError(f"--threshold: got {text!r}, expected a number between 0 and 1")
+        return ThresholdRule(FIXED, number)
     if name not in ("sensitivity", "specificity"):
         raise UserError(f"--threshold: got {text!r}, {expected}")
-    try:
-        target = float(target_text)
-    except ValueError:
-        raise UserError(f"--threshold: got {text!r}, {expected}") from None
+    target = _number(target_text)
+    if target is None:
+        raise UserError(f"--threshold: got {text!r}, {expected}")
     if not 0 < target <= 1:
         raise UserError(f"--threshold: got {text!r}, expected a target above 0 and at most 1")
     return ThresholdRule(name, target)
+
+
+def is_fixed(rule: str) -> bool:
+    """Whether a rule, as a run keeps it, is a number that nothing was chosen for."""
+    return _number(rule) is not None
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def decide(
@@ -111,7 +132,8 @@ def choose_threshold(
     middle is taken: a single lucky image does not move the threshold, and where the classes are
     separated it lies halfway between them, however sure the model is of them. (Halfway in
     probability is at the edge of one class if the model is surer of the other.) The rules with a
-    target keep the target on these examples, and are then as good as possible at the other rate.
+    target keep the target on these examples, and are then as good as possible at the other rate. A
+    number is the threshold itself.
 
     Args:
         labels: int[N], 0 or 1.
@@ -143,6 +165,9 @@ def choose_across_series(
     """
     rule = parse_threshold_rule(rule) if isinstance(rule, str) else rule
     counted = [_Series.of(labels, probabilities) for labels, probabilities in series]
+    if rule.name == FIXED:
+        assert rule.target is not None
+        return _operating_point(rule.target, rule, counted)
     scores = np.unique(np.concatenate([np.concatenate(each.scores) for each in counted]))
     qualities, tolerances = zip(
         *(_cut_quality(rule, each, scores) for each in counted), strict=True

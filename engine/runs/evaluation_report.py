@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from engine.base.wording import counted
+from engine.metrics import thresholds
 from engine.metrics.estimate import Estimate, title
 from engine.metrics.evaluation import Evaluation
 from engine.metrics.strata_results import METRICS
@@ -179,6 +180,8 @@ def _decision(result: Evaluation) -> str:
         )
     rule = result.subject.threshold_rule if result.subject else None
     chosen = f"chosen on validation by the rule `{rule}`" if rule else "not chosen on validation"
+    if rule and thresholds.is_fixed(rule):
+        chosen = "given as a setting, not chosen on validation"
     if result.subject and result.subject.prevalence is not None:
         chosen += (
             ", then moved along with the prevalence, so that the same images are called positive"

@@ -45,6 +45,7 @@ class Plan:
             head alone do not count, unless there are no others.
         plateau_patience: epochs that reduce the learning rate, likewise; None for never.
         plateau_factor: what it is multiplied by then.
+        min_learning_rate: what that does not go below.
         max_rewinds: how often a divergence is answered by going back to the last checkpoint.
         steps_per_execution, checkpoint_every, profile: see `step_blocks.StepBlocks`,
             `periodic.Interval` (steps or seconds) and `periodic.Trace`.
@@ -57,6 +58,7 @@ class Plan:
     early_stopping_patience: int = 0
     plateau_patience: int | None = None
     plateau_factor: float = 1.0
+    min_learning_rate: float = 0.0
     max_rewinds: int = 0
     steps_per_execution: str = "1"
     checkpoint_every: tuple[int | None, float | None] = (None, None)
@@ -317,10 +319,13 @@ class Loop:
         return found
 
     def _reduce_on_plateau(self) -> None:
-        patience = self._plan.plateau_patience
-        if patience is not None and self._state.progress.on_plateau(patience, self._whole_epochs()):
-            optimization.scale_learning_rate(self._state.optimizer, self._plan.plateau_factor)
-            rate = optimization.current_learning_rate(self._state.optimizer)
+        plan, state = self._plan, self._state
+        patience = plan.plateau_patience
+        if patience is None or not state.progress.on_plateau(patience, self._whole_epochs()):
+            return
+        factor, least = plan.plateau_factor, plan.min_learning_rate
+        if optimization.reduce_learning_rate(state.optimizer, factor, least=least):
+            rate = optimization.current_learning_rate(state.optimizer)
             self._say(f"no progress: learning rate reduced to {rate:.2g}")
 
     def _out_of_patience(self) -> bool:

@@ -217,6 +217,22 @@ def scale_learning_rate(optimizer: keras.optimizers.Optimizer, factor: float) ->
     rate.assign(rate * factor)
 
 
+def reduce_learning_rate(
+    optimizer: keras.optimizers.Optimizer, factor: float, *, least: float = 0.0
+) -> bool:
+    """Multiplies a constant learning rate by `factor`, but not below `least`; whether that lowers it.
+
+    A rate that is no larger than `least`, such as one that a divergence lowered, stays as it is.
+    """
+    rate = inner(optimizer).learning_rate
+    before = np.float32(current_learning_rate(optimizer))
+    lowered = max(before * np.float32(factor), np.float32(least))
+    if lowered >= before:
+        return False
+    rate.assign(lowered)
+    return True
+
+
 def pass_over(optimizer: keras.optimizers.Optimizer, steps: int) -> None:
     """Counts steps that were not taken, because the weights were found in another way."""
     inner(optimizer).pass_over(steps)

@@ -435,6 +435,7 @@ def _loop_plan(
         early_stopping_patience=config.early_stopping_patience,
         plateau_patience=config.plateau_patience if rate_is_ours else None,
         plateau_factor=config.plateau_factor,
+        min_learning_rate=config.min_learning_rate,
         max_rewinds=config.max_rewinds if config.on_divergence == "rewind" else 0,
         steps_per_execution=config.steps_per_execution,
         checkpoint_every=parse_interval(every) if every else (None, None),

@@ -48,6 +48,12 @@ CASES = [
     ("engine.train {shards} --workdir {run} --resume", "was started on other data"),
     ("engine.train {shards} --workdir {tmp}/new --epochs 0", "must be at least 1"),
     ("engine.train {shards} --workdir {tmp}/new --threshold lucky", "expected youden"),
+    ("engine.train {shards} --workdir {tmp}/new --threshold 1.5", "expected a number between 0"),
+    ("engine.train {shards} --workdir {tmp}/new --min-learning-rate 1e-6", "--schedule constant"),
+    (
+        "engine.train {shards} --workdir {tmp}/new --schedule constant --min-learning-rate 0.1",
+        "must be at most --learning-rate (0.001)",
+    ),
     ("engine.train {shards} --workdir {tmp}/new --init-from {tmp}/absent", "no such run or file"),
     ("engine.train {shards} --workdir {tmp}/new --init-from {other}", "holds no weights"),
     ("engine.train {shards} --workdir {tmp}/new --init-from {file}", "expected a run directory"),

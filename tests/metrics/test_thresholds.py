@@ -176,6 +176,23 @@ def test_a_rule_prints_as_it_was_given():
         assert str(thresholds.parse_threshold_rule(rule)) == rule
 
 
+@pytest.mark.parametrize("text", ["0.5", "0.25", "5e-1"])
+def test_a_number_is_the_threshold_whatever_the_examples(text):
+    labels, scores = binary_data()
+    chosen = thresholds.choose_threshold(labels, scores, text)
+    assert chosen.threshold == float(text)
+    assert chosen.rule == str(float(text))
+    assert chosen.accuracy == pytest.approx(((scores >= float(text)) == labels).mean())
+    assert thresholds.choose_across_series([(labels, scores)] * 2, text).threshold == float(text)
+    assert str(thresholds.parse_threshold_rule(chosen.rule)) == chosen.rule  # as runs keep it
+
+
+@pytest.mark.parametrize("text", ["0", "1", "1.5", "-0.5", "nan", "inf", "0.5=0.5"])
+def test_a_number_that_is_no_threshold_is_refused(text):
+    with pytest.raises(UserError, match="--threshold: got .*, expected"):
+        thresholds.parse_threshold_rule(text)
+
+
 def test_a_threshold_needs_both_classes():
     with pytest.raises(UserError, match="positive"):
         thresholds.choose_threshold(np.zeros(5, int), np.linspace(0, 1, 5), "youden")

@@ -61,6 +61,39 @@ def test_the_current_learning_rate_sees_through_loss_scaling():
     assert optimization.current_learning_rate(make(loss_scaling=True)) == pytest.approx(0.1)
 
 
+@pytest.mark.parametrize("loss_scaling", [False, True])
+def test_a_constant_rate_is_reduced_down_to_the_least_and_stays_there(loss_scaling):
+    optimizer = make(loss_scaling=loss_scaling)
+    rates = []
+    for _ in range(4):
+        reduced = optimization.reduce_learning_rate(optimizer, 0.3, least=0.02)
+        rates.append((reduced, optimization.current_learning_rate(optimizer)))
+    assert [reduced for reduced, _ in rates] == [True, True, False, False]
+    assert [rate for _, rate in rates] == pytest.approx([0.03, 0.02, 0.02, 0.02])
+
+
+def test_a_rate_below_the_least_is_not_raised_to_it():
+    optimizer = make(learning_rate=1e-4)  # as a divergence may leave it
+    assert not optimization.reduce_learning_rate(optimizer, 0.3, least=0.02)
+    assert optimization.current_learning_rate(optimizer) == pytest.approx(1e-4)
+
+
+def test_rates_agree_with_kerass_own_reduction():
+    optimizer, model = make(learning_rate=1e-3), keras.Sequential([keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.optimizer.learning_rate = 1e-3
+    theirs = keras.callbacks.ReduceLROnPlateau(factor=0.3, patience=1, min_lr=1e-5, verbose=0)
+    theirs.set_model(model)
+    theirs.on_train_begin()
+    for epoch in range(8):
+        theirs.on_epoch_end(epoch, {"val_loss": 1.0})
+        if epoch:
+            optimization.reduce_learning_rate(optimizer, 0.3, least=1e-5)
+        rate = optimization.current_learning_rate(optimizer)
+        assert rate == pytest.approx(float(model.optimizer.learning_rate), rel=1e-6)
+    assert rate == pytest.approx(1e-5)
+
+
 @pytest.mark.parametrize("steps", [1, 5])
 def test_the_fused_update_is_kerass_adam(steps):
     rng = np.random.default_rng(steps)

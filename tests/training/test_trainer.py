@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numbered_shards import striped_image
 from scipy import special
-from striped_trainings import STEPS, TINY, comparable, model_weights, train, with_
+from striped_trainings import STEPS, TINY, comparable, model_weights, stop_after, train, with_
 
 from engine.base.config import UserError
 from engine.base.settings import TrainConfig
@@ -228,6 +228,33 @@ def test_a_plateau_reduces_a_constant_rate(striped, tmp_path, monkeypatch):
     config = with_(epochs=3, schedule="constant", plateau_patience=1, plateau_factor=0.5)
     rates = [row["learning_rate"] for row in train(striped, tmp_path / "run", config).history]
     np.testing.assert_allclose(rates, [3e-3, 3e-3, 1.5e-3], rtol=1e-5)
+
+
+def test_a_plateau_reduces_a_rate_no_further_than_the_least_resumed_or_not(
+    striped, tmp_path, monkeypatch
+):
+    config = with_(
+        epochs=5,
+        schedule="constant",
+        plateau_patience=1,
+        plateau_factor=0.5,
+        min_learning_rate=1e-3,
+        deterministic=True,
+    )
+
+    def train_with_falling_auroc(name, stops=()):
+        falling = itertools.count(0.9, -0.1)
+        monkeypatch.setattr(curves, "mean_auroc", lambda labels, probabilities: next(falling))
+        for steps in stops:
+            train(striped, tmp_path / name, config, should_stop=stop_after(steps))
+        result = train(striped, tmp_path / name, config, resume=bool(stops))
+        return comparable(result.history)
+
+    whole = train_with_falling_auroc("whole")
+    rates = [row["learning_rate"] for row in whole]
+    np.testing.assert_allclose(rates, [3e-3, 3e-3, 1.5e-3, 1e-3, 1e-3], rtol=1e-5)
+    # In the epoch after the first reduction.
+    assert train_with_falling_auroc("parts", stops=[2 * STEPS + 3]) == whole
 
 
 def test_the_rate_of_an_epoch_is_that_of_its_last_step(striped, tmp_path):
