@@ -88,6 +88,9 @@ class AugmentationSettings(Config):
         None, minimum=0, maximum=1, help="largest vertical shift, share of the height"
     )
     horizontal_flip: bool | None = setting(None, help="mirror half of the images")
+    vertical_flip: bool | None = setting(
+        None, help="turn half of the images upside down, in addition (no preset does)"
+    )
     brightness: float | None = setting(
         None, minimum=0, maximum=1, help="largest change of brightness, share of the full range"
     )

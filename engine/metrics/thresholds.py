@@ -66,7 +66,9 @@ def parse_threshold_rule(text: str) -> ThresholdRule:
     Raises:
         UserError: the text is none of these.
     """
-    expected = "expected youden, f1, accuracy, sensitivity=0.95, specificity=0.95 or a number like 0.5"
+    expected = (
+        "expected youden, f1, accuracy, sensitivity=0.95, specificity=0.95 or a number like 0.5"
+    )
     name, separator, target_text = str(text).strip().lower().partition("=")
     if name in ("youden", "f1", "accuracy") and not separator:
         return ThresholdRule(name)

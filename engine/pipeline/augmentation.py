@@ -24,6 +24,7 @@ from engine.pipeline import spectrum
 WARP_SIZE = 9  # eight floats of a projective transform, and whether what lies outside is black
 TONE_SIZE = 2  # brightness, contrast
 _NUM_DRAWS = 13
+_UPSIDE_DOWN = 13  # the column that is drawn in addition where images may stand on their heads
 # A network that is trained on altered images alone does worse on unaltered ones. With black borders
 # on all images, accuracy on held-out chest X-rays was 0.88 at a threshold of 0.5; with mirrored
 # borders, 0.94. The effect of leaving some images unaltered was not measured separately.
@@ -42,6 +43,7 @@ class Strengths:
         zoom: each axis is scaled by a factor in [1 - zoom, 1 + zoom], drawn independently.
         width_shift, height_shift: share of the width and the height, either way.
         horizontal_flip: mirror half of the images.
+        vertical_flip: turn half of the images upside down, mirrored or not.
         brightness: added to intensities in [0, 1], either way.
         contrast: the distance of intensities to the image mean is scaled by a factor in
             [1 - contrast, 1 + contrast].
@@ -58,6 +60,7 @@ class Strengths:
     width_shift: float = 0.0
     height_shift: float = 0.0
     horizontal_flip: bool = False
+    vertical_flip: bool = False
     brightness: float = 0.0
     contrast: float = 0.0
     gamma: float = 0.0
@@ -68,7 +71,7 @@ class Strengths:
     def warps(self) -> bool:
         """Whether any pixel moves."""
         geometric = self.rotation, self.shear, self.zoom, self.width_shift, self.height_shift
-        return any(geometric) or self.horizontal_flip
+        return any(geometric) or self.horizontal_flip or self.vertical_flip
 
     @property
     def tones(self) -> bool:
@@ -131,16 +134,18 @@ def draw(
         `ImageProjectiveTransformV3`; then 1 where what lies outside the image is black, 0 where it
         is mirrored), `tone` float32[B, 2] (brightness, contrast factor), `gamma` float32[B, 1] (an
         exponent), `blur` float32[B, 1] (share of a coarser copy), `spectrum` float32[B, 1] (its
-        strength) and `spectrum_key` uint64[B], each only if its strength is not zero. One image in eight is at most mirrored.
+        strength) and `spectrum_key` uint64[B], each only if its strength is not zero. One image in eight is at most flipped.
     """
-    uniform = uniform_draws(positions, seed=seed, epoch=epoch, columns=_NUM_DRAWS)
+    columns = _NUM_DRAWS + strengths.vertical_flip
+    uniform = uniform_draws(positions, seed=seed, epoch=epoch, columns=columns)
+    upside_down = uniform[:, _UPSIDE_DOWN] if strengths.vertical_flip else None
     altered = tf.cast(uniform[:, 12:13] >= 2 * INTACT_SHARE - 1, tf.float32)
     uniform = tf.concat(
         [uniform[:, :6] * altered, uniform[:, 6:8], uniform[:, 8:] * altered], axis=1
     )
     drawn = {}
     if strengths.warps:
-        drawn["warp"] = _warps(uniform[:, :8], image_size, strengths)
+        drawn["warp"] = _warps(uniform[:, :8], upside_down, image_size, strengths)
     if strengths.tones:
         drawn["tone"] = _tones(uniform[:, 8:10], strengths)
     if strengths.gamma:
@@ -161,8 +166,13 @@ def uniform_draws(
     return counter_random.uniform(keys, columns) * 2 - 1
 
 
-def _warps(uniform: tf.Tensor, image_size: tuple[int, int], strengths: Strengths) -> tf.Tensor:
-    """float32[B, 8] in [-1, 1) to transforms about the image's centre, float32[B, 9]."""
+def _warps(
+    uniform: tf.Tensor,
+    upside_down: tf.Tensor | None,
+    image_size: tuple[int, int],
+    strengths: Strengths,
+) -> tf.Tensor:
+    """float32[B, 8] and [B] in [-1, 1) to transforms about the image's centre, float32[B, 9]."""
     height, width = image_size
     angle = uniform[:, 0] * (strengths.rotation * math.pi / 180)
     shear = tf.tan(uniform[:, 1] * strengths.shear)
@@ -171,6 +181,8 @@ def _warps(uniform: tf.Tensor, image_size: tuple[int, int], strengths: Strengths
     shift_x = uniform[:, 4] * (strengths.width_shift * width)
     shift_y = uniform[:, 5] * (strengths.height_shift * height)
     mirror = tf.where(uniform[:, 6] < 0, -1.0, 1.0) if strengths.horizontal_flip else 1.0
+    if upside_down is not None:
+        zoom_y *= tf.where(upside_down < 0, -1.0, 1.0)
     cosine, sine = tf.cos(angle), tf.sin(angle)
     # rotation @ shear @ diag(zoom): the output pixel (x, y), seen from the centre, shows the input
     # pixel that this matrix sends it to.

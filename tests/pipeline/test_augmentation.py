@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -78,6 +80,27 @@ def test_a_flip_alone_mirrors_about_half_of_the_images_exactly():
     )
     assert (same ^ mirrored).all()
     assert 70 < mirrored.sum() < 130
+
+
+def test_a_vertical_flip_turns_about_half_upside_down_whether_mirrored_or_not():
+    images = random_images(200)
+    both = Strengths(horizontal_flip=True, vertical_flip=True)
+    seen = augmentation.apply({"image": images, **draws(range(200), strengths=both)}).numpy()
+    views = [images[:, ::down, ::across] for down in (1, -1) for across in (1, -1)]
+    fits = np.array(
+        [[np.allclose(s, v, atol=0.01) for s, v in zip(seen, view, strict=True)] for view in views]
+    )
+    assert (fits.sum(axis=0) == 1).all()
+    assert (fits.sum(axis=1) > 25).all()
+
+
+def test_a_vertical_flip_changes_nothing_else_of_what_is_drawn():
+    plain = draws(range(50))
+    flipped = draws(range(50), strengths=dataclasses.replace(PRESETS["strong"], vertical_flip=True))
+    for name in ("tone", "gamma", "blur", "spectrum", "spectrum_key"):
+        np.testing.assert_array_equal(plain[name], flipped[name])
+    same = (plain["warp"].numpy() == flipped["warp"].numpy()).all(axis=1)
+    assert 10 < same.sum() < 40
 
 
 def test_a_shift_moves_pixels_by_whole_shares_of_each_side():
