@@ -8,11 +8,12 @@ import importlib
 import re
 import shutil
 import subprocess
-import types
 from pathlib import Path
 
 import markdown_blocks
+import page_runs
 import pytest
+from page_runs import command_module
 
 from engine.base import build_settings, config, run_settings, settings
 from tuning import arguments as tuning_arguments
@@ -21,7 +22,8 @@ ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 GENERATED = {"api.md", "settings.md", "architecture.md"}
 OTHERS = [ROOT / "CONTRIBUTING.md", ROOT / "examples" / "README.md"]
-PAGES = [README, *OTHERS, *sorted((ROOT / "docs").glob("*.md"))]
+WALKTHROUGHS = sorted((ROOT / "docs" / "walkthroughs").glob("*.md"))  # tests/walkthroughs run them
+PAGES = [README, *OTHERS, *sorted((ROOT / "docs").glob("*.md")), *WALKTHROUGHS]
 WRITTEN = [page for page in PAGES if page.name not in GENERATED]
 TEXTS = {page: page.read_text(encoding="utf-8") for page in PAGES}
 SETTINGS = {
@@ -52,19 +54,8 @@ COMMANDS = [
 ]
 
 
-def command_module(name: str) -> types.ModuleType:
-    """What `python -m name` runs."""
-    module = importlib.import_module(name)
-    return importlib.import_module(f"{name}.__main__") if hasattr(module, "__path__") else module
-
-
 RUNNABLE = {
-    page: [
-        block
-        for block in markdown_blocks.blocks(TEXTS[page])
-        if block.language == "python" and not block.title.startswith("not run")
-    ]
-    for page in WRITTEN
+    page: page_runs.runnable(TEXTS[page], "python") for page in WRITTEN if page not in WALKTHROUGHS
 }
 
 
@@ -134,7 +125,7 @@ def test_the_quick_start_runs_from_top_to_bottom(beside_data, capfd):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "page",
-    [page for page in WRITTEN if RUNNABLE[page]],
+    [page for page in RUNNABLE if RUNNABLE[page]],
     ids=lambda page: str(page.relative_to(ROOT)),
 )
 @pytest.mark.usefixtures("beside_data")
@@ -142,8 +133,7 @@ def test_python_blocks_run_from_top_to_bottom(page, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     namespace = {"__name__": "documentation"}
     for block in RUNNABLE[page]:
-        # Under the page's own name and line, so that a traceback leads to the line of the page.
-        exec(compile("\n" * (block.line - 1) + smaller(block.text), str(page), "exec"), namespace)
+        page_runs.run_python(block, page, namespace, page_runs.smaller)
 
 
 def test_the_network_of_the_guide_is_that_of_the_examples():
@@ -171,13 +161,6 @@ def test_the_network_of_contributing_can_be_built():
     exec(block.text, namespace)
     image_format = ImageFormat(image_size=(32, 32), channels=1)
     assert namespace["NETWORK"].build(image_format, 2).output_shape == (None, 1)
-
-
-def smaller(text: str) -> str:
-    """The text with numbers that let it end in seconds; nothing else is changed."""
-    text = re.sub(r"\bepochs=\d+", "epochs=1", text)
-    text = re.sub(r"global_batch_size=\d+", "global_batch_size=16", text)
-    return text.replace("image_size=128", "image_size=32").replace("(128, 128", "(32, 32")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

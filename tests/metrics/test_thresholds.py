@@ -189,7 +189,7 @@ def test_a_number_is_the_threshold_whatever_the_examples(text):
 
 @pytest.mark.parametrize("text", ["0", "1", "1.5", "-0.5", "nan", "inf", "0.5=0.5"])
 def test_a_number_that_is_no_threshold_is_refused(text):
-    with pytest.raises(UserError, match="--threshold: got .*, expected"):
+    with pytest.raises(UserError, match=r"--threshold: got .*, expected"):
         thresholds.parse_threshold_rule(text)
 
 
