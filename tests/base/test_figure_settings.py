@@ -23,5 +23,5 @@ def test_png_comes_first_and_each_format_once(given, formats):
 
 @pytest.mark.parametrize("given", ["svgg", "", "png,,svg", "jpg", 3])
 def test_another_format_is_refused(given):
-    with pytest.raises(UserError, match="--figures: .*expected some of png,svg,pdf"):
+    with pytest.raises(UserError, match=r"--figures: .*expected some of png,svg,pdf"):
         FigureSettings(figures=given)
