@@ -23,6 +23,7 @@ COMMANDS = {
     "launch": "engine.launch",
     "data_service": "engine.data_service",
     "evaluate": "engine.evaluate",
+    "compare": "engine.compare",
     "predict": "engine.predict",
     "explain": "engine.explain",
     "demo_summary": "engine.demo_summary",

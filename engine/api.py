@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from engine.base import command_line
 from engine.base.build_settings import BuildConfig
 from engine.base.config import Config, UserError, read_settings
-from engine.base.run_settings import EvaluateConfig, PredictConfig
+from engine.base.run_settings import CompareConfig, EvaluateConfig, PredictConfig
 from engine.base.setting_names import did_you_mean
 from engine.base.settings import TrainConfig
 from engine.runs import ensemble
@@ -32,6 +32,7 @@ from engine.runs import ensemble
 if TYPE_CHECKING:
     import keras
 
+    from engine.evaluation.comparison import Comparison
     from engine.inference.prediction import Prediction
     from engine.inference.predictor import Predictor
     from engine.metrics.evaluation import Evaluation
@@ -193,6 +194,42 @@ def evaluate(run: Runs, shards: PathLike, *, split: str = "test", **settings: An
         from engine.evaluation import run_evaluation
 
     return run_evaluation.evaluate_run(measured, Path(shards), **config.to_json())
+
+
+def compare(
+    runs: Sequence[PathLike],
+    *,
+    baseline: PathLike | None = None,
+    output: PathLike | None = None,
+    **settings: Any,
+) -> "Comparison":
+    """Compares runs on the same images with paired tests, as `python -m engine.compare` does.
+
+    Args:
+        runs: two or more that were evaluated: run directories, ensembles, or evaluations
+            (`RUN/evaluation/NAME`).
+        baseline: what the others are compared with; None: the first.
+        output: where to write `compare.md`, `compare.json` and `roc.png`; None writes nothing.
+        settings: fields of `engine.base.run_settings.CompareConfig`, such as `split="external"`.
+
+    Raises:
+        UserError: a run has no such evaluation, or they are not of the same images.
+    """
+    config = _configured(CompareConfig, None, settings, "compare()")
+    several = [runs] if isinstance(runs, (str, os.PathLike)) else list(runs)
+    with _quiet_imports():
+        from engine.evaluation import comparison, comparison_files
+
+    values = dataclasses.asdict(config)
+    formats = values.pop("figures")
+    found = comparison.compare_runs(
+        [os.fspath(run) for run in several],
+        baseline=None if baseline is None else os.fspath(baseline),
+        **values,
+    )
+    if output is not None:
+        comparison_files.write(found, Path(output), formats=formats)
+    return found
 
 
 def predict(run: Runs, paths: PathLike | Iterable[PathLike], **settings: Any) -> "list[Prediction]":

@@ -1,4 +1,4 @@
-"""The settings of the commands that use a trained run: evaluate, predict and explain."""
+"""The settings of the commands that use trained runs: evaluate, compare, predict and explain."""
 
 import dataclasses
 
@@ -71,6 +71,27 @@ class EvaluateConfig(FigureSettings):
         "threshold fitted on them, measured on the rest",
     )
     abstain: bool = setting(False, help=_ABSTAIN_HELP)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CompareConfig(FigureSettings):
+    """Which evaluations are compared, and how."""
+
+    split: str = setting("test", metavar="NAME", help="the split that was measured")
+    name: str | None = setting(
+        None,
+        parse=check_directory_name,
+        metavar="NAME",
+        help="the evaluation in each RUN/evaluation; none: that of the split, on images that all runs "
+        "were measured on",
+    )
+    resamples: int = setting(
+        2000,
+        minimum=200,
+        maximum=100_000,
+        help="paired bootstrap resamples of patients behind the intervals of differences",
+    )
+    seed: int = setting(0, minimum=0, maximum=2**31 - 1, help="seed of the resamples")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

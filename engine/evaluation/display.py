@@ -59,7 +59,7 @@ def _print_strata(column: StrataResults) -> None:
         (
             stratum.name,
             f"{stratum.num_examples:,}\n{_counts(stratum)}",
-            *(_on_two_lines(stratum.metrics[metric]) for metric in METRICS),
+            *(on_two_lines(stratum.metrics[metric]) for metric in METRICS),
         )
         for stratum in column.strata
     ]
@@ -81,7 +81,7 @@ def _print_unlike(results: UnlikeResults) -> None:
         (
             kind.name,
             f"{kind.num_examples:,}",
-            *(_on_two_lines(kind.metrics[metric]) for metric in METRICS),
+            *(on_two_lines(kind.metrics[metric]) for metric in METRICS),
         )
         for kind in (results.like, results.unlike)
         if kind
@@ -95,7 +95,7 @@ def _counts(stratum: Stratum) -> str:
     return "/".join(counts) if len(counts) <= _FEW_CLASSES else ""
 
 
-def _on_two_lines(estimate: Estimate) -> str:
+def on_two_lines(estimate: Estimate) -> str:
     """The value, and below it the interval to three decimals."""
     if estimate.low is None or estimate.high is None:
         return estimate.value_text

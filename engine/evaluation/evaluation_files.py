@@ -7,7 +7,7 @@
 
 One directory holds one whole measurement: of one split of one data set, by one model, which
 `metrics.json` names. That file is removed first and written last: results without it are incomplete.
-`engine.runs.stored_evaluations` reads them back.
+`engine.runs.stored_evaluations` and `stored_predictions` read them back.
 """
 
 import contextlib
@@ -29,10 +29,9 @@ from engine.metrics.evaluation import Evaluation
 from engine.metrics.predictions import predict_labels
 from engine.metrics.subject import Subject
 from engine.metrics.unlike_results import UNDECIDED, is_unlike
-from engine.runs import plots, stored_evaluations, strata_plot
+from engine.runs import plots, stored_evaluations, stored_predictions, strata_plot
 from engine.shards import data_identity
 
-PREDICTIONS = "predictions.csv"
 _SHOWN = 8  # characters of an identity in a name
 
 
@@ -146,7 +145,7 @@ def write_results(
     _clear(directory)
     split = result.subject.split if result.subject else directory.name
     draw_figures(directory, result, predictions, split=split, formats=formats)
-    write_predictions(directory / PREDICTIONS, result, predictions)
+    write_predictions(directory / stored_predictions.PREDICTIONS, result, predictions)
     values = result.to_json()
     for part in (stored_evaluations.SHIFTS, stored_evaluations.MEMBERS):
         if (found := values.pop(Path(part).stem, None)) is not None:

@@ -64,6 +64,41 @@ def roc_curve(labels: Array, scores: Array) -> tuple[Array, Array, Array]:
     return false_rate, true_rate, np.concatenate([[np.inf], cuts[::-1]])
 
 
+def mean_roc_curve(labels: Array, scores: Array) -> tuple[Array, Array]:
+    """The mean over classes of their ROC curves, each against the rest: float[G] and float[G].
+
+    At each false positive rate it is the mean of the true positive rates, so that the area below it is
+    the mean of the classes' areas. Classes that are missing are left out.
+
+    Args:
+        labels: int[N].
+        scores: float[N, K].
+    """
+    found = []
+    for k in range(scores.shape[1]):
+        if 0 < (labels == k).sum() < len(labels):
+            false_rate, true_rate, _ = roc_curve(labels == k, scores[:, k])
+            found.append((false_rate, true_rate))
+    if not found:
+        return np.full(2, np.nan), np.full(2, np.nan)
+    grid = np.unique(np.concatenate([false_rate for false_rate, _ in found]))
+    # Each curve below and above its vertical steps, where it has two values.
+    low, high = (
+        np.mean([_at(grid, *curve, side=side) for curve in found], axis=0)
+        for side in ("left", "right")
+    )
+    return np.repeat(grid, 2), np.stack([low, high], axis=1).reshape(-1)
+
+
+def _at(grid: Array, x: Array, y: Array, *, side: str) -> Array:
+    """A curve of non-decreasing x and y at the places of a grid, before or after its vertical steps."""
+    before = np.searchsorted(x, grid, "left")  # the first point at or beyond the place
+    after = np.searchsorted(x, grid, "right") - 1  # the last point at or before it
+    on_point = before <= after
+    own = y[before] if side == "left" else y[np.maximum(after, 0)]
+    return np.where(on_point, own, np.interp(grid, x, y))
+
+
 def precision_recall_curve(labels: Array, scores: Array) -> tuple[Array, Array, Array]:
     """Precision, recall and threshold, float[G + 1], from strict to lax; the first is (1, 0)."""
     cuts, above_positive, above_negative = cut_counts(np.asarray(labels).astype(np.int64), scores)

@@ -23,6 +23,7 @@ from engine.base.config import UserError
 from engine.metrics import bootstrap
 
 Array = np.ndarray
+_ROUNDING = 1e-12  # of a difference of metrics that is 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,84 +105,88 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(value) for value in corrected]
 
 
-class PairedBootstrap:
-    """Differences of metrics over the same draws of patients.
+class Drawn:
+    """A classifier's metrics on its examples, and on draws of their patients.
 
     Args:
-        first, second: the same examples in the same order, as each classifier sees them.
+        examples: as the classifier sees them.
         resamples: how many draws.
-        seed: the draws are a pure function of it and of the number of patients.
-        confidence: of the intervals.
-
-    Raises:
-        UserError: the two are not of the same examples.
+        seed: the draws are a pure function of it and of the number of patients, and so the same for
+            all classifiers of the same examples.
     """
 
-    def __init__(
-        self,
-        first: bootstrap.Examples,
-        second: bootstrap.Examples,
-        *,
-        resamples: int,
-        seed: int,
-        confidence: float = 0.95,
-    ) -> None:
-        same = np.array_equal(first.labels, second.labels) and np.array_equal(
-            first.groups, second.groups
-        )
-        if not same or first.scored != second.scored:
-            raise UserError(
-                f"got {len(first.labels)} and {len(second.labels)} examples whose labels, patients "
-                "or classes differ; expected the same examples in the same order"
-            )
-        self._pair = (first, second)
-        self._resamples, self._seed, self._confidence = resamples, seed, confidence
-
-    def difference(self, name: str, place: int | None = None) -> Difference:
-        """The difference of a metric over all, or of the class at a place of more than two.
-
-        Args:
-            name: one of `bootstrap.Values`, or of `bootstrap.MEANS`.
-        """
-        own = [float(values.of(name, place)[0]) for values in self._measured]
-        value = own[1] - own[0]
-        if np.isnan(value):
-            return Difference(None, reason="the metric is undefined for one of the two")
-        if self._pair[0].num_groups < 2:
-            return Difference(value, reason="an interval needs two patients or more")
-        drawn = self._means(name) if name in bootstrap.MEANS else self._spread(name, place)
-        drawn = drawn[~np.isnan(drawn)]
-        if not len(drawn) or np.ptp(drawn) < 1e-12:
-            return Difference(value, reason="the two do not differ in any resample")
-        tail = (1 - self._confidence) / 2
-        low, high = np.quantile(drawn, [tail, 1 - tail])
-        beyond = min((drawn <= 1e-12).sum(), (drawn >= -1e-12).sum())
-        p_value = min(1.0, 2 * (int(beyond) + 1) / (len(drawn) + 1))
-        return Difference(value, float(low), float(high), p_value)
+    def __init__(self, examples: bootstrap.Examples, *, resamples: int, seed: int) -> None:
+        self.examples, self.resamples, self.seed = examples, resamples, seed
 
     @functools.cached_property
-    def _measured(self) -> list[bootstrap.Values]:
-        return [bootstrap.measure(each) for each in self._pair]
+    def measured(self) -> bootstrap.Values:
+        """The metrics on the examples themselves."""
+        return bootstrap.measure(self.examples)
 
     @functools.cached_property
-    def _resampled(self) -> list[bootstrap.Values]:
-        return [
-            bootstrap.resample(each, resamples=self._resamples, seed=self._seed)
-            for each in self._pair
-        ]
+    def spread(self) -> bootstrap.Values:
+        """The metrics on the draws; the means excepted."""
+        return bootstrap.resample(self.examples, resamples=self.resamples, seed=self.seed)
 
-    def _spread(self, name: str, place: int | None) -> Array:
-        first, second = (values.of(name, place) for values in self._resampled)
-        return second - first
 
-    def _means(self, name: str) -> Array:
-        first, second = (
-            bootstrap.MEANS[name](each.labels, each.probabilities) for each in self._pair
+def difference(
+    first: Drawn, second: Drawn, name: str, place: int | None = None, *, confidence: float = 0.95
+) -> Difference:
+    """The difference of a metric, second - first, with its interval over the same draws of patients.
+
+    Args:
+        name: one of `bootstrap.Values`, or of `bootstrap.MEANS`.
+        place: of more than two classes the one that is meant; None: over all.
+
+    Raises:
+        UserError: the two are not of the same examples, or not of the same draws.
+    """
+    _require_pair(first, second)
+    one, other = (float(each.measured.of(name, place)[0]) for each in (first, second))
+    value = other - one
+    if np.isnan(value):
+        return Difference(None, reason="it is undefined for one of the two")
+    if first.examples.num_groups < 2:
+        return Difference(value, reason="an interval needs two patients or more")
+    if name in bootstrap.MEANS:
+        drawn = _drawn_means(first, second, name)
+    else:
+        drawn = second.spread.of(name, place) - first.spread.of(name, place)
+    drawn = drawn[~np.isnan(drawn)]
+    if not len(drawn) or np.ptp(drawn) < _ROUNDING:
+        return Difference(value, reason="the two do not differ in any resample")
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(drawn, [tail, 1 - tail])
+    beyond = min((drawn <= _ROUNDING).sum(), (drawn >= -_ROUNDING).sum())
+    p_value = min(1.0, 2 * (int(beyond) + 1) / (len(drawn) + 1))
+    return Difference(value, float(low), float(high), p_value)
+
+
+def _require_pair(first: Drawn, second: Drawn) -> None:
+    one, other = first.examples, second.examples
+    same = np.array_equal(one.labels, other.labels) and np.array_equal(one.groups, other.groups)
+    if not same or one.scored != other.scored:
+        raise UserError(
+            f"got {len(one.labels)} and {len(other.labels)} examples whose labels, patients or "
+            "classes differ; expected the same examples in the same order"
         )
-        drawn, _ = bootstrap.resample_mean(
-            second - first, self._pair[0].groups, resamples=self._resamples, seed=self._seed
+    if (first.resamples, first.seed) != (second.resamples, second.seed):
+        raise UserError(
+            f"got {first.resamples} draws of seed {first.seed} and {second.resamples} of seed "
+            f"{second.seed}; expected the same draws for both"
         )
-        return drawn
+
+
+def _drawn_means(first: Drawn, second: Drawn, name: str) -> Array:
+    """float[R]: the mean difference in each draw."""
+    one, other = (
+        bootstrap.MEANS[name](each.examples.labels, each.examples.probabilities)
+        for each in (first, second)
+    )
+    drawn, _ = bootstrap.resample_mean(
+        other - one, first.examples.groups, resamples=first.resamples, seed=first.seed
+    )
+    return drawn
 
 
 def _flipped_signs(sizes: Array, total: int) -> float:

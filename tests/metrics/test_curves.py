@@ -53,3 +53,24 @@ def test_mean_auroc_of_several_classes_is_the_mean_over_those_that_are_there():
     assert curves.mean_auroc(labels, perfect) == 1
     assert curves.mean_auroc(labels, 1 - perfect) == 0
     assert curves.mean_auroc(np.zeros(3, int), np.zeros(3)) is None
+
+
+def test_the_area_below_the_mean_curve_is_the_mean_of_the_areas():
+    random = np.random.default_rng(8)
+    labels = random.integers(0, 4, 90)
+    scores = np.round(np.eye(4)[labels] + random.normal(size=(90, 4)), 1)  # with ties
+    false_rate, true_rate = curves.mean_roc_curve(labels, scores)
+    area = np.trapezoid(true_rate, false_rate)
+    assert area == pytest.approx(curves.mean_auroc(labels, scores), abs=1e-12)
+    assert (np.diff(false_rate) >= 0).all() and (np.diff(true_rate) >= -1e-12).all()
+    assert (false_rate[0], true_rate[0], false_rate[-1], true_rate[-1]) == (0, 0, 1, 1)
+
+
+def test_the_mean_curve_leaves_out_a_class_that_is_missing():
+    labels = np.array([0, 1, 0, 1])
+    scores = np.random.default_rng(9).random((4, 3))
+    false_rate, true_rate = curves.mean_roc_curve(labels, scores)
+    assert np.trapezoid(true_rate, false_rate) == pytest.approx(
+        curves.mean_auroc(labels, scores), abs=1e-12
+    )
+    assert np.isnan(curves.mean_roc_curve(np.zeros(4, int), scores)[0]).all()

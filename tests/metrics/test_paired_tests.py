@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 from scipy import stats
+from sklearn import metrics as reference
 
 from engine.base.config import UserError
 from engine.metrics import bootstrap, paired_tests
@@ -31,6 +32,12 @@ def examples(labels, probabilities, groups=None, threshold=0.5):
         ranked_by=probabilities,
         groups=np.arange(len(labels)) if groups is None else groups,
         scored=(1,) if classes == 1 else tuple(range(classes)),
+    )
+
+
+def drawn(labels, probabilities, resamples=200, seed=0, **settings):
+    return paired_tests.Drawn(
+        examples(labels, probabilities, **settings), resamples=resamples, seed=seed
     )
 
 
@@ -112,34 +119,44 @@ def test_holm_corrects_the_smallest_most_and_keeps_the_order():
 
 def test_differences_are_those_of_the_metrics_and_their_limits_enclose_them():
     labels, first, second = noisy()
-    pair = paired_tests.PairedBootstrap(
-        examples(labels, first), examples(labels, second), resamples=400, seed=0
-    )
-    one, other = (bootstrap.measure(examples(labels, each)) for each in (first, second))
+    one, other = (drawn(labels, each, 400) for each in (first, second))
     for name in ("auroc", "accuracy", "f1", "sensitivity", "specificity", "brier", "loss"):
-        found = pair.difference(name)
-        assert found.value == pytest.approx(float(other.of(name)[0] - one.of(name)[0]))
+        found = paired_tests.difference(one, other, name)
+        expected = float(other.measured.of(name)[0] - one.measured.of(name)[0])
+        assert found.value == pytest.approx(expected)
         assert found.low < found.value < found.high
         assert (found.p_value < 0.05) == (not found.low <= 0 <= found.high)
+
+
+def test_limits_are_those_of_the_same_draws_measured_one_by_one():
+    labels, first, second = noisy(count=60)
+    groups = np.arange(60) // 2
+    one, other = (drawn(labels, each, 200, seed=3, groups=groups) for each in (first, second))
+    random = np.random.default_rng(3)
+    expected = []
+    for patients in random.integers(30, size=(200, 30)):
+        places = np.concatenate([np.flatnonzero(groups == patient) for patient in patients])
+        areas = [reference.roc_auc_score(labels[places], each[places]) for each in (first, second)]
+        expected.append(areas[1] - areas[0])
+    found = paired_tests.difference(one, other, "auroc")
+    assert (found.low, found.high) == pytest.approx(np.quantile(expected, [0.025, 0.975]))
 
 
 def test_pairing_shortens_the_interval_of_scores_that_resemble_each_other():
     labels, first, _ = noisy(seed=3)
     second = np.clip(first + np.random.default_rng(4).normal(scale=0.05, size=200), 0, 1)
-    near = paired_tests.PairedBootstrap(
-        examples(labels, first), examples(labels, second), resamples=300, seed=0
-    ).difference("auroc")
-    spread = bootstrap.resample(examples(labels, first), resamples=300, seed=1).of("auroc")
-    unpaired = np.ptp(np.quantile(spread, [0.025, 0.975])) * np.sqrt(2)
+    one = drawn(labels, first)
+    near = paired_tests.difference(one, drawn(labels, second), "auroc")
+    unpaired = np.ptp(np.quantile(one.spread.of("auroc"), [0.025, 0.975])) * np.sqrt(2)
     assert near.high - near.low < 0.4 * unpaired
 
 
 def test_the_same_seed_gives_the_same_limits():
     labels, first, second = noisy()
     found = [
-        paired_tests.PairedBootstrap(
-            examples(labels, first), examples(labels, second), resamples=100, seed=seed
-        ).difference("auroc")
+        paired_tests.difference(
+            drawn(labels, first, 100, seed), drawn(labels, second, 100, seed), "auroc"
+        )
         for seed in (1, 1, 2)
     ]
     assert found[0] == found[1] != found[2]
@@ -148,39 +165,32 @@ def test_the_same_seed_gives_the_same_limits():
 def test_more_than_two_classes_have_macro_areas_and_those_of_a_class():
     random = np.random.default_rng(6)
     labels = random.integers(0, 3, 150)
-    first, second = (
+    one, other = (
         np.exp(sharp * np.eye(3)[labels] + random.normal(size=(150, 3))) for sharp in (0.5, 2.0)
     )
-    pair = paired_tests.PairedBootstrap(
-        *(examples(labels, each / each.sum(axis=1, keepdims=True)) for each in (first, second)),
-        resamples=200,
-        seed=0,
-    )
-    assert pair.difference("auroc").low > 0
-    assert pair.difference("sensitivity", 2).value is not None
+    first, second = (drawn(labels, each / each.sum(axis=1, keepdims=True)) for each in (one, other))
+    assert paired_tests.difference(first, second, "auroc").low > 0
+    assert paired_tests.difference(first, second, "sensitivity", 2).value is not None
 
 
 def test_what_never_differs_has_no_interval_and_says_so():
     labels, first, _ = noisy()
-    pair = paired_tests.PairedBootstrap(
-        examples(labels, first), examples(labels, first**2, threshold=0.25), resamples=50, seed=0
-    )
-    found = pair.difference("auroc")
+    one, other = drawn(labels, first), drawn(labels, first**2, threshold=0.25)
+    found = paired_tests.difference(one, other, "auroc")
     assert (found.value, found.low, found.p_value) == (0.0, None, None)
     assert "do not differ" in found.reason
-    assert pair.difference("brier").low is not None
+    assert paired_tests.difference(one, other, "brier").low is not None
 
 
 def test_undefined_metrics_and_other_examples_are_named():
     labels, first, second = noisy()
     absent = np.zeros(200, np.int64)
-    pair = paired_tests.PairedBootstrap(
-        examples(absent, first), examples(absent, second), resamples=20, seed=0
-    )
-    assert pair.difference("auroc").value is None
-    with pytest.raises(UserError, match="same examples"):
-        paired_tests.PairedBootstrap(
-            examples(labels, first), examples(1 - labels, second), resamples=20, seed=0
-        )
+    undefined = paired_tests.difference(drawn(absent, first), drawn(absent, second), "auroc")
+    assert undefined.value is None and "undefined" in undefined.reason
+    for other in (drawn(1 - labels, second), drawn(labels[:9], second[:9])):
+        with pytest.raises(UserError, match="same examples"):
+            paired_tests.difference(drawn(labels, first), other, "auroc")
+    with pytest.raises(UserError, match="same draws"):
+        paired_tests.difference(drawn(labels, first), drawn(labels, second, seed=1), "auroc")
     with pytest.raises(UserError, match="shapes"):
         paired_tests.mcnemar(np.ones(3), np.ones(4))
