@@ -115,7 +115,10 @@ def print_table(
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for place, head in enumerate(heads):
         table.add_column(
-            head, justify="right" if place else "left", no_wrap=first_wraps and place > 0
+            head,
+            justify="right" if place else "left",
+            no_wrap=first_wraps and place > 0,
+            overflow="fold",  # an ellipsis would make names alike
         )
     for row in rows:
         table.add_row(*map(Text, row))  # a class may be called [red]
