@@ -71,6 +71,13 @@ class EvaluateConfig(FigureSettings):
         "threshold fitted on them, measured on the rest",
     )
     abstain: bool = setting(False, help=_ABSTAIN_HELP)
+    contact_sheets: int = setting(
+        12,
+        minimum=0,
+        maximum=200,
+        metavar="N",
+        help="draw the N most wrong and the N least certain images with their evidence; 0: none",
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """What an evaluation leaves on disk: `RUN/evaluation/<name>/`.
 
     metrics.json  predictions.csv  roc.png  precision_recall.png  confusion_matrix.png  calibration.png
+    most_wrong.png  least_certain.png   unless --contact-sheets 0
     shifts.json   with --shifts
     strata.png    with --strata
     members.json  of several runs, averaged
@@ -13,7 +14,7 @@ One directory holds one whole measurement: of one split of one data set, by one 
 import contextlib
 import dataclasses
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -133,18 +134,22 @@ def write_results(
     predictions: SplitPredictions,
     *,
     formats: Sequence[str] = ("png",),
+    draw_sheets: Callable[[Path], None] | None = None,
 ) -> None:
     """Replaces what the directory holds with these results.
 
     Args:
         result: with its subject.
         formats: what figures are written as; see `figure_style.save_all`.
+        draw_sheets: draws contact sheets into the directory.
     """
     # Meanwhile a training may have removed the directory (--overwrite).
     directory.mkdir(parents=True, exist_ok=True)
     _clear(directory)
     split = result.subject.split if result.subject else directory.name
     draw_figures(directory, result, predictions, split=split, formats=formats)
+    if draw_sheets is not None:
+        draw_sheets(directory)
     write_predictions(directory / stored_predictions.PREDICTIONS, result, predictions)
     values = result.to_json()
     for part in (stored_evaluations.SHIFTS, stored_evaluations.MEMBERS):

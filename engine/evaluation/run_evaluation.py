@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from engine.base import progress
 from engine.base.config import UserError
 from engine.base.run_settings import EvaluateConfig
 from engine.evaluation import class_mapping, evaluation_files, metadata_columns, settings_warnings
+from engine.evaluation import contact_sheets as sheets
 from engine.evaluation.class_mapping import ClassMapping
 from engine.evaluation.evaluation_files import SplitPredictions
 from engine.evaluation.metadata_columns import MetadataColumn
@@ -54,6 +56,7 @@ def evaluate_run(
     recalibrate: int | None = None,
     abstain: bool = False,
     figures: Sequence[str] = ("png",),
+    contact_sheets: int = 12,
 ) -> Evaluation:
     """Measures a run's model on every example of a split; writes `RUN/evaluation/NAME` and the report.
 
@@ -77,6 +80,7 @@ def evaluate_run(
         recalibrate: a number of labelled images; whether to show what so many of this place would give.
         abstain: whether to leave the images undecided that are unlike the training images.
         figures: what figures are written as, some of png, svg and pdf; PNG always.
+        contact_sheets: how many of the most wrong and of the least certain images are drawn.
 
     Returns:
         All figures, with what they are of; `run.evaluation(result.subject.name)` holds the files.
@@ -99,6 +103,7 @@ def evaluate_run(
         recalibrate=recalibrate,
         abstain=abstain,
         figures=tuple(figures),
+        contact_sheets=contact_sheets,
     )
     run = run if isinstance(run, RunDirectory) else run_groups.opened(run)
     shards = Path(shards)
@@ -131,7 +136,8 @@ def evaluate_run(
         from engine.pipeline.reading import StoredSplit  # with TensorFlow, which `_load` announces
 
         stored = StoredSplit(shards, settings.split, manifest)
-        predictions = predict_split(predictor, stored, mapping)
+        shown = sheets.Candidates(settings.contact_sheets, threshold=predictor.threshold)
+        predictions = predict_split(predictor, stored, mapping, shown)
         result = _measured(predictions, predictor, settings, columns)
         if settings.shifts:
             from engine.evaluation import shift_evaluation
@@ -144,7 +150,19 @@ def evaluate_run(
             members=_member_results(run, predictor, predictions),
             recalibration=_recalibrated(predictions, predictor, settings),
         )
-        evaluation_files.write_results(directory, result, predictions, formats=settings.figures)
+        evaluation_files.write_results(
+            directory,
+            result,
+            predictions,
+            formats=settings.figures,
+            draw_sheets=functools.partial(
+                sheets.draw,
+                shown,
+                run=run,
+                predictor=predictor,
+                split=settings.split,
+            ),
+        )
     report.write_report(run.path)
     return result
 
@@ -336,12 +354,16 @@ def warnings_about(trained_on: Mapping[str, Any], data: Mapping[str, Any], split
 
 
 def predict_split(
-    predictor: Predictor, stored: "StoredSplit", mapping: ClassMapping
+    predictor: Predictor,
+    stored: "StoredSplit",
+    mapping: ClassMapping,
+    shown: sheets.Candidates | None = None,
 ) -> SplitPredictions:
     """Predicts every example of a split once, with progress on standard error.
 
     Args:
         mapping: which labels are which of the run's; examples that it leaves out are not predicted.
+        shown: is offered every image.
 
     Raises:
         UserError: a shard is damaged.
@@ -358,8 +380,11 @@ def predict_split(
             batch = mapping.applied(raw)
             labels.append(batch["label"])
             outputs.append(predictor.outputs(batch["image"], with_distances=True))
-            paths += map(tfrecords.decoded_text, batch["path"])
+            batch_paths = list(map(tfrecords.decoded_text, batch["path"]))
+            paths += batch_paths
             patients += map(tfrecords.decoded_text, batch["patient"])
+            if shown is not None:
+                shown.offer(batch["image"], batch["label"], outputs[-1], batch_paths)
             bar.advance(len(raw["label"]))
     joined = Outputs.joined(outputs)
     return SplitPredictions(

@@ -37,6 +37,8 @@ _FIGURES = {
     "confusion_matrix.png": "Confusion matrix",
     "calibration.png": "Calibration",
     "strata.png": "AUROC by stratum, and shortcut probes",
+    "most_wrong.png": "The most wrong images, each beside the evidence for the predicted class",
+    "least_certain.png": "The least certain images, each beside the evidence for the predicted class",
 }
 
 
