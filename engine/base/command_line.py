@@ -108,7 +108,7 @@ def run(program: str, body: Callable[[], int]) -> int:
     """
     orphans.end_with_parent()
     quieten_tensorflow()
-    drop_pillow_warnings()
+    drop_decoder_warnings()
     with _sigterm_raises():
         return _status_of(program, body)
 
@@ -187,13 +187,13 @@ def _reader_went_away() -> bool:
     return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
-def drop_pillow_warnings() -> None:
-    """Keeps what Pillow says of odd metadata off standard error; for the start of a process.
+def drop_decoder_warnings() -> None:
+    """Keeps what Pillow and pydicom say of odd metadata off standard error; for the start of a process.
 
     Once for all threads: `warnings.catch_warnings` within them changes the filters of the others, and
     of whatever comes later.
     """
-    warnings.filterwarnings("ignore", module=r"PIL\.")
+    warnings.filterwarnings("ignore", module=r"(PIL|pydicom)\.")
 
 
 def quieten_tensorflow() -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 CHOICES = (8, 12, 16)
+NARROW_SPAN = 32  # grey levels, an eighth of the 256: with fewer in use, brightness is doubtful
 DEFAULT = 16  # where a data set has no pixels of more than 8 bits that could tell
 
 _TIFF_HEADERS = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")

@@ -2,7 +2,8 @@
 
 The one decoder that builder, predict and export share, so that a network sees at inference what
 it saw in training. JPEG goes through libjpeg-turbo in strict mode, which refuses damaged files that
-TensorFlow and Pillow turn into gray garbage silently; everything else goes through Pillow.
+TensorFlow and Pillow turn into gray garbage silently; DICOM through pydicom, which is imported when
+the first such file is met; everything else through Pillow.
 Formats are recognised by content, never by name. No TensorFlow.
 
 JPEG has no checksums, so strictness has a limit: of real X-rays with a sector (512 bytes)
@@ -16,6 +17,7 @@ What comes out:
     alpha       laid over black, so that what is transparent looks like padding
     EXIF        orientation applied
     animations  the first frame
+    DICOM       as a viewer shows it, see `engine.images.dicom.grey`
 
 Pillow's warnings (of unusual metadata, which is harmless, and of size, which is checked here) are left to
 the process's filters, which are not for a library's threads to change; `command_line.run` drops them.
@@ -30,12 +32,12 @@ import simplejpeg
 from PIL import Image
 
 from engine.images import bit_depth, geometry, jpeg, pillow_formats
+from engine.images.dicom import picture, recognition
 from engine.images.format import ImageFormat
 from engine.images.source_file import DecodeError, read_file
 
 DEFAULT_MAX_PIXELS = 80_000_000
 RESIZE_METHOD = "antialiased bilinear (Pillow), after scaled DCT decoding of large JPEG"
-NARROW_SPAN = 32  # grey levels, an eighth of the 256
 
 
 def decode_file(
@@ -63,7 +65,7 @@ def decode_bytes(
     """Decodes and resizes one image.
 
     Args:
-        data: a whole file: JPEG, PNG, BMP, GIF, WebP, TIFF or PNM.
+        data: a whole file: JPEG, PNG, BMP, GIF, WebP, TIFF, PNM or DICOM.
         image_format: what comes out. An image of its size is not resampled; values of 16-bit PNG and
             TIFF above 2**bits - 1 become white.
         max_pixels: larger images are refused by their header, before anything is decoded.
@@ -78,14 +80,16 @@ def decode_bytes(
     """
     if not data:
         raise DecodeError("empty file")
-    warn = warn or _ignore
+    warn, pixel_aspect = warn or _ignore, 1.0
     if data.startswith(b"\xff\xd8\xff"):
         image = jpeg.decode(data, image_format, max_pixels)
+    elif recognition.is_dicom(data[: recognition.START_BYTES]):
+        image, pixel_aspect = picture.decode(data, max_pixels, warn)
     else:
         image = pillow_formats.decode(
             data, image_format.channels, max_pixels, image_format.bits, warn
         )
-    return _fit(image, image_format, warn)
+    return _fit(image, image_format, warn, pixel_aspect)
 
 
 def largest_deep_value(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> int | None:
@@ -116,16 +120,25 @@ def encode(pixels: np.ndarray, encoding: str, *, jpeg_quality: int = 95) -> byte
     )
 
 
-def _fit(image: Image.Image, image_format: ImageFormat, warn: Callable[[str], None]) -> np.ndarray:
-    """A grey or RGB image of any size to uint8[H, W, C]."""
+def _fit(
+    image: Image.Image,
+    image_format: ImageFormat,
+    warn: Callable[[str], None],
+    pixel_aspect: float,
+) -> np.ndarray:
+    """A grey or RGB image of any size to uint8[H, W, C].
+
+    Args:
+        pixel_aspect: the height of its pixels over their width.
+    """
     channels, image_size = image_format.channels, image_format.image_size
     if channels == 1 and image.mode != "L":
         image = image.convert("L")
-    inner = geometry.inner_size((image.height, image.width), image_format)
+    inner = geometry.inner_size((image.height * pixel_aspect, image.width), image_format)
     if (image.height, image.width) != inner:
         image = image.resize(inner[::-1], Image.Resampling.BILINEAR)
     pixels = np.array(image if channels == 1 else image.convert("RGB"))
-    if int(pixels.max()) - int(pixels.min()) < NARROW_SPAN:
+    if int(pixels.max()) - int(pixels.min()) < bit_depth.NARROW_SPAN:
         warn("with less than an eighth of the grey levels in use")
     if inner != image_size:
         pixels = _padded(pixels, image_size)

@@ -1,4 +1,4 @@
-"""What the files of an image folder contain: which are copies, empty, or of more than 8 bits.
+"""What the files of an image folder contain: which are copies, empty, of more than 8 bits, or DICOM.
 
 Every file is read once. None is decoded: files that are no images are detected later.
 """
@@ -10,10 +10,12 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import google_crc32c
 
 from engine.images import bit_depth, source_file
+from engine.images.dicom import recognition
 from engine.images.image_folder import ImageFolder
 
 
@@ -26,12 +28,14 @@ class Contents:
         empty: the paths of those that are empty or unreadable.
         fingerprint: a SHA-256 (hex) over all paths, sizes and CRC-32C.
         deep: the paths of those that may have more than 8 bits per pixel, in order.
+        dicom: the paths of those that are DICOM, in order.
     """
 
     keys: dict[str, str]
     empty: frozenset[str]
     fingerprint: str
     deep: tuple[str, ...] = ()
+    dicom: tuple[str, ...] = ()
 
 
 def hash_contents(folder: ImageFolder, *, workers: int) -> Contents:
@@ -47,7 +51,7 @@ def hash_contents(folder: ImageFolder, *, workers: int) -> Contents:
         batches = [paths[start : start + 64] for start in range(0, len(paths), 64)]
         read = pool.map(lambda batch: [_look_at(f"{root}/{path}") for path in batch], batches)
         looks = dict(zip(paths, (look for batch in read for look in batch), strict=True))
-        checksums = {path: checksum for path, (checksum, _) in looks.items()}
+        checksums = {path: look.checksum for path, look in looks.items()}
         counts = Counter(checksums.values())
         alike = [path for path in paths if checksums[path] and counts[checksums[path]] > 1]
         hashes = dict(
@@ -60,19 +64,29 @@ def hash_contents(folder: ImageFolder, *, workers: int) -> Contents:
         keys={path: hashes.get(path, checksum) for path, checksum in checksums.items()},
         empty=frozenset(path for path, checksum in checksums.items() if not checksum),
         fingerprint=overall.hexdigest(),
-        deep=tuple(path for path, (_, deep) in looks.items() if deep),
+        deep=tuple(path for path, look in looks.items() if look.deep),
+        dicom=tuple(path for path, look in looks.items() if look.dicom),
     )
 
 
-def _look_at(path: str) -> tuple[str, bool]:
-    """Size and CRC-32C, empty if the file is, cannot be read, or is no regular file; and whether it
-    may have more than 8 bits per pixel."""
-    crc, size, deep = 0, 0, False
+class _Look(NamedTuple):
+    """Size and CRC-32C of a file, '' if it is empty, cannot be read, or is no regular file; and whether
+    it may have more than 8 bits per pixel, or is DICOM."""
+
+    checksum: str
+    deep: bool
+    dicom: bool
+
+
+def _look_at(path: str) -> _Look:
+    crc, size, deep, dicom = 0, 0, False, False
     for block in _blocks(path):
-        deep = deep or (not size and bit_depth.may_be_deep(block[:26]))
+        if not size:
+            deep = bit_depth.may_be_deep(block[:26])
+            dicom = recognition.is_dicom(block[: recognition.START_BYTES])
         crc = google_crc32c.extend(crc, block)
         size += len(block)
-    return (f"{size}-{crc:08x}" if size else ""), deep
+    return _Look(f"{size}-{crc:08x}" if size else "", deep, dicom)
 
 
 def _sha256(path: str) -> str:

@@ -37,7 +37,7 @@ def upright(image: Image.Image, orientation: int) -> Image.Image:
     return image if method is None else image.transpose(method)
 
 
-def inner_size(size: tuple[int, int], image_format: ImageFormat) -> tuple[int, int]:
+def inner_size(size: tuple[float, float], image_format: ImageFormat) -> tuple[int, int]:
     """(height, width) that an image of `size` takes inside the format's size."""
     image_size = image_format.image_size
     if not image_format.keep_aspect_ratio:

@@ -1,9 +1,10 @@
-"""Which patient an image shows, read from its path."""
+"""Which patient an image shows, read from its path or, of DICOM files, from its header."""
 
 import dataclasses
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from engine.base.config import UserError
 from engine.base.files import one_line
@@ -18,14 +19,17 @@ PATIENT_PATTERNS = (
 
 
 def with_patients(
-    examples: Iterable[Example], group_by: str
+    examples: Iterable[Example],
+    group_by: str,
+    known: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[tuple[Example, ...], list[str]]:
     """Fills in `patient`.
 
     Args:
-        group_by: `patient` (the names of the public chest X-ray set), `none`, or a regular
-            expression whose group `patient`, or else first group, is the id; it is searched for in
+        group_by: `patient` (what the file says, else the names of the public chest X-ray set),
+            `none`, or a regular expression whose group `patient`, or else first group, is the id; it is searched for in
             the file name, and where that has no match in the whole relative path.
+        known: path -> the patient that the file names itself, '' where it names none.
 
     Returns:
         The examples, and warnings (how many names did not match: each is a group of its own).
@@ -38,7 +42,11 @@ def with_patients(
         return examples, []
     patterns = _patterns(group_by)
     found = [
-        dataclasses.replace(example, patient=_patient_of(example.path, patterns))
+        dataclasses.replace(
+            example,
+            patient=(group_by == "patient" and known.get(example.path))
+            or _patient_of(example.path, patterns),
+        )
         for example in examples
     ]
     unmatched = [example.path for example in found if not example.patient]

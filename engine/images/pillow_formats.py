@@ -72,11 +72,9 @@ def _eight_bit(
 
 
 def _unknown_format(data: bytes) -> str:
-    if data[128:132] == b"DICM":
-        return "a DICOM file; convert it to 8- or 16-bit PNG first"
     if data[:4096].isascii() and b"\x00" not in data[:4096]:
         return "text, not an image"
-    return "no image: expected JPEG, PNG, BMP, GIF, WebP, TIFF or PNM"
+    return "no image: expected JPEG, PNG, BMP, GIF, WebP, TIFF, PNM or DICOM"
 
 
 def _lift_pillow_limit(max_pixels: int) -> None:

@@ -9,6 +9,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from engine.base.config import UserError
 from engine.base.wording import counted, some_of
@@ -53,6 +54,7 @@ def plan_splits(
     on_leak: str,
     seed: int,
     hold_out: HoldOut = NOTHING_HELD_OUT,
+    known_patients: Mapping[str, str] = MappingProxyType({}),
 ) -> Plan:
     """Decides the splits and audits them. Deterministic, whatever order files are listed in.
 
@@ -63,12 +65,15 @@ def plan_splits(
     tree's validation folder back into the pool it is drawn from. What is held out comes first: it
     is a split of its own, and nothing that shares a group with it is trained on or drawn.
 
+    Args:
+        known_patients: path -> the patient that a file names itself; see `patients.with_patients`.
+
     Raises:
         UserError: a fraction cannot be drawn, `on_leak` is `fail` and a group
             is in two splits, train would lack a class that another split has, or `hold_out` cannot
             be held out.
     """
-    examples, warnings = with_patients(folder.examples, group_by)
+    examples, warnings = with_patients(folder.examples, group_by, known_patients)
     warnings = [*folder.warnings, *warnings]
     notes: list[str] = []
     groups = grouping.connected(examples, contents)

@@ -6,6 +6,7 @@ write; `--verify` compares it with the manifest, and needs no images.
 
 import csv
 import dataclasses
+import hashlib
 import json
 import math
 from collections import Counter
@@ -129,6 +130,9 @@ def verified(shards: Path) -> Manifest:
     ]
     if _count_rejected(shards) != manifest.rejected:
         damaged.append(f"{shards / tfrecords.REJECTED}: does not list {manifest.rejected:,} files")
+    described = manifest.audit.get("dicom")
+    if described and _sha256(shards / tfrecords.DICOM) != described.get("sha256"):
+        damaged.append(f"{shards / tfrecords.DICOM}: is not what the build wrote")
     if damaged:
         raise UserError(
             f"{'; '.join(damaged[:3])}{'; ...' if len(damaged) > 3 else ''} ({count} of "
@@ -145,6 +149,14 @@ def _faults(check: Callable[..., Any], *arguments: Any) -> list[str]:
     except DamagedShardError as error:
         return [str(error)]
     return []
+
+
+def _sha256(path: Path) -> str | None:
+    """Of a file's contents (hex); None where it cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return None
 
 
 def _count_rejected(shards: Path) -> int | None:

@@ -1,10 +1,11 @@
 """The end of a build: the manifest and the files beside it, once all shards are written."""
 
+import hashlib
 import importlib.metadata
 import io
 import platform
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from engine.base.build_settings import BuildConfig
 from engine.base.config import UserError
 from engine.base.csv_rows import CsvRows
 from engine.images import decoding
+from engine.images.dicom import description
+from engine.images.dicom.description import Description
 from engine.images.image_folder import ImageFolder
 from engine.images.split_plan import Plan
 from engine.shards import build_journal, tfrecords
@@ -29,8 +32,13 @@ def describe(
     plan: Plan,
     folder: ImageFolder,
     bits: int,
+    descriptions: Mapping[str, Description],
 ) -> tuple[Manifest, dict[str, bytes]]:
-    """The manifest of a build whose shards are complete, and the contents of the files beside it."""
+    """The manifest of a build whose shards are complete, and the contents of the files beside it.
+
+    Args:
+        descriptions: path -> what the header of a DICOM file says.
+    """
     records = [journal.records[shard_plan.file] for shard_plan in shard_plans]
     bad = [row for record in records for row in record.rejected]
     doubts = sorted(row for record in records for row in record.doubts)
@@ -48,6 +56,12 @@ def describe(
         for split in plan.splits
     }
     _require_usable(class_names, splits, rejected)
+    texts = {tfrecords.REJECTED: _csv_text([("path", "reason"), *rejected])}
+    audit = dict(plan.audit)
+    if descriptions:
+        texts[tfrecords.DICOM] = _csv_text(description.rows(descriptions))
+        digest = hashlib.sha256(_encoded(texts[tfrecords.DICOM])).hexdigest()
+        audit["dicom"] = {"images": len(descriptions), "sha256": digest}
     manifest = Manifest(
         class_names=class_names,
         image_size=config.image_size,
@@ -60,15 +74,19 @@ def describe(
         source=journal.identity.source,
         splits={split: info for split, info in splits.items() if info.num_examples},
         rejected=len(rejected),
-        audit=plan.audit,
+        audit=audit,
         bits=bits,
         warnings=(*plan.warnings, *_emptied(plan, splits), *wording.by_reason(doubts)),
         arguments=journal.identity.arguments,
-        versions=_versions(),
+        versions=_versions(with_dicom=bool(descriptions)),
     )
-    texts = {tfrecords.REJECTED: _csv_text(rejected), **tfrecords.tfds_metadata(manifest)}
-    # Names of files that are not UTF-8 go out as the bytes they were.
-    return manifest, {name: text.encode("utf-8", "surrogateescape") for name, text in texts.items()}
+    texts |= tfrecords.tfds_metadata(manifest)
+    return manifest, {name: _encoded(text) for name, text in texts.items()}
+
+
+def _encoded(text: str) -> bytes:
+    """Names of files that are not UTF-8 go out as the bytes they were."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def finish(
@@ -142,17 +160,16 @@ def _emptied(plan: Plan, splits: dict[str, SplitInfo]) -> list[str]:
     ]
 
 
-def _csv_text(rows: Sequence[tuple[str, str]]) -> str:
-    """`rejected.csv`: `path,reason`."""
+def _csv_text(rows: Iterable[Sequence[str]]) -> str:
     text = io.StringIO()
     writer = CsvRows(text)
-    for row in (("path", "reason"), *rows):
+    for row in rows:
         writer.writerow(row)
     return text.getvalue()
 
 
-def _versions() -> dict[str, str]:
-    packages = ("numpy", "pillow", "simplejpeg")
+def _versions(*, with_dicom: bool) -> dict[str, str]:
+    packages = ["numpy", "pillow", "simplejpeg", *(["pydicom"] if with_dicom else [])]
     return {
         "tfdata-engine": engine.__version__,
         "python": platform.python_version(),

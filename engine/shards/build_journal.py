@@ -20,7 +20,13 @@ from engine.base.setting_names import flag_name
 from engine.shards import manifest, tfrecords
 from engine.shards.manifest import SHARD_NAME, ShardInfo
 
-_OWN_FILES = (tfrecords.MANIFEST, tfrecords.REJECTED, *tfrecords.TFDS_FILES, tfrecords.BUILD_STATE)
+_OWN_FILES = (
+    tfrecords.MANIFEST,
+    tfrecords.REJECTED,
+    tfrecords.DICOM,
+    *tfrecords.TFDS_FILES,
+    tfrecords.BUILD_STATE,
+)
 
 
 @dataclasses.dataclass(frozen=True)

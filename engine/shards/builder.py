@@ -1,8 +1,8 @@
 """From an image folder to a shards directory: the orchestration.
 
-    scan, hash -> plan -> range of 16-bit files -> worker processes: read, decode, resize, frame
+    scan, hash, DICOM headers -> plan -> range of 16-bit files -> worker processes: read, decode, resize, frame
        -> shards, one at a time
-       -> rejected.csv, TFDS metadata -> manifest.json, last
+       -> rejected.csv, dicom.csv, TFDS metadata -> manifest.json, last
 
 Crash-safe by two rules. A shard takes its name only when it is whole and synced, and is then noted
 in the journal. And what goes into a shard is decided before anything is decoded: a file that cannot be
@@ -15,7 +15,7 @@ One build at a time holds the directory (`engine.base.locks`).
 import contextlib
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ from engine.images import (
     source_file,
     split_plan,
 )
+from engine.images.dicom import description, recognition
+from engine.images.dicom.description import Description
 from engine.images.folder_contents import Contents
 from engine.images.format import ImageFormat
 from engine.images.hold_out import HoldOut
@@ -119,7 +121,9 @@ def _build(config: BuildConfig, folder: ImageFolder, shards: Path, started: floa
     record_format = _record_format(config)
     with DecodePool(folder.root, record_format, workers=workers, processes=processes) as pool:
         contents = folder_contents.hash_contents(folder, workers=workers)
-        plan = _plan(config, folder, contents)
+        recognition.require_readable(len(contents.dicom), len(folder.examples))
+        descriptions = _descriptions(contents, pool)
+        plan = _plan(config, folder, contents, descriptions)
         identity = _identity(config, folder, contents, plan)
         journal = build_journal.open_journal(shards, identity, overwrite=config.overwrite)
         shard_plans = shard_writing.plan_shards(config, plan)
@@ -132,9 +136,15 @@ def _build(config: BuildConfig, folder: ImageFolder, shards: Path, started: floa
         )
         todo = [shard_plan for shard_plan in shard_plans if shard_plan.file in missing]
         bits, notes = _bits(config, contents, pool)
+
+        def describe() -> tuple[Manifest, dict[str, bytes]]:
+            return build_finish.describe(
+                config, journal, shard_plans, plan, folder, bits, descriptions
+            )
+
         manifest = None
         if build_journal.is_finished(shards) and not todo:
-            described = build_finish.describe(config, journal, shard_plans, plan, folder, bits)
+            described = describe()
             manifest = build_checks.intact(shards, *described)
         if manifest is None:
             (shards / tfrecords.MANIFEST).unlink(missing_ok=True)
@@ -142,7 +152,7 @@ def _build(config: BuildConfig, folder: ImageFolder, shards: Path, started: floa
                 config, shards, journal, shard_plans, todo, folder.class_names, pool, bits
             )
     if manifest is None:
-        manifest, beside = build_finish.describe(config, journal, shard_plans, plan, folder, bits)
+        manifest, beside = describe()
         build_finish.finish(shards, journal, shard_plans, manifest, beside)
     if config.verify or config.repair:
         build_checks.verified(shards)
@@ -161,10 +171,29 @@ def _sampled_sizes(folder: ImageFolder) -> list[int]:
     return sizes
 
 
-def _plan(config: BuildConfig, folder: ImageFolder, contents: Contents) -> Plan:
-    return split_plan.plan_splits(
+def _descriptions(contents: Contents, pool: DecodePool) -> dict[str, Description]:
+    """Path -> what the header of a DICOM file with an image says."""
+    if not (contents.dicom and recognition.is_readable()):
+        return {}
+    found = {}
+    with ProgressBar("headers of DICOM files", total=len(contents.dicom)) as progress:
+        for path, one in zip(contents.dicom, pool.descriptions(contents.dicom), strict=True):
+            if one is not None:
+                found[path] = one
+            progress.advance()
+    return found
+
+
+def _plan(
+    config: BuildConfig,
+    folder: ImageFolder,
+    contents: Contents,
+    descriptions: Mapping[str, Description],
+) -> Plan:
+    plan = split_plan.plan_splits(
         folder,
         contents,
+        known_patients=description.groups(descriptions),
         group_by=config.group_by,
         validation_fraction=config.validation_fraction,
         test_fraction=config.test_fraction,
@@ -177,6 +206,8 @@ def _plan(config: BuildConfig, folder: ImageFolder, contents: Contents) -> Plan:
             shared=config.hold_out_shared,
         ),
     )
+    warnings = (*plan.warnings, *description.warnings(descriptions, group_by=config.group_by))
+    return dataclasses.replace(plan, warnings=warnings)
 
 
 def _identity(

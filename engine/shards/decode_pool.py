@@ -26,6 +26,8 @@ from typing import Any, TypeVar
 from engine.base import command_line
 from engine.base.config import UserError
 from engine.images import bit_depth, decoding
+from engine.images.dicom import description
+from engine.images.dicom.description import Description
 from engine.images.format import ImageFormat
 from engine.shards import tfrecords
 
@@ -141,6 +143,15 @@ class DecodePool:
         for done in self._in_order(largest_values, _batches(paths, TASK_FILES), self._format):
             yield from done
 
+    def descriptions(self, paths: Iterable[str]) -> Iterator[Description | None]:
+        """For each path: what a DICOM file's header says; None of a file that has no image.
+
+        Raises:
+            UserError: as `outcomes`.
+        """
+        for done in self._in_order(describe_files, _batches(paths, TASK_FILES), self._format):
+            yield from done
+
     def _in_order(
         self,
         function: Callable[[str, Task, RecordFormat], Result],
@@ -195,6 +206,20 @@ def _largest_value(path: Path, max_pixels: int) -> int | None:
     return decoding.largest_deep_value(data, max_pixels=max_pixels)
 
 
+def describe_files(
+    root: str, paths: Iterable[str], record_format: RecordFormat
+) -> list[Description | None]:
+    """What the header of each file says, here and now; see `DecodePool.descriptions`."""
+    return [_describe_file(Path(root, path), record_format.max_pixels) for path in paths]
+
+
+def _describe_file(path: Path, max_pixels: int) -> Description | None:
+    try:
+        return description.describe(decoding.read_file(path), max_pixels)
+    except decoding.DecodeError:
+        return None  # it is named when it is decoded
+
+
 def _decode_file(root: str, source: SourceFile, record_format: RecordFormat) -> Outcome:
     doubts: list[str] = []
     try:
@@ -234,7 +259,7 @@ def _start_worker() -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    command_line.drop_pillow_warnings()
+    command_line.drop_decoder_warnings()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -23,6 +23,7 @@ SPLITS = ("train", "validation", "test", "external")
 MANIFEST = "manifest.json"
 BUILD_STATE = "build.jsonl"
 REJECTED = "rejected.csv"
+DICOM = "dicom.csv"
 
 SHARD_NAME = re.compile(r"(train|validation|test|external)-\d{5,}-of-\d{5,}\.tfrecord")
 

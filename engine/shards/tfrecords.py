@@ -30,6 +30,7 @@ from engine.base import files
 from engine.base.config import UserError
 from engine.shards.manifest import (  # noqa: F401 (half of the format, found under either name)
     BUILD_STATE,
+    DICOM,
     FORMAT_VERSION,
     MANIFEST,
     REJECTED,
