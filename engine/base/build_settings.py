@@ -100,8 +100,8 @@ class SplitSettings(Config):
     group_by: str = setting(
         "patient",
         metavar="patient|none|REGEX",
-        help="which images a split keeps together: patient reads the names of the public chest "
-        "X-ray set; a regular expression's group is the id, sought in the file name, then in the "
+        help="which images a split keeps together: patient reads the headers of DICOM files and the "
+        "names of the public chest X-ray set; a regular expression's group is the id, sought in the file name, then in the "
         "path",
     )
     hold_out: str | None = setting(

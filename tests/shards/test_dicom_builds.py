@@ -158,7 +158,9 @@ def test_a_table_of_a_build_selects_what_another_one_holds_out(folder, shards, t
 
 def test_grouping_by_name_leaves_the_header_out(folder, tmp_path):
     build(folder, tmp_path / "named", workers=1, group_by=r"(\d{3})")
-    assert {len(patient) for _, path, patient in examples(tmp_path / "named") if path[-4:].isdigit()} == {3}
+    assert {
+        len(patient) for _, path, patient in examples(tmp_path / "named") if path[-4:].isdigit()
+    } == {3}
 
 
 def test_other_folders_get_no_table_and_do_not_import_pydicom(tmp_path):
@@ -188,7 +190,9 @@ def test_without_pydicom_dicom_files_are_left_out_with_the_cure(folder, tmp_path
         build(folder, tmp_path / "without", workers=1)
     (folder / "sick" / "person1_virus_1.png").rename(tmp_path / "kept.png")
     try:
-        with pytest.raises(UserError, match=r"all 99 files are DICOM.*pip install -e '\.\[dicom\]'"):
+        with pytest.raises(
+            UserError, match=r"all 99 files are DICOM.*pip install -e '\.\[dicom\]'"
+        ):
             build(folder, tmp_path / "none", workers=1)
     finally:
         (tmp_path / "kept.png").rename(folder / "sick" / "person1_virus_1.png")

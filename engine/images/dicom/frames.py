@@ -1,7 +1,7 @@
 """The stored values of a DICOM file's first frame, as the file holds them.
 
 Uncompressed and run-length encoded pixels need pydicom alone, 8-bit JPEG goes through libjpeg-turbo in
-strict mode; everything else through the plugins of the extra `[dicom]`.
+strict mode; everything else through the plugins of the extra `[dicom]`, in a process of their own.
 """
 
 from typing import Any
@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 import simplejpeg
 
-from engine.images.dicom import codestream, header, recognition, rle
+from engine.images.dicom import codestream, header, plugin_process, recognition, rle
 from engine.images.dicom.header import DicomFile
 from engine.images.source_file import DecodeError
 
-# The first that is installed and succeeds. GDCM comes last: it takes damaged data for images more often.
-PLUGINS = ("pyjpegls", "pylibjpeg", "gdcm", "pillow")
 GREY = ("MONOCHROME1", "MONOCHROME2")
 COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 LUMINANCE_FIRST = ("YBR_FULL", "YBR_FULL_422")  # ITU-R 601 over the full range, as in JPEG
@@ -102,7 +100,8 @@ def _decompressed(file: DicomFile) -> np.ndarray:
         if samples == 1:
             return pixels[..., 0]
         # Whether colours are converted depends on the attributes too, which pydicom knows.
-    return _by_pydicom(file, encaps.encapsulate([frame]), syntax)
+        return _by_pydicom(file, encaps.encapsulate([frame]), syntax)
+    return _by_pydicom(file, encaps.encapsulate([frame]), syntax, apart=True)
 
 
 def _decoder(syntax: Any) -> Any:
@@ -145,11 +144,16 @@ def _run_lengths(file: DicomFile, frame: bytes, samples: int) -> bytes:
     ).tobytes()
 
 
-def _by_pydicom(file: DicomFile, pixels: bytes | memoryview, syntax: Any) -> np.ndarray:
-    """One frame through pydicom: unused bits removed, colours in RGB."""
+def _by_pydicom(
+    file: DicomFile, pixels: bytes | memoryview, syntax: Any, *, apart: bool = False
+) -> np.ndarray:
+    """One frame through pydicom: unused bits removed, colours in RGB.
+
+    Args:
+        apart: decode it in another process.
+    """
     from pydicom.pixels import utils
 
-    decoder = _decoder(syntax)
     options = utils.as_pixel_options(
         file.dataset,
         number_of_frames=1,
@@ -159,20 +163,8 @@ def _by_pydicom(file: DicomFile, pixels: bytes | memoryview, syntax: Any) -> np.
     options.pop("extended_offsets", None)
     if syntax != file.transfer_syntax:
         options["planar_configuration"] = 0
-    plugins = [name for name in PLUGINS if name in decoder.available_plugins] or [""]
-    for plugin in plugins:
-        try:
-            values, decoded = decoder.as_array(
-                pixels, index=0, raw=True, decoding_plugin=plugin, **options
-            )
-            return _in_rgb(values, str(decoded["photometric_interpretation"]))
-        except DecodeError:
-            raise
-        except Exception as error:
-            if plugin == plugins[-1]:
-                reason = str(error).strip().splitlines()[-1].strip()
-                raise DecodeError(f"damaged DICOM file: {reason[:200]}") from error
-    raise AssertionError("unreachable: the last plugin returns or raises")
+    decode = plugin_process.decode if apart else plugin_process.decode_here
+    return _in_rgb(*decode(pixels, str(syntax), options))
 
 
 def _in_rgb(values: np.ndarray, kind: str) -> np.ndarray:

@@ -145,9 +145,7 @@ def test_padding_may_be_a_range_and_does_not_count_as_the_image_s_range():
     values = (HOUNSFIELD // 4).astype(np.int16)
     values[:, 0] = -2000
     values[:, 1] = -1990
-    found = shown(
-        values, bits=16, PixelPaddingValue=-2000, PixelPaddingRangeLimit=-1900, doubts=[]
-    )
+    found = shown(values, bits=16, PixelPaddingValue=-2000, PixelPaddingRangeLimit=-1900, doubts=[])
     assert not found[:, :2].any()
     low, high = values[:, 2:].min(), values[:, 2:].max()
     expected = np.floor((values[:, 2:] - low) / (high - low) * 255 + 0.5)
@@ -170,9 +168,7 @@ def test_a_window_of_a_frame_is_used():
     rescale.RescaleSlope, rescale.RescaleIntercept = 2, -100
     frame.FrameVOILUTSequence = [window]
     shared.PixelValueTransformationSequence = [rescale]
-    found = shown(
-        PerFrameFunctionalGroupsSequence=[frame], SharedFunctionalGroupsSequence=[shared]
-    )
+    found = shown(PerFrameFunctionalGroupsSequence=[frame], SharedFunctionalGroupsSequence=[shared])
     np.testing.assert_array_equal(found, by(linear, 2.0 * VALUES - 100, 1000, 500))
 
 

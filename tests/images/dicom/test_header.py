@@ -29,7 +29,10 @@ def reason(data: bytes, **options) -> str:
     ("attributes", "expected"),
     [
         ({"SOPClassUID": uid.BasicTextSRStorage}, "without an image (Basic Text SR Storage)"),
-        ({"SOPClassUID": uid.EncapsulatedPDFStorage}, "without an image (Encapsulated PDF Storage)"),
+        (
+            {"SOPClassUID": uid.EncapsulatedPDFStorage},
+            "without an image (Encapsulated PDF Storage)",
+        ),
         ({"SOPClassUID": "1.2.3.4", "Modality": "PR"}, "without an image"),
     ],
 )

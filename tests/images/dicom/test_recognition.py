@@ -27,7 +27,8 @@ def test_other_images_are_not(kind):
 
 
 @pytest.mark.parametrize(
-    "start", [b"", b"DICM", bytes(200), b"\x08\x00", b"\x08\x00\x05\x00" + b"\xff" * 40, b"a text" * 30]
+    "start",
+    [b"", b"DICM", bytes(200), b"\x08\x00", b"\x08\x00\x05\x00" + b"\xff" * 40, b"a text" * 30],
 )
 def test_nor_is_anything_else(start):
     assert not recognition.is_dicom(start)
