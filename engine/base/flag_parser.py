@@ -33,12 +33,21 @@ class FlagParser(argparse.ArgumentParser):
     The usage line of `--help` names what must be given and leaves the flags to the groups below it.
     """
 
-    def __init__(self, *, description: str | None = None, **options: Any) -> None:
-        """As `argparse.ArgumentParser`; `description` may be a command's docstring, see `summary`."""
+    def __init__(
+        self, *, description: str | None = None, intermixed: bool = False, **options: Any
+    ) -> None:
+        """As `argparse.ArgumentParser`.
+
+        Args:
+            description: may be a command's docstring, see `summary`.
+            intermixed: whether flags may stand between optional arguments without one (`nargs="*"`),
+                which argparse takes to be absent as soon as a flag follows.
+        """
         options = {"formatter_class": HelpFormatter, **options}
         super().__init__(
             allow_abbrev=False, description=_without_command(description or ""), **options
         )
+        self._intermixed = intermixed
         self._extensions: list[Callable[[Sequence[str]], None]] = []
 
     def extend_by(self, extend: Callable[[Sequence[str]], None]) -> None:
@@ -55,7 +64,8 @@ class FlagParser(argparse.ArgumentParser):
                 extend(words)
             except UserError as error:
                 self.error(str(error))
-        parsed, unknown = self.parse_known_args(args, namespace)
+        parse = self.parse_known_intermixed_args if self._intermixed else self.parse_known_args
+        parsed, unknown = parse(args, namespace)
         if unknown:
             self.error(self._about(unknown))
         return parsed

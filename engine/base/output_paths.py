@@ -38,3 +38,26 @@ def require_file(path: Path, name: str) -> None:
     if path.is_dir():
         raise UserError(f"{name} {path}: it is a directory; expected the path of a file")
     require_directory(path.parent, name)
+
+
+def require_text_file(path: Path, name: str) -> None:
+    """As `require_file`, and makes sure that no image or other file is replaced by mistake.
+
+    Raises:
+        UserError: as `require_file`; or there is something that is no regular file, or holds no text.
+    """
+    require_file(path, name)
+    if not path.exists():
+        return
+    if not path.is_file():
+        raise UserError(f"{name} {path}: is no regular file; expected the path of a file")
+    try:
+        with open(path, "rb") as file:
+            holds_text = b"\0" not in file.read(4096)
+    except OSError as error:
+        raise UserError(f"{name} {path}: cannot be replaced ({error.strerror})") from error
+    if not holds_text:
+        raise UserError(
+            f"{name} {path}: is a file that holds no text, such as an image; give another path, or remove "
+            "it first"
+        )

@@ -57,6 +57,7 @@ class ProgressBar:
         label: what is being done, as `building train`.
         total: how many images there are.
         done: how many were done before this process started (they do not count towards images/s).
+        is_hidden: whether nothing is shown at all.
         lines: whether to print lines where there is no terminal; without them only the live bar is
             drawn, for work whose end is announced in another way.
         stream: where to write; standard error by default.
@@ -70,11 +71,13 @@ class ProgressBar:
         total: int,
         done: int = 0,
         unit: str = "images",
+        is_hidden: bool = False,
         lines: bool = True,
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._label, self._total, self._unit, self._lines = label, total, unit, lines
+        self._label, self._total, self._unit = label, total, unit
+        self._lines, self._is_hidden = lines and not is_hidden, is_hidden
         self._already = self._done = done
         self._stream = stream if stream is not None else sys.stderr
         self._clock = clock
@@ -84,7 +87,7 @@ class ProgressBar:
 
     def __enter__(self) -> "ProgressBar":
         self._started = self._last_line = self._clock()
-        if self._stream.isatty():
+        if self._stream.isatty() and not self._is_hidden:
             self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=20),
@@ -117,6 +120,10 @@ class ProgressBar:
             self._bar.update(self._task, completed=self._done, detail=text)
         elif self._lines and self._clock() - self._last_line >= LINE_INTERVAL:
             self._print_line(final=False)
+
+    def advance_to(self, done: int) -> None:
+        """As `advance`, up to a number of images in all."""
+        self.advance(done - self._done)
 
     @property
     def images_per_second(self) -> float:

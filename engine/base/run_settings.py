@@ -7,6 +7,7 @@ from engine.base.figure_settings import FigureSettings
 from engine.base.setting_values import (
     check_class_mapping,
     check_directory_name,
+    check_part,
     check_prevalence,
     check_strata,
 )
@@ -123,6 +124,13 @@ class FilesConfig(Config):
 class PredictConfig(FilesConfig):
     """How files are read and predicted."""
 
+    part: str | None = setting(
+        None,
+        parse=check_part,
+        separator="/",
+        metavar="K/N",
+        help="predict the K-th of N equal parts of the files, in their order; none: all of them",
+    )
     abstain: bool = setting(False, help=_ABSTAIN_HELP)
 
 

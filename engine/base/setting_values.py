@@ -42,6 +42,21 @@ def parse_interval(text: str) -> tuple[int | None, float | None]:
         ) from None
 
 
+def parse_part(text: str) -> tuple[int, int]:
+    """`K/N` to (K, N), K from 1 to N."""
+    first, _, last = text.partition("/")
+    number, count = (int(word) if word.isdecimal() else 0 for word in (first, last))
+    if not 1 <= number <= count:
+        raise ValueError("expected K/N, the K-th of N parts, such as 1/4")
+    return number, count
+
+
+def check_part(text: str) -> str:
+    """`text` itself, if `parse_part` takes it."""
+    parse_part(text)
+    return text
+
+
 def check_interval(text: str) -> str:
     """`text` itself, if `parse_interval` takes it."""
     parse_interval(text)

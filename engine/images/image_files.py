@@ -8,7 +8,7 @@ import collections
 import fnmatch
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ class Failures:
 
     def __init__(self) -> None:
         self.count = 0
-        self._doubts: list[tuple[str, str]] = []
+        self._doubts: dict[str, wording.Group] = {}
 
     def add(self, path: Path | str, reason: object) -> None:
         """Reports one path with its reason."""
@@ -37,12 +37,12 @@ class Failures:
 
     def doubt(self, path: Path | str, doubt: str) -> None:
         """Notes what `decoding.decode_bytes` warned of."""
-        self._doubts.append((str(path), doubt))
+        self._doubts.setdefault(doubt, wording.Group()).add(str(path))
 
     def say_doubts(self) -> None:
         """Reports them, one line for each kind."""
-        for line in wording.by_reason(self._doubts):
-            progress.say(f"warning: {line}")
+        for doubt, group in self._doubts.items():
+            progress.say(f"warning: {group.described(doubt)}")
 
 
 def check_paths(paths: Sequence[str]) -> None:
@@ -54,29 +54,39 @@ def check_paths(paths: Sequence[str]) -> None:
         )
 
 
-def find_files(paths: Iterable[str], failures: Failures) -> Iterator[Path]:
+def find_files(
+    paths: Iterable[str], failures: Failures, *, left_out: Collection[Path] = ()
+) -> Iterator[Path]:
     """The files that paths stand for, in the order given, folders and globs sorted.
 
     A path that exists is taken literally, even with `[` or `*` in its name. Hidden files, and what
     operating systems leave in folders, are found only where they are named. What matches nothing, and
     each folder that cannot be searched, is added to `failures`.
+
+    Args:
+        left_out: files that are passed over, such as those that are written meanwhile.
     """
+    names = {file.name for file in left_out}
+    resolved = {file.resolve() for file in left_out}
     for text in paths:
         path = Path(text)
         before, count = failures.count, 0
         for count, file in enumerate(_found(path, failures), start=1):  # noqa: B007  counted for below
-            yield file
+            if file.name not in names or file.resolve() not in resolved:
+                yield file
         if not count and failures.count == before:
             failures.add(path, "holds no file" if path.is_dir() else "matches no file")
 
 
-def require_files(paths: Iterable[str], failures: Failures) -> Iterator[Path]:
+def require_files(
+    paths: Iterable[str], failures: Failures, *, left_out: Collection[Path] = ()
+) -> Iterator[Path]:
     """As `find_files`, but looks for the first file at once.
 
     Raises:
         UserError: the paths lead to no file at all.
     """
-    found = find_files(paths, failures)
+    found = find_files(paths, failures, left_out=left_out)
     first = next(found, None)
     if first is None:
         raise UserError("none of the paths leads to a file; give images, folders or quoted globs")

@@ -1,15 +1,15 @@
 """A run's predictions of image files; what `engine.predict` prints and `engine.predict(...)` returns."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from engine.base import progress
+from engine.base import progress, setting_values
 from engine.base.config import UserError
 from engine.base.run_settings import FilesConfig, PredictConfig
-from engine.images import image_files
+from engine.images import image_files, path_list
 from engine.inference import applicability, ensemble
 from engine.inference.predictor import Batch, Outputs, Predictor, wanted_prevalence
 from engine.metrics import unlike_results
@@ -50,30 +50,45 @@ class PredictedFiles:
     """Predictions in batches, made while they are asked for.
 
     Attributes:
+        num_files: that are read, the unreadable included.
         has_distances: whether each says how far its image lies from the training images.
     """
 
     batches: Iterator[list[Prediction]]
+    num_files: int
     has_distances: bool
+    _failures: image_files.Failures = dataclasses.field(default_factory=image_files.Failures)
+    _failures_before: int = 0
 
     def __iter__(self) -> Iterator[list[Prediction]]:
         return self.batches
 
+    @property
+    def num_unreadable(self) -> int:
+        """How many of the files were found unreadable so far."""
+        return self._failures.count - self._failures_before
+
 
 def predict_files(
-    run: RunDirectory, paths: Sequence[str], settings: PredictConfig
+    run: RunDirectory,
+    paths: Sequence[str],
+    settings: PredictConfig,
+    *,
+    left_out: Collection[Path] = (),
 ) -> "PredictedFiles":
     """Predicts the image files that paths stand for, in order, one batch at a time.
 
-    Files that cannot be read are named on standard error and passed over.
+    Files that cannot be read are named on standard error and passed over. The names of all files are held
+    in memory, and the images of a few batches.
 
     Args:
         run: see `runs.ensemble.opened`, for several that are averaged.
         paths: files, folders (searched through) and globs.
+        left_out: files that are passed over.
 
     Raises:
         UserError: the run is missing or damaged, the prevalence does not fit it, it cannot tell which
-            images to abstain from, or the paths lead to no file (at once, before TensorFlow is
+            images to abstain from, or the paths lead to no file or to fewer than parts (at once, before TensorFlow is
             imported); or none of the files can be read (at the end).
     """
     image_files.check_paths(paths)
@@ -82,13 +97,17 @@ def predict_files(
     if settings.abstain:
         applicability.require(run)
     failures = image_files.Failures()
-    found = image_files.require_files(paths, failures)
+    found = image_files.require_files(paths, failures, left_out=left_out)
+    names: Sequence[str] = [str(path) for path in found]
+    if settings.part is not None:
+        names = path_list.part(names, *setting_values.parse_part(settings.part))
+    missing = failures.count
     progress.say("loading TensorFlow and the model ...")
     predictor = ensemble.load(run, batch_size=settings.batch_size, prevalence=settings.prevalence)
     if not predictor.measures_distances:
         applicability.say_absent(run)
-    batches = _predictions(predictor, found, failures, settings)
-    return PredictedFiles(batches, has_distances=predictor.measures_distances)
+    batches = _predictions(predictor, map(Path, names), failures, settings)
+    return PredictedFiles(batches, len(names), predictor.measures_distances, failures, missing)
 
 
 def _predictions(

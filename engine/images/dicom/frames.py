@@ -32,13 +32,11 @@ def first_frame(file: DicomFile) -> np.ndarray:
     Raises:
         DecodeError: the pixels are of a kind that is not read, damaged or truncated, or their
             compression has no decoder here.
+        Exception: whatever pydicom raises for damaged attributes, see `header.errors_named`.
     """
     _require_readable(file)
-    with header.errors_named():
-        _decoder(file.transfer_syntax)  # raises, where there is none
-        if not file.transfer_syntax.is_encapsulated:
-            return _native(file)
-        return _decompressed(file)
+    _decoder(file.transfer_syntax)  # raises, where there is none
+    return _decompressed(file) if file.transfer_syntax.is_encapsulated else _native(file)
 
 
 def stored_bits(file: DicomFile) -> int:

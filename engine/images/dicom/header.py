@@ -68,7 +68,11 @@ class DicomFile:
     length: int
 
     def get(self, keyword: str) -> Any:
-        """An attribute's value; None where it is absent or empty."""
+        """An attribute's value; None where it is absent or empty.
+
+        Raises:
+            Exception: whatever pydicom raises for a damaged one, see `errors_named`.
+        """
         value = self.dataset.get(keyword)
         return None if value is None or (hasattr(value, "__len__") and not len(value)) else value
 

@@ -35,11 +35,11 @@ def decode(data: bytes, max_pixels: int, warn: Callable[[str], None]) -> Picture
     Raises:
         DecodeError: see `header.read`, `frames.first_frame` and `grey.to_eight_bits`.
     """
-    file = header.read(data, max_pixels)
-    values = frames.first_frame(file)
-    if file.whole("NumberOfFrames", 1) > 1:
-        warn(SEVERAL_FRAMES)
     with header.errors_named():
+        file = header.read(data, max_pixels)
+        values = frames.first_frame(file)
+        if file.whole("NumberOfFrames", 1) > 1:
+            warn(SEVERAL_FRAMES)
         kind = frames.photometric(file)
         if kind in frames.GREY:
             pixels = grey.to_eight_bits(values, file, warn)
