@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Any
 
+from engine.base.files import one_line
 from engine.images import geometry
 from engine.images.dicom import recognition
 from engine.images.source_file import DecodeError
@@ -118,16 +119,16 @@ def read(data: bytes, max_pixels: int) -> DicomFile:
 
 @contextlib.contextmanager
 def errors_named() -> Iterator[None]:
-    """Whatever pydicom and its plugins raise, as `DecodeError`."""
+    """Whatever pydicom and its plugins raise, as `DecodeError` of one printable line."""
     try:
         yield
-    except DecodeError:
-        raise
+    except DecodeError as error:
+        raise DecodeError(one_line(error.reason)) from error
     except MemoryError:
         raise DecodeError("too large for the memory at hand; lower --max-pixels") from None
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise DecodeError(f"damaged DICOM file: {reason}") from error
+        raise DecodeError(f"damaged DICOM file: {one_line(reason)}") from error
 
 
 def _read(data: bytes, max_pixels: int) -> DicomFile:

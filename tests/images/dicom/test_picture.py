@@ -244,5 +244,5 @@ def test_damaged_files_are_refused_or_decoded_but_never_break(twelve_bits):
                     assert decode(bytes(changed)).shape == SIZE
                 except DecodeError as error:
                     refused += 1
-                    assert len(error.reason) < 400 and "\n" not in error.reason
+                    assert len(error.reason) < 600 and error.reason.isprintable()
     assert refused >= 2 * len(LOSSLESS)  # at least those that were cut off
