@@ -161,8 +161,9 @@ def _by_pydicom(
     options.pop("extended_offsets", None)
     if syntax != file.transfer_syntax:
         options["planar_configuration"] = 0
-    decode = plugin_process.decode if apart else plugin_process.decode_here
-    return _in_rgb(*decode(pixels, str(syntax), options))
+    if apart:
+        return _in_rgb(*plugin_process.decode(bytes(pixels), str(syntax), options))
+    return _in_rgb(*plugin_process.decode_here(pixels, str(syntax), options))
 
 
 def _in_rgb(values: np.ndarray, kind: str) -> np.ndarray:

@@ -73,7 +73,12 @@ class _Process:
         """The answer, and the bytes behind it; ends the process where there is none."""
         assert self._child.stdin is not None and self._child.stdout is not None
         late = threading.Event()
-        timer = threading.Timer(limit, lambda: (late.set(), self._child.kill()))
+
+        def give_up() -> None:
+            late.set()
+            self._child.kill()
+
+        timer = threading.Timer(limit, give_up)
         timer.daemon = True
         timer.start()
         try:
