@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Any
 
+from engine.base.config import UserError
 from engine.base.files import one_line
 from engine.images import geometry
 from engine.images.dicom import recognition
@@ -122,6 +123,8 @@ def errors_named() -> Iterator[None]:
     """Whatever pydicom and its plugins raise, as `DecodeError` of one printable line."""
     try:
         yield
+    except UserError:
+        raise
     except DecodeError as error:
         raise DecodeError(one_line(error.reason)) from error
     except MemoryError:

@@ -19,12 +19,17 @@ from typing import IO, Any
 
 import numpy as np
 
+from engine.base.config import UserError
 from engine.images.source_file import DecodeError
 
 # The first that is installed and succeeds. GDCM comes last: it takes damaged data for images most often.
 PLUGINS = ("pyjpegls", "pylibjpeg", "pillow", "gdcm")
-LIMIT_SECONDS = 120.0  # of a frame; JPEG 2000 takes 0.3 s per megapixel
+LIMIT_SECONDS = 600.0  # of a frame; JPEG 2000 takes 0.3 s per megapixel on an idle core
 
+KILLED = (
+    "a process that decodes DICOM files was killed, most likely because the machine ran out of memory; run "
+    "the same command again with fewer --workers or smaller --max-pixels"
+)
 _START = "import sys; sys.path[:] = {path!r}; from {module} import serve; serve()"
 _idle: "list[_Process]" = []
 _owner = 0  # the process that started those
@@ -47,6 +52,7 @@ def decode(
 
     Raises:
         DecodeError: no plugin decodes it, or it takes longer than `limit`.
+        UserError: the process was killed, most likely because memory ran out.
     """
     with _process() as process:
         answer, data = process.ask({"syntax": syntax, "options": options}, pixels, limit)
@@ -85,7 +91,10 @@ class _Process:
             _send(self._child.stdin, question, data)
             return _receive(self._child.stdout)
         except (OSError, EOFError):
+            killed = self._status() == -signal.SIGKILL and not late.is_set()
             self.end()
+            if killed:  # no fault of the file, which must not be left out for it
+                raise UserError(KILLED) from None
             why = f"not decoded in {limit:g} s" if late.is_set() else "its decoder broke off"
             raise DecodeError(f"damaged DICOM file: {why}") from None
         except BaseException:
@@ -93,6 +102,13 @@ class _Process:
             raise
         finally:
             timer.cancel()
+
+    def _status(self) -> int | None:
+        """The exit status of a process that ends; None of one that goes on without its pipes."""
+        try:
+            return self._child.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            return None
 
     @property
     def is_running(self) -> bool:

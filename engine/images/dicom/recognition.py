@@ -4,7 +4,8 @@ PS3.10 puts 128 bytes that mean nothing and then `DICM` in front. Files that wer
 begin with their first element: one of group 0002 or 0008, little endian, which starts no other format.
 """
 
-import importlib.util
+import functools
+import importlib.metadata
 
 from engine.base.config import UserError
 from engine.base.wording import counted
@@ -12,7 +13,8 @@ from engine.base.wording import counted
 PREFIX, PREFIX_AT = b"DICM", 128
 START_BYTES = PREFIX_AT + len(PREFIX)  # that `is_dicom` looks at
 INSTALL = "pip install -e '.[dicom]'"
-MISSING = f"a DICOM file, and pydicom is not installed; {INSTALL}"
+OLDEST = 3  # pydicom's major version
+MISSING = f"a DICOM file, and pydicom {OLDEST} is not installed; {INSTALL}"
 
 _LONGEST_FIRST_VALUE = 64  # bytes; the first element is a length, a character set or an identifier
 _REPRESENTATIONS = (b"UL", b"OB", b"CS", b"DA", b"TM", b"UI", b"LO", b"SH")
@@ -30,14 +32,18 @@ def is_dicom(start: bytes) -> bool:
     return 0 < int.from_bytes(length, "little") <= _LONGEST_FIRST_VALUE or start[4:6] == b"OB"
 
 
+@functools.cache
 def is_readable() -> bool:
     """Whether pydicom is installed."""
-    return importlib.util.find_spec("pydicom") is not None
+    try:
+        return int(importlib.metadata.version("pydicom").partition(".")[0]) >= OLDEST
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        return False
 
 
 def require_readable(num_dicom: int, num_files: int) -> None:
     """Raises `UserError` where all files are DICOM and none of them can be read."""
     if num_dicom and num_dicom == num_files and not is_readable():
         raise UserError(
-            f"all {counted(num_files, 'file')} are DICOM, and pydicom is not installed; {INSTALL}"
+            f"all {counted(num_files, 'file')} are DICOM, and pydicom {OLDEST} is not installed; {INSTALL}"
         )

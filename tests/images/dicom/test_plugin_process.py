@@ -1,5 +1,7 @@
 """Plugins in a process of their own: what becomes of a frame that ends it, or never comes to an end."""
 
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 from pydicom import uid
 
+from engine.base.config import UserError
 from engine.images import decoding
 from engine.images.decoding import DecodeError
 from engine.images.dicom import plugin_process
@@ -53,6 +56,20 @@ def test_a_decoder_that_ends_its_process_costs_one_image(no_processes, monkeypat
         with pytest.raises(DecodeError, match="its decoder broke off"):
             decode(data)
     np.testing.assert_array_equal(decode(data), PIXELS)
+
+
+def test_a_process_that_is_killed_is_no_fault_of_the_file(no_processes, monkeypatch):
+    program = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    monkeypatch.setattr(plugin_process, "_START", program)
+    with pytest.raises(UserError, match="ran out of memory"):
+        decode(dicom_files.encoded(PIXELS, syntax=SYNTAX))
+
+
+def test_it_ends_with_the_process_that_asks():
+    """Whose end closes the pipe."""
+    program = plugin_process._START.format(path=sys.path, module=plugin_process.__name__)
+    done = subprocess.run([sys.executable, "-c", program], input=b"", capture_output=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
 def test_a_frame_without_end_is_given_up(no_processes, monkeypatch):
