@@ -1,13 +1,14 @@
 """A tf.data high-throughput training engine for image classification from image folders.
 
-`import engine` offers `build`, `train`, `evaluate`, `compare`, `predict`, `load`, `datasets` and
-`UserError`; each is imported when it is first used. `python -m engine` lists the commands.
+`import engine` offers `build`, `train`, `evaluate`, `compare`, `report`, `predict`, `load`,
+`datasets` and `UserError`; each is imported when it is first used. `python -m engine` lists the
+commands.
 
 Commands are modules of this package; everything else lies in packages that follow the data. A file
 imports from its own package and from the rows below it, and imports make no circles (held by
 tests/test_layers.py):
 
-    commands    build_tfrecords train launch data_service evaluate compare predict explain
+    commands    build_tfrecords train launch data_service evaluate compare report predict explain
                 demo_summary
     api         each command as a Python function
     evaluation  a trained run measured on a split
@@ -29,14 +30,24 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from engine.api import build, compare, evaluate, load, predict, train
+    from engine.api import build, compare, evaluate, load, predict, report, train
     from engine.base.config import UserError
     from engine.pipeline import datasets
 
 __version__ = "0.1.0"
-__all__ = ["UserError", "build", "compare", "datasets", "evaluate", "load", "predict", "train"]
+__all__ = [
+    "UserError",
+    "build",
+    "compare",
+    "datasets",
+    "evaluate",
+    "load",
+    "predict",
+    "report",
+    "train",
+]
 
-# The module that each name is, or is in. Four are commands that can also be called as functions.
+# The module that each name is, or is in. Five are commands that can also be called as functions.
 _MODULES = {
     "UserError": "engine.base.config",
     "build": "engine.api",
@@ -45,6 +56,7 @@ _MODULES = {
     "evaluate": "engine.evaluate",
     "load": "engine.api",
     "predict": "engine.predict",
+    "report": "engine.report",
     "train": "engine.train",
 }
 

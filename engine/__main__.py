@@ -24,6 +24,7 @@ COMMANDS = {
     "data_service": "engine.data_service",
     "evaluate": "engine.evaluate",
     "compare": "engine.compare",
+    "report": "engine.report",
     "predict": "engine.predict",
     "explain": "engine.explain",
     "demo_summary": "engine.demo_summary",

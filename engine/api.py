@@ -24,7 +24,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from engine.base import command_line
 from engine.base.build_settings import BuildConfig
 from engine.base.config import Config, UserError, read_settings
-from engine.base.run_settings import CompareConfig, EvaluateConfig, PredictConfig
+from engine.base.run_settings import (
+    CompareConfig,
+    EvaluateConfig,
+    PredictConfig,
+    ReportConfig,
+)
 from engine.base.setting_names import did_you_mean
 from engine.base.settings import TrainConfig
 from engine.runs import ensemble
@@ -230,6 +235,28 @@ def compare(
     if output is not None:
         comparison_files.write(found, Path(output), formats=formats)
     return found
+
+
+def report(run: PathLike, **settings: Any) -> dict[str, Path]:
+    """Writes a run's report and model card again, as `python -m engine.report` does.
+
+    Args:
+        run: made by `train`, or an ensemble.
+        settings: fields of `engine.base.run_settings.ReportConfig`: `html="page.html"`,
+            `output="README.md"`, `template=True`.
+
+    Returns:
+        What was written: `report`, `model card`, and with the settings `page`, `card` and `template`.
+
+    Raises:
+        UserError: there is no such run, its `card.md` cannot be read, or a file cannot be written.
+    """
+    config = _configured(ReportConfig, None, settings, "report()")
+    from engine.runs import report_files
+
+    return report_files.write(
+        ensemble.opened(run), html=config.html, output=config.output, template=config.template
+    )
 
 
 def predict(run: Runs, paths: PathLike | Iterable[PathLike], **settings: Any) -> "list[Prediction]":

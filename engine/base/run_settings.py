@@ -103,6 +103,23 @@ class CompareConfig(FigureSettings):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class ReportConfig(Config):
+    """What is written besides RUN/report.md and RUN/model_card.md."""
+
+    html: str | None = setting(
+        None, metavar="FILE", help="also write the report as one HTML page that holds its figures"
+    )
+    output: str | None = setting(
+        None,
+        metavar="FILE",
+        help="also write the model card here, such as README.md, with links to the run's files",
+    )
+    template: bool = setting(
+        False, help="write RUN/card.md, to be filled in: intended use, limits, licence, contact"
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class FilesConfig(Config):
     """How image files are read and run through the model."""
 

@@ -228,6 +228,14 @@ class OptimizationSettings(Config):
         choices=("val_auroc", "val_accuracy", "val_loss"),
         help="the metric that best weights, plateau and early stopping go by",
     )
+    training_sample: int = setting(
+        1024,
+        minimum=0,
+        maximum=100_000,
+        help="training images that are measured after every epoch as validation is, to be drawn "
+        "beside it; at most as many as validation has (0: none)",
+        on_resume=FREE,
+    )
     weight_decay: float = setting(1e-2, minimum=0, help="decoupled weight decay; adam has none")
     ema_momentum: float = setting(
         0.995,

@@ -72,6 +72,7 @@ class EnsembleDirectory(_Averaged):
             self.evaluations,
             self.explanations,
             self.report,
+            self.model_card,
             self.inference,
             self.threshold,
             self.path / ENSEMBLE,

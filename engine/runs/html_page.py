@@ -30,6 +30,7 @@ MEDIA_TYPES = {
     ".webp": "image/webp",
     ".svg": "image/svg+xml",
 }
+_CSS_PIXELS_PER_METRE = 96 / 0.0254
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _FOLD = re.compile(r"<details><summary>([^<>]*)</summary>")
 _FOLD_END = "</details>"
@@ -138,7 +139,20 @@ def _image(title: str, source: str, base: Path) -> str:
     except ValueError as error:
         return f'<span class="missing">{escape(title)}: {escape(name)} {escape(str(error))}</span>'
     encoded = base64.b64encode(data).decode("ascii")
-    return f'<img alt="{escape(title)}" src="data:{media_type};base64,{encoded}">'
+    width = _natural_width(data)
+    size = "" if width is None else f' width="{width}"'
+    return f'<img alt="{escape(title)}"{size} src="data:{media_type};base64,{encoded}">'
+
+
+def _natural_width(data: bytes) -> int | None:
+    """The width of a PNG in CSS pixels, 96 to an inch, if it says how many dots an inch has."""
+    found = re.match(rb"\x89PNG\r\n\x1a\n.{4}IHDR(.{4})", data, re.DOTALL)
+    place = data.find(b"pHYs", 0, data.find(b"IDAT"))
+    if found is None or place < 0 or data[place + 12 : place + 13] != b"\x01":
+        return None
+    pixels = int.from_bytes(found[1], "big")
+    per_metre = int.from_bytes(data[place + 4 : place + 8], "big")
+    return round(pixels / per_metre * _CSS_PIXELS_PER_METRE) if per_metre else None
 
 
 def _read_image(name: str, base: Path) -> tuple[bytes, str]:

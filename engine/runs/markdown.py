@@ -6,15 +6,20 @@ from pathlib import Path
 from typing import Any
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table: the first column to the left, the others to the right."""
-    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, left: bool = False) -> str:
+    """A table: the first column to the left, the others to the right, or with `left` likewise."""
+    lines = [heads, ["---", *["---" if left else "---:"] * (len(heads) - 1)], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> str:
     """A list of `name: value`, without facts that have no value."""
     return "\n".join(f"- {name}: {value}" for name, value in pairs if value)
+
+
+def folded(title: str, body: str) -> str:
+    """A part that is folded up under its title, where HTML in Markdown works (`html_page` knows it)."""
+    return f"<details><summary>{title}</summary>\n\n{body}\n\n</details>"
 
 
 def warnings(lines: Iterable[Any]) -> str:

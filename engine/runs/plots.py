@@ -286,7 +286,8 @@ def _square_unit_axes(axes: Axes) -> None:
 
 def _name_classes(axes: Axes, class_names: Sequence[str]) -> None:
     names = [_shortened(name, 20) for name in class_names]
-    crowded = len(names) > 4 or max(len(name) for name in names) > 12
+    fits = 12 if len(names) <= 4 else 7  # letters below a cell
+    crowded = max(len(name) for name in names) > fits
     size = 9 if len(names) <= LARGEST_ANNOTATED else max(3.0, 180 / len(names))
     places = np.arange(len(names))
     axes.set_xticks(places, names, fontsize=size, color=INK)
@@ -302,7 +303,9 @@ def _annotate_cells(axes: Axes, matrix: np.ndarray, fractions: np.ndarray) -> No
     count = len(matrix)
     size = 13 if count <= 3 else 10 if count <= 6 else 7.5 if count <= 12 else 6
     for row, column in np.ndindex(count, count):
-        light = fractions[row, column] > 0.45
+        dark = (
+            _luminance(BLUES(fractions[row, column])) < 0.18
+        )  # white on it is the more legible one
         axes.text(
             column,
             row,
@@ -310,9 +313,15 @@ def _annotate_cells(axes: Axes, matrix: np.ndarray, fractions: np.ndarray) -> No
             ha="center",
             va="center",
             fontsize=size,
-            color="white" if light else INK,
+            color="white" if dark else "black",
             linespacing=1.35,
         )
+
+
+def _luminance(colour: Sequence[float]) -> float:
+    """Relative luminance of an sRGB colour, each part from 0 to 1 (WCAG 2.2)."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3]]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 def _shortened(text: str, length: int) -> str:

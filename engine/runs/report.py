@@ -1,75 +1,125 @@
-"""`report.md`: what was trained, on what, how fast and how well, from the files of a run.
+"""`report.md` and `model_card.md`: what a model is for, how good it is, on what and how it was trained, its limits.
 
-Each part is made from one file and omitted if that file does not exist yet, so that the report can be
-written at any time: after training, and after every evaluation.
+Each part is made from one file of a run and omitted if that file does not exist yet, so that the report can be
+written at any time: after training, and after every evaluation. `model_card.md` is the same text below the metadata
+that model hubs read. What only people know of a model comes from `card.md` (`engine.runs.card_text`).
 """
 
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.base import files
+from engine.base import files, progress
+from engine.base.config import UserError
 from engine.base.progress import format_duration
-from engine.metrics.estimate import number_text
-from engine.runs import ensemble, evaluation_report, markdown
+from engine.runs import (
+    card_text,
+    checklists,
+    data_report,
+    ensemble,
+    evaluation_ranking,
+    evaluation_report,
+    html_page,
+    limits_report,
+    markdown,
+    model_index,
+    training_report,
+)
+from engine.runs.card_text import CardText
+from engine.runs.checklists import Answers
+from engine.runs.data_report import mapping
+from engine.runs.evaluation_ranking import Measured, Relation
 from engine.runs.run_directory import RunDirectory
 
 Json = Mapping[str, Any]
+_LINK = re.compile(r"(?<=\]\()(?![a-zA-Z][a-zA-Z0-9+.-]*:|[#/])([^)\s]+)(?=\))")
 
 
 def write_report(run: RunDirectory | Path | str) -> Path:
-    """Writes `report.md` from the files of a run directory; returns its path."""
-    run = run if isinstance(run, RunDirectory) else ensemble.opened(run)
-    files.write_text(run.report, render(run))
+    """Writes `report.md` and `model_card.md` into a run directory; returns the path of the first.
+
+    A `card.md` that cannot be read is left out, with a line for the user.
+    """
+    run = _opened(run)
+    try:
+        text = card_text.read(run)
+    except UserError as error:
+        progress.say(f"warning: {error}")
+        text = CardText()
+    files.write_text(run.report, render(run, text))
+    files.write_text(run.model_card, _card(run, text))
     return run.report
 
 
-def render(run: RunDirectory) -> str:
-    """The report as Markdown, its figures linked relative to the run directory."""
-    environment = _read(run.environment)
+def write_card(run: RunDirectory | Path | str, path: Path) -> None:
+    """Writes the model card with its metadata to `path`, its links leading to the run's files from there.
+
+    Raises:
+        UserError: the run's `card.md` cannot be read.
+    """
+    run = _opened(run)
+    card = _card(run, card_text.read(run))
+    files.write_text(path, _rebased(card, run.path, Path(path).parent))
+
+
+def write_page(run: RunDirectory | Path | str, path: Path) -> None:
+    """Writes the report as one HTML page that holds its figures.
+
+    Raises:
+        UserError: the run's `card.md` cannot be read.
+    """
+    run = _opened(run)
+    text = card_text.read(run)
+    html_page.write(Path(path), render(run, text), title=_name(run, text), base=run.path)
+
+
+def render(run: RunDirectory, text: CardText | None = None) -> str:
+    """The report as Markdown, its links relative to the run directory.
+
+    Args:
+        text: the run's `card.md`; None for one without any part.
+    """
+    text = CardText() if text is None else text
+    settings, environment = _read(run.config), _read(run.environment)
+    training, data = _read(run.training_summary), mapping(environment.get("data"))
+    ranking = evaluation_ranking.ranked(run)
     parts = [
-        f"# Report: {markdown.text(run.path.resolve().name)}",
+        f"# Report: {markdown.text(_name(run, text))}",
         "> **Not for diagnosis.** This is a measurement of a research model on one data set. It says "
         "nothing about patients, devices or hospitals that are not in the data set.",
+        *limits_report.uses(text),
         "## How well",
         *evaluation_report.sections(run),
-        *_data(_mapping(environment.get("data"))),
+        *limits_report.limits(run, data, ranking, text),
+        *data_report.section(data, text),
         *_members(run),
-        *_training(run, environment),
+        *training_report.section(run, settings, environment, training),
+        *training_report.cost(environment, training),
+        *checklists.section(_answers(run, text, data, training, ranking)),
+        *_closing(text),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-# --- on what ------------------------------------------------------------------------------------
+def _opened(run: RunDirectory | Path | str) -> RunDirectory:
+    return run if isinstance(run, RunDirectory) else ensemble.opened(run)
 
 
-def _data(data: Json) -> list[str]:
-    if not data:
-        return []
-    size = "x".join(str(side) for side in data.get("image_size", ()))
-    facts = [
-        ("Classes", ", ".join(markdown.text(name) for name in data.get("class_names", ()))),
-        ("Images", f"{size} pixels, {data.get('channels', '?')} channel(s)" if size else ""),
-        ("Shards", f"`{data['shards']}`" if data.get("shards") else ""),
-        ("Fingerprint", f"`{data['fingerprint']}`" if data.get("fingerprint") else ""),
-        ("Identity", f"`{data['identity']}`" if data.get("identity") else ""),
-        ("Groups kept together", f"`{data['group_by']}`" if data.get("group_by") else ""),
-    ]
-    return ["## On what", markdown.facts(facts), _class_counts(data), _warnings(data)]
+def _name(run: RunDirectory, text: CardText) -> str:
+    return text.name or run.path.resolve().name
 
 
-def _class_counts(data: Json) -> str:
-    splits = _mapping(data.get("splits"))
-    names = [str(name) for name in data.get("class_names", ())]
-    rows = []
-    for split, info in splits.items():
-        counts = _mapping(_mapping(info).get("class_counts"))
-        total = _mapping(info).get("num_examples", sum(counts.values()))
-        rows.append((split, *(f"{counts.get(name, 0):,}" for name in names), f"{total:,}"))
-    return markdown.table(("split", *map(markdown.text, names), "all"), rows) if rows else ""
+def _card(run: RunDirectory, text: CardText) -> str:
+    return model_index.front_matter(run, text) + render(run, text)
 
 
-# --- several seeds ------------------------------------------------------------------------------
+def _rebased(text: str, base: Path, directory: Path) -> str:
+    """Markdown whose links are relative to `base`, with links relative to `directory`."""
+    step = Path(os.path.relpath(base.resolve(), directory.resolve())).as_posix()
+    prefix = step.replace(" ", "%20")
+    return text if step == "." else _LINK.sub(rf"{prefix}/\1", text)
 
 
 def _members(run: RunDirectory) -> list[str]:
@@ -84,7 +134,7 @@ def _members(run: RunDirectory) -> list[str]:
         rows.append(
             (
                 f"[{name}]({link})" if member.report.is_file() else name,
-                _best(training),
+                training_report.best(training),
                 format_duration(training["seconds"]) if "seconds" in training else "",
             )
         )
@@ -95,102 +145,43 @@ def _members(run: RunDirectory) -> list[str]:
     ]
 
 
-# --- what and how fast --------------------------------------------------------------------------
+def _answers(
+    run: RunDirectory, text: CardText, data: Json, training: Json, ranking: list[Measured]
+) -> Answers:
+    """What the report holds, for the checklists."""
+    audit = mapping(data.get("audit"))
+    unseen = [each for each in ranking if each.leads and each.result is not None]
+    results = [each.result for each in unseen if each.result is not None]
+    return Answers(
+        intended_use=bool(text.get(card_text.INTENDED)),
+        data=bool(text.get(card_text.DATA)),
+        limits=bool(text.get(card_text.LIMITS)),
+        licence=bool(text.get(card_text.LICENCE)),
+        audit=bool(audit),
+        held_out=bool(audit.get("hold_out")),
+        training=bool(data and (training or run.members)),
+        ensemble=bool(run.members),
+        internal=any(each.relation is not Relation.OTHER for each in unseen),
+        external=any(each.relation is Relation.OTHER for each in unseen),
+        strata=any(result.strata for result in results),
+        shifts=any(result.shifts is not None for result in results),
+    )
 
 
-def _training(run: RunDirectory, environment: Json) -> list[str]:
-    settings, training = _read(run.config), _read(run.training_summary)
-    runtime = _mapping(environment.get("runtime"))
-    packages = _mapping(environment.get("packages"))
-    facts = [
-        ("Network", _network(settings, training)),
-        ("Speed", _speed(training)),
-        ("Best epoch", _best(training)),
-        ("Head refitted", _refitted(training)),
-        ("Ran on", markdown.text(runtime.get("summary", ""))),
-        ("Resumed", _resumed(environment)),
-        (
-            "Versions",
-            ", ".join(f"{markdown.text(k)} {markdown.text(v)}" for k, v in packages.items()),
-        ),
-        ("Source", f"`{environment['git_commit']}`" if environment.get("git_commit") else ""),
+def _closing(text: CardText) -> list[str]:
+    """Licence, contact and citation, and what else the run's makers wrote."""
+    named = {
+        name: text.get(name) for name in (card_text.LICENCE, card_text.CONTACT, card_text.CITATION)
+    }
+    parts = {**named, **text.others}
+    return [
+        line for name, part in parts.items() if part for line in (f"## {markdown.text(name)}", part)
     ]
-    history = (
-        markdown.image("History", run.history_figure, run.path)
-        if run.history_figure.is_file()
-        else ""
-    )
-    listed = [(f"`{name}`", f"`{_shown(value)}`") for name, value in settings.items()]
-    table = markdown.table(("setting", "value"), listed) if listed else ""
-    folded = f"<details><summary>All settings</summary>\n\n{table}\n\n</details>" if table else ""
-    parts = [part for part in (markdown.facts(facts), history, folded) if part]
-    return ["## How it was trained", *parts] if parts else []
-
-
-def _network(settings: Json, training: Json) -> str:
-    parameters = training.get("parameters")
-    size = f", {parameters:,} parameters" if isinstance(parameters, int) else ""
-    return f"{markdown.text(settings['model'])}{size}" if settings.get("model") else ""
-
-
-def _speed(training: Json) -> str:
-    speed, seconds = training.get("images_per_second"), training.get("seconds")
-    if speed is None:
-        return ""
-    text = f"{speed:,.0f} images/s in training steps"
-    if seconds is not None:
-        text += (
-            f"; {format_duration(seconds)} for {training.get('epochs', '?')} epochs, with loading, "
-            "validating and saving"
-        )
-    return text
-
-
-def _resumed(environment: Json) -> str:
-    sessions = [_mapping(session) for session in environment.get("resumed", ())]
-    if not sessions:
-        return ""
-    hosts = ", ".join(sorted({markdown.text(session.get("host", "?")) for session in sessions}))
-    return f"{len(sessions)} times, on {hosts}" if len(sessions) > 1 else f"once, on {hosts}"
-
-
-def _best(training: Json) -> str:
-    if training.get("best_epoch") is None:
-        return ""
-    value = training.get("best_value")
-    reached = f", {markdown.text(training.get('monitor', 'monitored metric'))} {number_text(value)}"
-    return f"{training['best_epoch']}{reached if value is not None else ''}"
-
-
-def _refitted(training: Json) -> str:
-    told = _mapping(training.get("refit_head"))
-    before, after = _mapping(told.get("before")), _mapping(told.get("after"))
-    changes = ", ".join(
-        f"{markdown.text(name)} {number_text(before[name])} to {number_text(after[name])}"
-        for name in before
-        if before[name] is not None and after.get(name) is not None
-    )
-    if not told.get("kept"):
-        return f"no better: the head of the epoch stays ({changes})" if changes else ""
-    return changes
-
-
-def _warnings(data: Json) -> str:
-    lines = data.get("warnings")
-    return markdown.warnings(lines if isinstance(lines, (list, tuple)) else ())
-
-
-def _shown(value: Any) -> str:
-    return str(value).replace("|", "\\|").replace("`", "'")
-
-
-def _mapping(value: Any) -> Json:
-    return value if isinstance(value, Mapping) else {}
 
 
 def _read(path: Path) -> Json:
     """The JSON object in a file; empty where the file is absent or damaged."""
     try:
-        return _mapping(files.read_json(path))
+        return mapping(files.read_json(path))
     except (OSError, ValueError):
         return {}

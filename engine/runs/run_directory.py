@@ -2,7 +2,9 @@
 
 config.json  environment.json  history.csv  history.png (svg, pdf)  tensorboard/  checkpoints/
 model.keras  refitted_head.npz  inference.json  threshold.json  applicability.npz
-evaluation/<name>/  explanations/  report.md
+evaluation/<name>/  explanations/  report.md  model_card.md
+
+`card.md` is its users' own: reports take it up, and nothing removes it.
 
 Several runs used as one are in `engine.runs.ensemble`.
 """
@@ -46,6 +48,7 @@ class RunDirectory:
         self.evaluations = self.path / "evaluation"
         self.explanations = self.path / "explanations"
         self.report = self.path / "report.md"
+        self.model_card = self.path / "model_card.md"
         self.applicability = self.path / "applicability.npz"
         self.refitted_head = self.path / "refitted_head.npz"
         self.model = self.path / "model.keras"
@@ -59,6 +62,11 @@ class RunDirectory:
         return [path for path in vars(self).values() if path != self.path]
 
     @property
+    def card_text(self) -> Path:
+        """What people write of the model; no file of the run's, which may be removed."""
+        return self.path / "card.md"
+
+    @property
     def has_contract(self) -> bool:
         """Whether there is an inference contract; several runs may stand together without one."""
         return self.inference.is_file()
@@ -69,7 +77,7 @@ class RunDirectory:
             return []
         written_first = (self.inference, self.environment, self.soft_labels)
         begun = [*written_first, *map(files.aside_path, (*written_first, self.config))]
-        known = {path.name for path in begun} | {locks.LOCK_NAME}
+        known = {path.name for path in begun} | {locks.LOCK_NAME, self.card_text.name}
         return [path for path in self.path.iterdir() if path.name not in known]
 
     def evaluation(self, name: str) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.runs import lineage
-from engine.shards import data_identity
+from engine.shards import audit_counts, data_identity
 from engine.shards.tfrecords import Manifest
 from engine.training import runtime
 
@@ -36,6 +36,7 @@ def describe(
         "data": {
             "shards": str(shards),
             **data,
+            "audit": audit_counts.describe(manifest),
             lineage.KEY: lineage.describe(sources, data),
             "bits": manifest.bits,
             "resize_method": manifest.resize_method,

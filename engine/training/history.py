@@ -10,9 +10,10 @@ import tensorflow as tf
 from engine.base import files
 
 Row = dict[str, float]
+SAMPLE_FIELDS = ("sample_loss", "sample_accuracy", "sample_auroc")  # see `training_sample`
 HISTORY_FIELDS = (
-    "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "val_auroc", "learning_rate",
-    "images_per_second", "train_seconds", "seconds",
+    "epoch", "loss", "accuracy", *SAMPLE_FIELDS, "val_loss", "val_accuracy", "val_auroc",
+    "learning_rate", "images_per_second", "train_seconds", "seconds",
 )  # fmt: skip
 CLOCK_FIELDS = ("images_per_second", "train_seconds", "seconds")  # differ between equal runs
 
@@ -30,7 +31,8 @@ class Logs:
         row = rows[-1]
         with self._writer.as_default(step=int(row["epoch"])):
             for name in HISTORY_FIELDS[1:]:
-                tf.summary.scalar(name, row[name])
+                if name in row:
+                    tf.summary.scalar(name, row[name])
         self._writer.flush()
 
     def close(self) -> None:
@@ -39,12 +41,13 @@ class Logs:
 
 
 def history_csv(rows: list[Row]) -> str:
-    """Epochs as CSV text with a header."""
+    """Epochs as CSV text with a header; what was not measured is empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, HISTORY_FIELDS, lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow({name: _shortened(name, row[name]) for name in HISTORY_FIELDS})
+        known = {name: row[name] for name in HISTORY_FIELDS if name in row}
+        writer.writerow({name: _shortened(name, value) for name, value in known.items()})
     return text.getvalue()
 
 

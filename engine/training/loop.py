@@ -28,6 +28,7 @@ from engine.training.divergence import REWIND_FACTOR, DivergenceError
 from engine.training.history import Row
 from engine.training.solved_head import Fit, HeadFit
 from engine.training.state import TrainState
+from engine.training.training_sample import TrainingSample
 from engine.training.training_step import TrainingStep
 from engine.training.validation import Validation
 from engine.training.weight_averaging import FinalWeights
@@ -90,6 +91,7 @@ class Loop:
         open_batches: Callable[[int], Iterator[Any]],
         paths: Callable[[int], list[str]],
         validation: Validation,
+        sample: TrainingSample,
         final_weights: FinalWeights,
         saved: StockModel,
         callbacks: Callbacks,
@@ -100,7 +102,8 @@ class Loop:
     ) -> None:
         self._plan, self._state, self._step = plan, state, step
         self._open_batches, self._paths = open_batches, paths
-        self._validation, self._final_weights, self._saved = validation, final_weights, saved
+        self._validation, self._sample = validation, sample
+        self._final_weights, self._saved = final_weights, saved
         self._callbacks = callbacks
         self._run, self._runtime, self._say = run, run_on, say
         self._batches: Iterator[Any] | None = None
@@ -305,6 +308,7 @@ class Loop:
             "loss": loss,
             "accuracy": accuracy,
             **self._validate(),
+            **self._sample.measure(),  # after it: a network may draw random numbers in both
             "learning_rate": learning_rate,
             "images_per_second": images_per_second,
             "train_seconds": state.train_seconds,

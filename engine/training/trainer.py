@@ -54,6 +54,7 @@ from engine.training.losses import Loss, Objective
 from engine.training.refitted_head import Refit
 from engine.training.solved_head import SolvedHead
 from engine.training.state import TrainState
+from engine.training.training_sample import TrainingSample
 from engine.training.validation import Validation
 from engine.training.weight_averaging import FinalWeights
 
@@ -279,6 +280,12 @@ class _Session:
             open_batches=self._open_batches,
             paths=self._input.paths,
             validation=self._validation,
+            sample=TrainingSample(
+                batches.split,
+                min(config.training_sample, len(self._held_out)),
+                predict=built.step.predict,
+                loss=objective.validation,
+            ),
             callbacks=self._callbacks,
             final_weights=FinalWeights(
                 built.form.network,

@@ -1,9 +1,12 @@
 """Figures are written in the format that their name says, in equal bytes, with their text as text."""
 
+import itertools
 import xml.etree.ElementTree as ElementTree
 
 import matplotlib
+import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from PIL import Image
 
 from engine.runs import figure_style
@@ -63,3 +66,51 @@ def test_another_suffix_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"a\.bmp: expected"):
         figure_style.save(figure(), tmp_path / "a.bmp")
     assert not list(tmp_path.iterdir())
+
+
+# Machado, Oliveira and Fernandes, "A Physiologically-based Model for Simulation of Color Vision Deficiency",
+# 2009, severity 1: what linear RGB looks like without one kind of cone.
+VISIONS = {
+    "usual": np.eye(3),
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+}
+TO_XYZ = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+TOLD_APART = 15  # CIE 1976; 2.3 is just noticeable, side by side
+
+
+def lab(colour, vision):
+    """CIELAB of an sRGB colour under D65, as it looks to that vision."""
+    rgb = np.array(to_rgb(colour))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(np.array(VISIONS[vision]) @ linear, 0, 1)
+    x, y, z = np.array(TO_XYZ) @ seen / (0.9505, 1, 1.089)
+    f = [np.cbrt(t) if t > 216 / 24389 else (24389 / 27 * t + 16) / 116 for t in (x, y, z)]
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+def least_difference(colours, vision):
+    seen = [lab(colour, vision) for colour in colours]
+    return min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2))
+
+
+@pytest.mark.parametrize("vision", VISIONS)
+def test_colours_of_classes_can_be_told_apart(vision):
+    assert least_difference(figure_style.CLASS_COLOURS, vision) > TOLD_APART
+    # What stands together elsewhere: training and validation with the mark of the best epoch.
+    together = (figure_style.BLUE, figure_style.VERMILION, figure_style.MUTED, figure_style.INK)
+    assert least_difference(together, vision) > TOLD_APART
+
+
+def test_the_simulation_finds_a_usual_palette_wanting():
+    usual = ("#1F77B4", "#FF7F0E", "#2CA02C", "#D62728", "#9467BD", "#8C564B")
+    assert least_difference(usual, "usual") > TOLD_APART
+    assert least_difference(usual, "deuteranopia") < TOLD_APART

@@ -57,6 +57,14 @@ def test_pictures_are_inside_the_page(picture, tmp_path):
     assert image["alt"] == "ROC 1"
 
 
+def test_figures_are_as_large_as_their_resolution_says(tmp_path):
+    Image.new("L", (300, 200)).save(tmp_path / "a.png", dpi=(150, 150))
+    Image.new("L", (300, 200)).save(tmp_path / "b.png")
+    Image.new("L", (300, 200)).save(tmp_path / "c.jpg", dpi=(150, 150))
+    shown = page("![a](a.png) ![b](b.png) ![c](c.jpg)", tmp_path).all("img")
+    assert [image.get("width") for image in shown] == ["192", None, None]
+
+
 @pytest.mark.parametrize(
     "source", ["../secret.png", "SECRET", "link.png", "a%20figure/../../secret.png", "loop.png"]
 )

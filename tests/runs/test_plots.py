@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 from PIL import Image
 
@@ -147,9 +148,14 @@ def saved(monkeypatch):
 LONG_NAMES = ("Bacterial pneumonia, confirmed", "Normal chest", "Viral pneumonia of a child")
 
 
-@pytest.mark.parametrize("name", [*LONG_NAMES, "class {} of five", "W" * 40, "x"])
-@pytest.mark.parametrize("count", [2, 3, 5, 8, 25])
-def test_no_text_of_a_confusion_matrix_is_cut_off(saved, tmp_path, name, count):
+@pytest.mark.parametrize(
+    ("count", "name"),
+    [
+        *((count, name) for count in (2, 3) for name in (LONG_NAMES[2], "W" * 40, "x")),
+        *((count, "class {} of many") for count in (5, 12, 40)),
+    ],
+)
+def test_no_text_of_a_confusion_matrix_is_cut_off(saved, tmp_path, count, name):
     names = [name.format(i) if i else LONG_NAMES[0] for i in range(count)]
     plots.confusion_matrix(np.eye(count, dtype=int) * 9000, names, tmp_path / "m.png")
     (figure,) = saved()
@@ -184,12 +190,66 @@ def test_names_are_no_formulas(tmp_path, name):
 
 
 def test_the_history_says_what_training_is_measured_with(saved, tmp_path):
-    history_plot.draw(history_rows(), tmp_path / "h.png", learned_with=["noise", "dropout", "luck"])
+    learned = {"learned_with": ["noise", "dropout", "luck"]}
+    history_plot.draw(history_rows(), tmp_path / "h.png", **learned)
     history_plot.draw(history_rows(), tmp_path / "h.png")
-    told, plain = (" ".join(t.get_text() for t in f.findobj(Text)).split() for f in saved())
-    assert "noise, dropout and luck; validation has none of it" in " ".join(told)
-    assert "luck;" not in plain
-    assert "training, over the epoch" in " ".join(plain)
+    history_plot.draw(sampled_rows(), tmp_path / "h.png", **learned)
+    steps, plain, alike = (
+        " ".join(" ".join(text.get_text() for text in figure.findobj(Text)).split())
+        for figure in saved()
+    )
+    assert "noise, dropout and luck; validation has none of it" in steps
+    assert "luck" not in plain and "training steps, over the epoch" in plain
+    assert "luck" not in alike and "steps, over" not in alike and "measured alike" in alike
+
+
+def sampled_rows():
+    """As `history_rows`, with training images measured as validation is, and the learning rate."""
+    sampled = {"sample_loss": 0.4, "sample_accuracy": 0.9, "sample_auroc": 0.95}
+    return [{**row, **sampled, "learning_rate": 1e-3} for row in history_rows()]
+
+
+def test_a_history_draws_training_images_beside_validation_and_the_learning_rate(saved, tmp_path):
+    history_plot.draw(sampled_rows(), tmp_path / "h.png", best_epoch=4)
+    (figure,) = saved()
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles == ["Loss", "Accuracy", "AUROC", "Learning rate"]
+    loss, _, area, rate = (
+        {line.get_label(): line.get_ydata() for line in axes.lines if len(line.get_ydata()) == 5}
+        for axes in figure.axes
+    )
+    assert loss["training images"] == pytest.approx([0.4] * 5)
+    assert loss["validation"] == pytest.approx([1.2 / i for i in range(1, 6)])
+    assert list(area) == ["training images"]  # of validation there is none
+    assert next(iter(rate.values())) == pytest.approx([1e-3] * 5)
+    for axes, highest in ((figure.axes[0], 1.2), (figure.axes[3], 1e-3)):
+        assert axes.get_ylim()[0] == 0 and axes.get_ylim()[1] > highest
+
+
+def test_rows_of_which_some_have_a_sample_are_drawn_as_far_as_they_have_it(saved, tmp_path):
+    rows = [*history_rows()[:2], *sampled_rows()[2:]]
+    history_plot.draw(rows, tmp_path / "h.png")
+    (figure,) = saved()
+    lines = {line.get_label(): line.get_xdata() for line in figure.axes[0].lines}
+    assert list(lines["training images"]) == [3, 4, 5]
+
+
+def contrast(one, other):
+    """The contrast ratio of WCAG 2.2."""
+    low, high = sorted(plots._luminance(colour) for colour in (one, other))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_the_text_of_every_cell_is_legible(saved, tmp_path):
+    filled = np.arange(12)  # of 11 images in a row, so many are on the diagonal
+    counts = np.diag(filled)
+    counts[filled, filled - 1] = 11 - filled
+    plots.confusion_matrix(counts, [f"{i}" for i in filled], tmp_path / "m.png")
+    (figure,) = saved()
+    for text in figure.axes[0].texts:
+        column, row = (int(place) for place in text.get_position())
+        shade = figure_style.BLUES(counts[row, column] / 11)
+        assert contrast(to_rgb(text.get_color()), shade) >= 4.5, (row, column)
 
 
 def test_a_calibration_bin_without_positives_has_an_interval(saved, tmp_path):

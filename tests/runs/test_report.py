@@ -9,7 +9,10 @@ from stored_results import SUBJECT, make_evaluation, store
 from engine.base import files
 from engine.metrics.estimate import Estimate
 from engine.metrics.shift_results import ShiftResults
-from engine.runs import report
+from engine.runs import card_text, evaluation_ranking, report, training_report
+from engine.runs.card_text import CardText
+from engine.runs.checklists import AUTHOR, HERE, Answers, claim_rows
+from engine.runs.evaluation_ranking import Relation
 from engine.runs.run_directory import RunDirectory
 
 CLASSES = ("NORMAL", "PNEU|MONIA")
@@ -78,7 +81,10 @@ def test_what_on_what_how_fast_and_how_well(run):
         "0.4321",
         "chosen on validation by the rule `youden`",
         "Measured on `data/shards`: fingerprint of the images `abc123`, of the shards `dddddddddddd`",
-        "823 images/s in training steps; 3 min 5 s for 20 epochs, with loading, validating and saving",
+        "823 images/s in training steps",
+        "3 min 5 s for 20 epochs, with loading, validating and saving",
+        "- Energy: not measured",
+        "| `epochs` | `20` | `12` |",
         "17, val\\_auroc 0.9951",
         "`abc123`",
         "3 exact duplicates across splits",
@@ -92,8 +98,8 @@ def test_what_on_what_how_fast_and_how_well(run):
 
 def test_every_link_leads_to_a_file_and_every_figure_is_linked(run):
     text = report.render(run)
-    links = re.findall(r"\]\(([^)]+)\)", text)
-    assert set(links) == {
+    links = {link for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link}
+    assert links == {
         "evaluation/test/roc.png",
         "evaluation/test/calibration.png",
         "evaluation/test/predictions.csv",
@@ -197,3 +203,133 @@ def test_where_a_run_was_resumed_is_reported(run):
 
 def test_the_report_is_a_pure_function_of_the_run(run):
     assert report.render(run) == report.render(run)
+
+
+AUDIT = {
+    "source": "folder",
+    "num_files": 5216,
+    "rejected": 3,
+    "patients": 2635,
+    "duplicate_images": 26,
+    "conflicting_labels": 1,
+    "leaking_images": 7,
+    "dropped": 2,
+    "hold_out": {"split": "test", "pattern": "NORMAL2-|_virus_", "images": 900, "removed": 12},
+}
+
+
+def with_data(run, **changes):
+    environment = files.read_json(run.environment)
+    environment["data"] |= changes
+    files.write_json(run.environment, environment)
+
+
+def test_what_the_build_found_out_about_the_data_is_reported(run):
+    with_data(run, audit=AUDIT)
+    text = report.render(run)
+    for expected in (
+        "- Patients: 2,635",
+        "- Source: 5,216 files in a folder `folder`",
+        "- Left out: 3 files that cannot be read; 2 images that leaked",
+        "- Exact copies: 26 images; **1 image under two classes**",
+        "- Leaks: **5 images** share a patient or their content with another split",
+        "- Held out: 900 images as test by `NORMAL2-|_virus_`; 12 images of their patients left out",
+    ):
+        assert expected in text, expected
+    assert "5 images share a patient" in text.partition("## Limits")[2]
+
+
+@pytest.mark.parametrize("audit", [None, [], "x", {}, {"patients": "many"}, {"hold_out": 3}])
+def test_an_audit_that_is_absent_or_damaged_costs_its_facts_alone(run, audit):
+    with_data(run, audit=audit)
+    assert "| train | 1 | 4 | 5 |" in report.render(run)
+
+
+def test_limits_follow_from_what_was_not_measured(run):
+    limits = report.render(run).partition("## Limits")[2].partition("\n## ")[0]
+    assert "`python -m engine.evaluate --strata` does" in limits and "`--shifts` does" in limits
+    assert "NORMAL 30 images, PNEU\\|MONIA 30 images" in limits
+    shifted = {"none": {"auroc": 0.1, "sensitivity": 0.2, "specificity": None}}
+    store(run, stored(shifts=ShiftResults(shifted)))
+    assert "`--shifts` does" not in report.render(run)
+
+
+def test_settings_at_their_defaults_are_folded_away(run):
+    files.write_json(run.config, {"epochs": 12, "seed": 7, "model_settings": {}, "gone": 1})
+    assert training_report.changed_settings(files.read_json(run.config)) == [("seed", 7, 0)]
+    text = report.render(run)
+    assert "| `seed` | `7` | `0` |" in text and "| `gone` | `1` |" in text
+    files.write_json(run.config, {"epochs": 12})
+    assert "Every setting is at its default." in report.render(run)
+
+
+def test_what_people_wrote_stands_where_it_belongs(run):
+    text = CardText(
+        {
+            card_text.NAME: "A | name",
+            card_text.INTENDED: "For **research**.",
+            card_text.LIMITS: "Only children.",
+            card_text.LICENCE: "MIT",
+            "Ethics": "Approved.",
+        }
+    )
+    shown = report.render(run, text)
+    assert "# Report: A \\| name" in shown and "Not written yet" not in shown
+    parts = {part.partition("\n")[0]: part for part in shown.split("\n## ")}
+    assert "For **research**." in parts["Intended use"]
+    assert "Only children." in parts["Limits"]
+    assert list(parts)[-2:] == ["Licence", "Ethics"]
+    assert "Not written yet" in report.render(run)
+
+
+def test_a_card_text_survives_and_a_damaged_one_costs_itself_alone(run, capsys):
+    run.card_text.write_text("# Intended use\n\nFor research.\n", encoding="utf-8")
+    for _ in range(2):
+        assert "For research." in report.write_report(run).read_text(encoding="utf-8")
+    run.card_text.write_bytes(b"\xff\xfe\x00")
+    assert "Not written yet" in report.write_report(run).read_text(encoding="utf-8")
+    assert "card.md: cannot be read" in capsys.readouterr().err
+    assert run.card_text not in run.owned and run.model_card in run.owned
+
+
+def test_the_checklist_has_all_items_and_says_only_what_the_report_holds(run):
+    assert len(claim_rows(Answers())) == 44
+    assert not [row for row in claim_rows(Answers()) if row[2] == HERE]
+    topics = {topic: answer for _, topic, answer, _ in claim_rows(Answers(training=True))}
+    assert topics["software and versions"] == HERE and topics["funding"] == AUTHOR
+    assert topics["external testing"] == AUTHOR
+    tested = {topic: answer for _, topic, answer, _ in claim_rows(Answers(external=True))}
+    assert tested["external testing"] == HERE and tested["internal testing"] == AUTHOR
+    text = report.render(run)
+    rows = re.findall(r"^\| .* \| (here|partly here|author) \| .* \|$", text, flags=re.MULTILINE)
+    assert len(rows) == 44
+    counts = [rows.count(answer) for answer in ("here", "partly here", "author")]
+    said = re.search(r"answers (\d+) of them, (\d+) in part; (\d+) are its author", text)
+    assert [int(number) for number in said.groups()] == counts
+
+
+@pytest.mark.parametrize(
+    ("relation", "here"), [(Relation.OTHER, "external testing"), (Relation.OWN, "internal testing")]
+)
+def test_a_set_from_elsewhere_is_external_testing(run, monkeypatch, relation, here):
+    monkeypatch.setattr(evaluation_ranking, "relation", lambda *_: relation)
+    rows = report.render(run).splitlines()
+    testing = {row.split(" | ")[1]: row.split(" | ")[2] for row in rows if " testing | " in row}
+    assert [topic for topic, answer in testing.items() if answer == HERE] == [here]
+
+
+def test_links_lead_from_elsewhere_to_the_same_files(run, tmp_path):
+    report.write_card(run, tmp_path / "hub" / "README.md")
+    text = (tmp_path / "hub" / "README.md").read_text(encoding="utf-8")
+    links = {link for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link}
+    assert "../my%20run/history.png" in links and len(links) == 4
+    for link in links:
+        assert (tmp_path / "hub" / link.replace("%20", " ")).is_file()
+
+
+def test_a_page_holds_the_report_and_its_figures(run, tmp_path):
+    report.write_page(run, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64,") == 3  # history, roc, calibration
+    assert "0.9850 to 0.9960" in page and "<title>my run</title>" in page
+    assert page.count("<details>") == page.count("</details>") == 2

@@ -19,6 +19,15 @@ def test_history_csv_holds_every_field_of_every_epoch():
     assert tuple(rows[0]) == history.HISTORY_FIELDS
 
 
+def test_what_an_earlier_version_did_not_measure_is_empty(tmp_path):
+    earlier = {name: v for name, v in row(1).items() if name not in history.SAMPLE_FIELDS}
+    rows = list(csv.DictReader(io.StringIO(history.history_csv([earlier, row(2)]))))
+    assert [r["sample_loss"] for r in rows] == ["", "0"]
+    logs = history.Logs(tmp_path / "history.csv", tmp_path / "tensorboard")
+    logs.write([earlier])
+    logs.close()
+
+
 def test_an_epoch_line_fits_a_terminal():
     line = history.epoch_line(
         row(20, loss=0.5, val_auroc=0.99, images_per_second=12345.0), epochs=100, best=True
