@@ -1,4 +1,4 @@
-"""`python -m engine.report RUN`: writes a run's report and model card again, or as one HTML page.
+"""`python -m engine.report RUN`: writes a run's report, model card and HTML page.
 
 RUN/report.md and RUN/model_card.md follow from the run's files and from RUN/card.md, where people
 write what only they know: what the model is for, its licence, a contact (--template makes one).

@@ -36,7 +36,7 @@ def test_names_are_functions_and_commands_whichever_is_imported_first(first):
     program = (
         f"{first}\nimport engine, engine.train, sys\n"
         "assert engine.train.main and engine.train.build_parser\n"
-        "for name in ('build', 'train', 'evaluate', 'predict', 'load'):\n"
+        "for name in ('build', 'train', 'evaluate', 'predict', 'report', 'load'):\n"
         "    assert callable(getattr(engine, name)), name\n"
         "    assert name in dir(engine) and name in engine.__all__\n"
         "assert 'datasets' in dir(engine) and 'datasets' in engine.__all__\n"
@@ -76,7 +76,7 @@ def test_an_unknown_name_is_an_attribute_error():
 
 def test_types_are_packaged_and_every_function_is_documented():
     assert (ROOT / "engine" / "py.typed").is_file()
-    for name in ("build", "train", "evaluate", "predict", "load"):
+    for name in ("build", "train", "evaluate", "predict", "report", "load"):
         function = getattr(api, name)
         assert inspect.signature(getattr(engine, name)) == inspect.signature(function)
         assert "Raises:" in function.__doc__
