@@ -144,31 +144,28 @@ def render_comparisons(results: Path) -> str:
 
 def draw_chart(results: Path, path: Path) -> None:
     """Draws images/s of the loaders, with 90 % intervals, into a PNG that records its values."""
-    from matplotlib import pyplot as plt
+    from benchmarks import figures
+    from engine.runs.figure_style import new_figure, styled
 
     speeds = _speeds(results)
-    rows = [speeds[name] for name in CHARTED]
-    medians = [row["images_per_second"] for row in rows]
-    whiskers = [
-        [row["images_per_second"] - row["low"] for row in rows],
-        [row["high"] - row["images_per_second"] for row in rows],
+    names = CHARTED[::-1]
+    rows = [
+        (name, *(speeds[name][key] for key in ("low", "images_per_second", "high")))
+        for name in names
     ]
-    figure, axes = plt.subplots(figsize=(8, 3.2), layout="constrained")
-    colours = ["#1f77b4" if "engine" in name else "#b0b0b0" for name in CHARTED]
-    axes.barh(range(len(rows)), medians, xerr=whiskers, color=colours, ecolor="#404040")
-    axes.set_yticks(range(len(rows)), CHARTED, fontsize=9)
-    for place, row in enumerate(rows):
-        speed = number(row["images_per_second"])
-        axes.text(row["high"] * 1.08, place, speed, va="center", fontsize=9)
-    axes.set_xscale("log")
+    figure = new_figure(8.4, 3.3)
+    axes = styled(
+        figure.add_subplot(),
+        xlabel="images/s, batches of 64 images of 224 x 224, two cores; lines: 90 % intervals",
+    )
+    figures.draw_bars(
+        axes, rows, places=range(len(rows)), engine=["engine" in name for name in names]
+    )
     axes.set_xlim(1_000, 1_000_000)
-    axes.set_xlabel("images/s, batches of 64 images of 224 x 224, two cores; 90 % intervals")
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
     with files.written_aside(path) as aside:
-        figure.savefig(
-            aside, format="png", dpi=110, metadata={"Description": chart_values(results)}
-        )
-    plt.close(figure)
+        metadata = {"Software": None, "Description": chart_values(results)}
+        figure.savefig(aside, format="png", dpi=110, metadata=metadata)
 
 
 def chart_values(results: Path) -> str:

@@ -1,10 +1,12 @@
 import io
+import itertools
 import json
 
 import pytest
 
 from benchmarks import figures, harness, reports
 from benchmarks.harness import Measurement, Sample
+from benchmarks.outcomes import OWN, Outcome
 from benchmarks.reports import Report
 
 
@@ -92,6 +94,57 @@ def test_stages_come_in_the_order_of_the_data():
     found = figures.stages_of(speeds)
     assert [one.images_per_second for one in found] == [9e4, 100.0, 90.0]
     assert [one.kind for one in found] == ["epoch", "epoch", "whole"]
+
+
+def stages(**speeds):
+    return [figures.Stage(name, speed, kind) for name, (kind, speed) in speeds.items()]
+
+
+def test_a_stage_limits_training_only_where_it_is_compared_with_another():
+    both_tiers = stages(input_streaming=("epoch", 5e4), input_memory=("epoch", 9e4))
+    assert figures.limiting(both_tiers) is None  # alternatives, of which one is used
+    with_step = [*both_tiers, *stages(network=("epoch", 400.0), training=("whole", 300.0))]
+    assert figures.limiting(with_step).name == "network"
+    axes = figures.waterfall(both_tiers).axes[0]
+    assert not any("limits" in text.get_text() for text in axes.get_legend().get_texts())
+    axes = figures.waterfall(with_step).axes[0]
+    assert any("limits" in text.get_text() for text in axes.get_legend().get_texts())
+    assert sum(bool(bar.get_hatch()) for bar in axes.patches) == 1
+
+
+def test_a_group_with_two_rows_of_one_number_is_no_sweep(report):
+    rows = [measurement(f"{name}", [9] * 3, "divided") for name in ("1 device", "2 a", "2 b")]
+    assert figures.sweeps(Report("scaling", "", measurements=rows)) == []
+
+
+def test_titles_lie_within_the_page_however_long_the_names_are():
+    rows = [
+        measurement(f"a rather long name of a loader, number {i} " * 2, [10, 11, 12])
+        for i in (1, 2)
+    ]
+    figure = figures.bars(Report("long", "a question of many words, " * 6, measurements=rows))
+    figure.draw_without_rendering()
+    width, height = figure.canvas.get_width_height()
+    for text in (figure._suptitle, *figure.axes[0].get_yticklabels()):
+        box = text.get_window_extent()
+        assert box.x0 >= 0 and box.x1 <= width and box.y0 >= 0 and box.y1 <= height
+
+
+def test_ticks_of_a_panel_of_nearly_equal_areas_do_not_overlap():
+    found = [
+        Outcome("default", OWN, set_name, seed, area, *[None] * 5, 1.0)
+        for set_name, areas in ((OWN, (0.99962, 0.99967, 0.99975)), ("nih", (0.45, 0.5, 0.52)))
+        for seed, area in enumerate(areas)
+    ]
+    figure = figures.reached(Report("generalization", "how far", outcomes=found))
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        boxes = [tick.get_window_extent() for tick in axes.get_xticklabels() if tick.get_text()]
+        inside = [
+            box for box in boxes if axes.bbox.x0 - 1 <= (box.x0 + box.x1) / 2 <= axes.bbox.x1 + 1
+        ]
+        assert len(inside) >= 2
+        assert all(a.x1 < b.x0 for a, b in itertools.pairwise(inside))
 
 
 def test_the_waterfall_takes_stages_of_earlier_results(report, tmp_path):
