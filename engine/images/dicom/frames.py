@@ -93,7 +93,11 @@ def _decompressed(file: DicomFile) -> np.ndarray:
         return _by_pydicom(file, _run_lengths(file, frame, samples), uid.ExplicitVRLittleEndian)
     stated = codestream.read_header(frame)
     _require_size(stated, (file.whole("Rows"), file.whole("Columns"), samples))
-    if syntax in (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit) and stated.bits == 8:
+    if syntax == uid.JPEGExtended12Bit and stated.bits > 8:
+        _require_plugin(
+            syntax, "pylibjpeg", install="pip install pylibjpeg pylibjpeg-libjpeg (GPL)"
+        )
+    elif syntax in (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit):
         pixels = simplejpeg.decode_jpeg(frame, "GRAY" if samples == 1 else "RGB", strict=True)
         if samples == 1:
             return pixels[..., 0]
@@ -120,6 +124,13 @@ def _decoder(syntax: Any) -> Any:
             f"{recognition.INSTALL}"
         )
     return decoder
+
+
+def _require_plugin(syntax: Any, plugin: str, *, install: str) -> None:
+    if plugin not in _decoder(syntax).available_plugins:
+        raise DecodeError(
+            f"a DICOM file compressed as 12-bit JPEG, for which no decoder is installed; {install}"
+        )
 
 
 def _require_size(stated: codestream.Stated, expected: tuple[int, int, int]) -> None:

@@ -144,7 +144,7 @@ def _read(data: bytes, max_pixels: int) -> DicomFile:
     start = file.tell()
     implicit, little_endian = dataset.original_encoding
     syntax = _transfer_syntax(dataset, bool(implicit), bool(little_endian))
-    tag, value_at, length = _element(data, start, bool(implicit), bool(little_endian))
+    tag, value_at, length = _element(data, start, bool(little_endian))
     if tag in _FLOATS:
         raise DecodeError("floating-point DICOM pixels; expected whole numbers of 8 to 16 bits")
     if tag != _PIXEL_DATA:
@@ -167,25 +167,29 @@ def _transfer_syntax(dataset: Any, implicit: bool, little_endian: bool) -> Any:
 
 
 def _element(
-    data: bytes, start: int, implicit: bool, little_endian: bool
+    data: bytes, start: int, little_endian: bool
 ) -> tuple[tuple[int, int] | None, int, int]:
-    """The tag of the element at `start`, where its value begins, and the stated length of that."""
+    """The tag of the element at `start`, where its value begins, and the stated length of that.
+
+    Whether elements name their representation is seen from this one, since some files say the wrong thing.
+    """
     order = "<" if little_endian else ">"
     if len(data) < start + 12:
         return None, start, 0
     tag = struct.unpack_from(f"{order}HH", data, start)
-    at = start + (4 if implicit else 8)  # behind the representation and two empty bytes
+    explicit = data[start + 4 : start + 8] in [name + b"\0\0" for name in _LONG_FORM]
+    at = start + (8 if explicit else 4)
     (length,) = struct.unpack_from(f"{order}L", data, at)
     return (tag[0], tag[1]), at + 4, length
 
 
 def _without_image(dataset: Any) -> str:
     """Why a file without Pixel Data is refused, with what it holds instead."""
-    if not any(keyword in dataset for keyword in KEYWORDS):
-        return "damaged DICOM file: none of its attributes can be read"
     if "Rows" in dataset:
         return "truncated DICOM file: ends before its pixels"
     kind = dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID")
+    if not kind and not any(keyword in dataset for keyword in KEYWORDS):
+        return "damaged DICOM file: none of its attributes can be read"
     name = getattr(kind, "name", "") or f"modality {dataset.get('Modality', 'unknown')}"
     return f"a DICOM file without an image ({name})"
 

@@ -62,6 +62,7 @@ def test_attributes_become_columns():
         ({}, ""),
     ],
 )
+@pytest.mark.filterwarnings("ignore:Invalid value for VR AS")
 def test_ages_are_in_years(attributes, age):
     assert describe(**attributes).values["age"] == age
 

@@ -2,6 +2,7 @@
 
 import tracemalloc
 import zlib
+from pathlib import Path
 
 import dicom_files
 import numpy as np
@@ -39,6 +40,13 @@ def reason(data: bytes, **options) -> str:
 def test_files_without_an_image(attributes, expected):
     absent = dict.fromkeys(("PixelData", "Rows", "Columns"))
     assert expected in reason(dicom_files.encoded(PIXELS, **attributes, **absent))
+
+
+def test_directories_of_files_have_no_image():
+    from pydicom.data import get_testdata_file
+
+    data = Path(get_testdata_file("DICOMDIR", download=False)).read_bytes()
+    assert "without an image (Media Storage Directory Storage)" in reason(data)
 
 
 def test_pixels_of_numbers_with_a_point():

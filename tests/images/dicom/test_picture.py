@@ -2,12 +2,14 @@
 
 import io
 import warnings
+from pathlib import Path
 
 import dicom_files
 import numpy as np
 import pytest
 from PIL import Image
 from pydicom import uid
+from pydicom.data import get_testdata_file
 
 from engine.images import decoding
 from engine.images.decoding import DecodeError
@@ -209,6 +211,41 @@ def test_files_without_a_preamble(twelve_bits, syntax):
     np.testing.assert_array_equal(decode(data[132:]), scaled(twelve_bits))
     without_meta = data[data.index(b"\x08\x00\x16\x00") :]
     np.testing.assert_array_equal(decode(without_meta), scaled(twelve_bits))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("MR_small", "MR_small_RLE", "MR_small_bigendian", "MR_small_expb", "MR_small_implicit"),
+        ("MR_small", "MR_small_jp2klossless", "MR_small_jpeg_ls_lossless", "MR_small_padded"),
+        ("SC_rgb_rle", "SC_rgb_rle_16bit", "SC_rgb_rle_16bit_2frame", "SC_rgb_rle_2frame"),
+        ("liver_1frame", "liver_expb_1frame"),
+    ],
+)
+def test_files_of_other_writers_agree_over_syntaxes(names):
+    """Those that come with pydicom."""
+    data = [Path(get_testdata_file(f"{name}.dcm", download=False)).read_bytes() for name in names]
+    first, *others = (decode(one, COLOUR) for one in data)
+    assert np.ptp(first) > 100
+    for other in others:
+        np.testing.assert_array_equal(other, first)
+
+
+@pytest.mark.parametrize(
+    "name", ["SC_rgb_jpeg", "SC_rgb_jpeg_dcmtk", "SC_rgb_jpeg_gdcm", "SC_ybr_full_422_uncompressed"]
+)
+@pytest.mark.filterwarnings("ignore:Expected explicit VR")
+def test_colours_of_other_writers(name):
+    """Bars of known colours. The first file says that its elements name their representation; they do not."""
+    data = Path(get_testdata_file(f"{name}.dcm", download=False)).read_bytes()
+    pixels = decode(data, ImageFormat(image_size=(100, 100), channels=3))
+    for row, colour in ((5, (255, 0, 0)), (25, (0, 255, 0)), (45, (0, 0, 255)), (65, (0, 0, 0))):
+        assert np.abs(pixels[row, 50].astype(int) - colour).max() <= 6
+
+
+def test_jpeg_of_twelve_bits_names_the_plugin_that_reads_it():
+    with pytest.raises(DecodeError, match=r"12-bit JPEG.*pip install pylibjpeg"):
+        decode(Path(get_testdata_file("JPGExtended.dcm", download=False)).read_bytes())
 
 
 def test_larger_images_are_refused_by_their_header(twelve_bits):
