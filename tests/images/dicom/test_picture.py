@@ -245,7 +245,7 @@ def test_colours_of_other_writers(name):
 @pytest.mark.filterwarnings("ignore:Expected explicit VR")
 def test_elements_that_do_not_name_their_representation_as_the_syntax_says():
     data = Path(get_testdata_file("SC_rgb_jpeg.dcm", download=False)).read_bytes()
-    assert np.ptp(decode(data, COLOUR)) > 50
+    assert decode(data, COLOUR).mean() > 200
 
 
 def test_jpeg_of_twelve_bits_names_the_plugin_that_reads_it():
