@@ -22,10 +22,10 @@ SYNTAXES = (uid.ExplicitVRLittleEndian, uid.RLELossless, uid.JPEG2000Lossless)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """96 images of 32 patients, without endings; three that are no images, and one PNG."""
+    """48 images of 16 patients, without endings; three that are no images, and one PNG."""
     root = tmp_path_factory.mktemp("dicom")
     rng = np.random.default_rng(0)
-    for number in range(96):
+    for number in range(48):
         place = root / ("sick" if number % 2 else "well")
         place.mkdir(exist_ok=True)
         pixels = rng.integers(0, 4096, (SIZE, SIZE)).astype(np.uint16)
@@ -100,8 +100,8 @@ def test_patients_of_headers_are_in_one_split_each(shards):
     for split, path, patient in found:
         splits.setdefault(patient, set()).add(split)
         assert patient == "person1" or len(patient) == 16, path
-    assert len(found) == 97
-    assert len(splits) == 33  # and the PNG's, by its name
+    assert len(found) == 49
+    assert len(splits) == 17  # and the PNG's, by its name
     assert all(len(names) == 1 for names in splits.values())
     assert {split for split, _, _ in found} == {"train", "validation", "test"}
 
@@ -111,9 +111,8 @@ def test_no_patient_id_is_written_anywhere(shards):
         assert b"MRN-" not in path.read_bytes(), path
 
 
-@pytest.mark.parametrize("workers", [2, 3])
-def test_any_number_of_workers_writes_the_same_bytes(folder, shards, tmp_path, workers):
-    build(folder, tmp_path / "again", workers=workers)
+def test_any_number_of_workers_writes_the_same_bytes(folder, shards, tmp_path):
+    build(folder, tmp_path / "again", workers=3)
     names = [path.name for path in shards.glob("*.tfrecord")] + ["dicom.csv", "rejected.csv"]
     for name in names:
         assert (tmp_path / "again" / name).read_bytes() == (shards / name).read_bytes()
@@ -152,8 +151,8 @@ def test_a_table_of_a_build_selects_what_another_one_holds_out(folder, shards, t
         test_fraction=None,
         hold_out_metadata=f"{shards}/dicom.csv:view=AP",
     )
-    assert manifest.splits["test"].num_examples == 48
-    assert manifest.splits["train"].num_examples + manifest.splits["validation"].num_examples == 49
+    assert manifest.splits["test"].num_examples == 24
+    assert manifest.splits["train"].num_examples + manifest.splits["validation"].num_examples == 25
 
 
 def test_grouping_by_name_leaves_the_header_out(folder, tmp_path):
@@ -191,7 +190,7 @@ def test_without_pydicom_dicom_files_are_left_out_with_the_cure(folder, tmp_path
     (folder / "sick" / "person1_virus_1.png").rename(tmp_path / "kept.png")
     try:
         with pytest.raises(
-            UserError, match=r"all 99 files are DICOM.*pip install -e '\.\[dicom\]'"
+            UserError, match=r"all 51 files are DICOM.*pip install -e '\.\[dicom\]'"
         ):
             build(folder, tmp_path / "none", workers=1)
     finally:
