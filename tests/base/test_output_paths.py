@@ -49,3 +49,18 @@ def test_a_directory_that_may_not_be_written_to_is_named(tmp_path):
         tmp_path,
     )
     assert "UserError: --output closed/new: closed: Permission denied; change" in done.stderr
+
+
+def test_only_text_is_replaced(tmp_path):
+    """A glob may put an image in the place of a file of results."""
+    (tmp_path / "old.csv").write_text("path,probability\n")
+    (tmp_path / "empty").touch()
+    (tmp_path / "image").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
+    for name in ("new.csv", "old.csv", "empty"):
+        output_paths.require_text_file(tmp_path / name, "--output")
+    with pytest.raises(UserError, match="holds no text, such as an image"):
+        output_paths.require_text_file(tmp_path / "image", "--output")
+    with pytest.raises(UserError, match="no regular file"):
+        output_paths.require_text_file(Path("/dev/null"), "--output")
+    with pytest.raises(UserError, match="is a directory"):
+        output_paths.require_text_file(tmp_path, "--output")

@@ -19,7 +19,6 @@ from engine.images import geometry
 from engine.images.dicom import recognition
 from engine.images.source_file import DecodeError
 
-UNDEFINED_LENGTH = 0xFFFFFFFF
 DEFLATED_HEADER_BYTES = 16 << 20  # inflated to find the image's size
 
 _DEFLATED, _EXPLICIT = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.1"
@@ -61,7 +60,7 @@ class DicomFile:
             those of the first one are at the top.
         transfer_syntax: a `pydicom.uid.UID`.
         pixels: the value of Pixel Data, from its first byte to the end of the file; not a copy.
-        length: that the file states for this value; `UNDEFINED_LENGTH` for compressed pixels.
+        length: that the file states for this value; 0xFFFFFFFF, undefined, for compressed pixels.
     """
 
     dataset: Any
