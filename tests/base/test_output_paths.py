@@ -1,5 +1,7 @@
 """What can be written to is told from what cannot, without writing anything."""
 
+from pathlib import Path
+
 import other_user
 import pytest
 
