@@ -52,6 +52,16 @@ TOPICS: tuple[tuple[str, tuple[str, ...]], ...] = (
         ),
     ),
     (
+        "Looking at images",
+        (
+            "engine.inspection.inspection",
+            "engine.inspection.summaries",
+            "engine.inspection.shortcuts",
+            "engine.inspection.copies",
+            "engine.inspection.suspected_labels",
+        ),
+    ),
+    (
         "Evaluation",
         (
             "engine.evaluation.run_evaluation",
@@ -202,10 +212,11 @@ def _anchor(topic: str) -> str:
 
 def render_settings() -> str:
     """The page of the settings of every command."""
-    from engine.base import build_settings, config, run_settings, settings
+    from engine.base import build_settings, config, inspect_settings, run_settings, settings
     from tuning.settings import SearchConfig
 
     commands = {
+        "engine.inspect_images": inspect_settings.InspectConfig,
         "engine.build_tfrecords": build_settings.BuildConfig,
         "engine.train": settings.TrainConfig,
         "engine.evaluate": run_settings.EvaluateConfig,

@@ -1,6 +1,6 @@
 """A tf.data high-throughput training engine for image classification from image folders.
 
-`import engine` offers `build`, `train`, `evaluate`, `compare`, `report`, `predict`, `load`,
+`import engine` offers `build`, `inspect`, `train`, `evaluate`, `compare`, `report`, `predict`, `load`,
 `datasets` and `UserError`; each is imported when it is first used. `python -m engine` lists the
 commands.
 
@@ -8,10 +8,11 @@ Commands are modules of this package; everything else lies in packages that foll
 imports from its own package and from the rows below it, and imports make no circles (held by
 tests/test_layers.py):
 
-    commands    build_tfrecords train launch data_service evaluate compare report predict explain
-                demo_summary
+    commands    build_tfrecords inspect_images train launch data_service evaluate compare report
+                predict explain demo_summary
     api         each command as a Python function
     evaluation  a trained run measured on a split
+    inspection  what a set of images is made of
     training    the loop, the compiled step, checkpoints, devices
     inference   a trained run at work: probabilities and explanations
     pipeline    shards to batches: order, tiers, augmentation
@@ -30,7 +31,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from engine.api import build, compare, evaluate, load, predict, report, train
+    from engine.api import build, compare, evaluate, inspect, load, predict, report, train
     from engine.base.config import UserError
     from engine.pipeline import datasets
 
@@ -41,6 +42,7 @@ __all__ = [
     "compare",
     "datasets",
     "evaluate",
+    "inspect",
     "load",
     "predict",
     "report",
@@ -54,6 +56,7 @@ _MODULES = {
     "compare": "engine.compare",
     "datasets": "engine.pipeline.datasets",
     "evaluate": "engine.evaluate",
+    "inspect": "engine.api",
     "load": "engine.api",
     "predict": "engine.predict",
     "report": "engine.report",

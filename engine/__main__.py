@@ -18,6 +18,7 @@ from engine.base.setting_names import did_you_mean
 # In the order of the work. Name -> module.
 COMMANDS = {
     "phantoms": "engine.phantoms.__main__",
+    "inspect_images": "engine.inspect_images",
     "build_tfrecords": "engine.build_tfrecords",
     "train": "engine.train",
     "launch": "engine.launch",

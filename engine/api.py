@@ -2,6 +2,7 @@
 
     import engine
 
+    engine.inspect("images").warnings
     engine.build("images", "shards", image_size=128)
     engine.train("shards", "run", epochs=12)
     engine.evaluate("run", "shards").metrics["auroc"]
@@ -21,9 +22,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from engine.base import command_line
+from engine.base import command_line, output_paths
 from engine.base.build_settings import BuildConfig
 from engine.base.config import Config, UserError, read_settings
+from engine.base.inspect_settings import InspectConfig
 from engine.base.run_settings import (
     CompareConfig,
     EvaluateConfig,
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from engine.evaluation.comparison import Comparison
     from engine.inference.prediction import Prediction
     from engine.inference.predictor import Predictor
+    from engine.inspection.inspection import Inspection
     from engine.metrics.evaluation import Evaluation
     from engine.shards.manifest import Manifest
     from engine.training.losses import Loss
@@ -73,6 +76,45 @@ def build(images: PathLike, shards: PathLike, **settings: Any) -> "Manifest":
     from engine.shards import builder
 
     return builder.build(config, Path(images), Path(shards))
+
+
+def inspect(
+    images: PathLike,
+    *,
+    run: Runs | None = None,
+    html: PathLike | None = None,
+    json: PathLike | None = None,
+    **settings: Any,
+) -> "Inspection":
+    """Looks at a set of images, as `python -m engine.inspect_images` does.
+
+    Args:
+        images: an image folder as `build` takes it, or a directory of shards.
+        run: made by `train`; labels that it confidently disagrees with are listed.
+        html: where to write one page with figures and pictures.
+        json: where to write everything that was found.
+        settings: fields of `engine.base.inspect_settings.InspectConfig`, such as `samples=12`.
+
+    Returns:
+        Counts, sizes, what alone tells the classes apart, patients, copies, leaks, unreadable files,
+        doubted labels; `warnings` are the lines to look at.
+
+    Raises:
+        UserError: there are no images, none can be read, or the run does not fit them.
+    """
+    config = _configured(InspectConfig, None, settings, "inspect()")
+    for name, path in (("html", html), ("json", json)):
+        if path is not None:
+            output_paths.require_file(Path(path), name)
+    from engine.inspection import inspecting
+
+    return inspecting.inspect(
+        Path(images),
+        config,
+        run=run,
+        html=None if html is None else Path(html),
+        json=None if json is None else Path(json),
+    )
 
 
 def train(

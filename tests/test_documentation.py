@@ -15,7 +15,7 @@ import page_runs
 import pytest
 from page_runs import command_module
 
-from engine.base import build_settings, config, run_settings, settings
+from engine.base import build_settings, config, inspect_settings, run_settings, settings
 from tuning import arguments as tuning_arguments
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,6 +28,7 @@ WRITTEN = [page for page in PAGES if page.name not in GENERATED]
 TEXTS = {page: page.read_text(encoding="utf-8") for page in PAGES}
 SETTINGS = {
     "engine.phantoms": build_settings.PhantomConfig,
+    "engine.inspect_images": inspect_settings.InspectConfig,
     "engine.build_tfrecords": build_settings.BuildConfig,
     "engine.train": settings.TrainConfig,
     "engine.evaluate": run_settings.EvaluateConfig,

@@ -109,6 +109,7 @@ def run(program: str, body: Callable[[], int]) -> int:
     orphans.end_with_parent()
     quieten_tensorflow()
     drop_decoder_warnings()
+    drop_font_warnings()
     with _sigterm_raises():
         return _status_of(program, body)
 
@@ -194,6 +195,12 @@ def drop_decoder_warnings() -> None:
     of whatever comes later.
     """
     warnings.filterwarnings("ignore", module=r"(PIL|pydicom)\.")
+
+
+def drop_font_warnings() -> None:
+    """Keeps what matplotlib says of characters that its font lacks off standard error: names of classes may
+    be in any script, and figures show a box for each."""
+    warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from")
 
 
 def quieten_tensorflow() -> None:

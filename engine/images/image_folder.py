@@ -75,7 +75,7 @@ class ImageFolder:
         return tuple(split for split in (TRAIN, VALIDATION, TEST) if split in present)
 
 
-def scan(images: Path | str) -> ImageFolder:
+def scan(images: Path | str, *, for_training: bool = True) -> ImageFolder:
     """Finds the files of an image tree by its layout.
 
     Layouts: `train|val|valid|validation|test` folders in any letter case, each with a folder per
@@ -86,9 +86,13 @@ def scan(images: Path | str) -> ImageFolder:
 
     A folder below a class folder that cannot be searched is warned of, and the others are read.
 
+    Args:
+        for_training: whether a lone class, or a class without a file, is an error rather than a
+            warning.
+
     Raises:
         UserError: there is no such folder, it or a split folder cannot be read, it has no class
-            folders, only one class, or a class folder without a file.
+            folders, no file, only one class, or a class folder without a file.
     """
     root = Path(images)
     require_folder(root)
@@ -112,7 +116,12 @@ def scan(images: Path | str) -> ImageFolder:
             examples.append(Example(path.relative_to(root).as_posix(), name, split))
     examples.sort(key=lambda example: example.path)
     class_names = tuple(sorted(set(names.values())))
-    _require_classes(root, class_names, examples, unreadable)
+    try:
+        _require_classes(root, class_names, examples, unreadable)
+    except UserError as error:
+        if for_training or not examples:
+            raise
+        warnings.append(f"cannot be trained on: {error}")
     warnings += spelling_warnings + _absent_classes(class_names, examples)
     if unreadable:
         warnings.append(

@@ -31,7 +31,7 @@ def decode(
 def opened(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
     """An image whose header was read and is within bounds; whatever is wrong with it later on is
     raised as `DecodeError` too."""
-    _lift_pillow_limit(max_pixels)
+    lift_pillow_limit(max_pixels)
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             geometry.check_pixels(image.height, image.width, max_pixels)
@@ -77,7 +77,7 @@ def _unknown_format(data: bytes) -> str:
     return "no image: expected JPEG, PNG, BMP, GIF, WebP, TIFF, PNM or DICOM"
 
 
-def _lift_pillow_limit(max_pixels: int) -> None:
+def lift_pillow_limit(max_pixels: int) -> None:
     """Pillow refuses images over twice its own limit whatever ours is. Only ever raises that limit."""
     if Image.MAX_IMAGE_PIXELS is not None and max_pixels > Image.MAX_IMAGE_PIXELS:
         Image.MAX_IMAGE_PIXELS = max_pixels

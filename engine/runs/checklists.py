@@ -54,7 +54,7 @@ def section(answers: Answers) -> list[str]:
         f"{counts[HERE]} of them, {counts[PARTLY]} in part; {counts[AUTHOR]} are its author's to answer.",
         markdown.folded(
             "CLAIM 2024, by section and topic",
-            markdown.table(("section", "topic", "answered", "where, or by whom"), rows, left=True),
+            markdown.table(("section", "topic", "answered", "where, or by whom"), rows, left=4),
         ),
         f"[TRIPOD+AI]({TRIPOD_AI}) (27 items) asks for much of the same of clinical prediction models, and "
         "besides for fairness, for the involvement of patients and the public, and for open science: "

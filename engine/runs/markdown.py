@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, left: bool = False) -> str:
-    """A table: the first column to the left, the others to the right, or with `left` likewise."""
-    lines = [heads, ["---", *["---" if left else "---:"] * (len(heads) - 1)], *rows]
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> str:
+    """A table: the first `left` columns to the left, the others to the right."""
+    lines = [heads, [*["---"] * left, *["---:"] * (len(heads) - left)], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
@@ -40,6 +40,6 @@ def link(path: Path, base: Path) -> str:
 def text(value: Any) -> str:
     """Text with everything escaped that Markdown would take for tables, emphasis or HTML."""
     found = " ".join(str(value).split())
-    for character in "\\|*_<>`[]":
+    for character in "\\|*_<>`[]&~":
         found = found.replace(character, "\\" + character)
     return found

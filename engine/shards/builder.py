@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.base import files, locks, machine, wording
+from engine.base import files, locks, machine, ordered_pool, wording
 from engine.base.build_settings import BuildConfig
 from engine.base.config import free_settings
 from engine.base.progress import ProgressBar
@@ -43,7 +43,6 @@ from engine.shards import (
     build_checks,
     build_finish,
     build_journal,
-    decode_pool,
     shard_writing,
     tfrecords,
 )
@@ -117,7 +116,7 @@ def _build(config: BuildConfig, folder: ImageFolder, shards: Path, started: floa
     workers = config.workers or min(
         machine.usable_cores(), 1 + len(folder.examples) // FILES_PER_WORKER
     )
-    processes = decode_pool.prefers_processes(_sampled_sizes(folder), workers=workers)
+    processes = ordered_pool.prefers_processes(_sampled_sizes(folder), workers=workers)
     record_format = _record_format(config)
     with DecodePool(folder.root, record_format, workers=workers, processes=processes) as pool:
         contents = folder_contents.hash_contents(folder, workers=workers)

@@ -1,42 +1,24 @@
 """Workers that turn image files into framed records, in order, a bounded number at a time.
 
-Threads for a few workers on large images: decoding and resizing let go of the interpreter lock, so
-2 threads make 563 images/s of 250 KB X-rays where 2 processes make 561, and start at once. Processes
-for everything else: of 8 KB images, 2 threads decode 4,450 per second, 2 processes 6,100. A process
-takes 0.3 s to start and 40 MB; it never imports TensorFlow, and is never forked from the caller,
-who may hold TensorFlow's threads.
+Threads or processes (`ordered_pool.prefers_processes`); a process never imports TensorFlow.
 """
 
-import collections
 import dataclasses
-import itertools
 import math
-import multiprocessing
-import multiprocessing.connection
-import os
-import signal
-import sys
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from engine.base import command_line
-from engine.base.config import UserError
+from engine.base.ordered_pool import OrderedPool, batches
 from engine.images import bit_depth, decoding
 from engine.images.dicom import description
 from engine.images.dicom.description import Description
 from engine.images.format import ImageFormat
 from engine.shards import tfrecords
 
-TASKS_PER_WORKER = 3  # in flight: enough that no worker waits while the caller writes
 TASK_BYTES = 2 << 20  # of pixels that a task sends back, at most
 TASK_FILES = 16
 THREAD_TASK_FILES = 4  # nothing is sent to threads, and small tasks leave none of them idle
-LARGE_FILE_BYTES = 100_000
-MOST_THREADS = 4  # what holds the lock takes 0.1 ms per image; beyond, threads wait for one another
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,8 +30,6 @@ class Record:
 
 
 Outcome = Record | str  # or the reason why there is no record
-Task = TypeVar("Task")
-Result = TypeVar("Result")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +62,7 @@ class DecodePool:
     Args:
         root: the image folder.
         workers: how many; 1 decodes in the calling thread.
-        processes: whether they are processes rather than threads; see `prefers_processes`.
+        processes: whether they are processes rather than threads; see `ordered_pool.prefers_processes`.
     """
 
     def __init__(
@@ -95,26 +75,21 @@ class DecodePool:
     ) -> None:
         self._root = str(root)
         self._format = record_format
-        self._workers = workers
         self._processes = processes
-        self._executor: Executor | None = None
+        self._pool = OrderedPool(
+            workers=workers,
+            processes=processes,
+            preload=__name__,
+            on_kill="run the same command again with fewer --workers or smaller --max-pixels, it "
+            "continues",
+        )
 
     def __enter__(self) -> "DecodePool":
-        if self._workers == 1:
-            return self
-        if not self._processes:
-            self._executor = ThreadPoolExecutor(self._workers)
-            return self
-        self._executor = ProcessPoolExecutor(
-            self._workers, mp_context=_context(), initializer=_start_worker
-        )
-        for _ in range(self._workers):
-            self._executor.submit(os.getpid)
+        self._pool.__enter__()
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        if self._executor is not None:
-            self._executor.shutdown(wait=True, cancel_futures=True)
+        self._pool.__exit__(*exception)
 
     def outcomes(
         self, sources: Iterable[SourceFile], *, bits: int = bit_depth.DEFAULT
@@ -130,8 +105,8 @@ class DecodePool:
         image_format = dataclasses.replace(self._format.image_format, bits=bits)
         record_format = dataclasses.replace(self._format, image_format=image_format)
         size = record_format.files_per_task
-        tasks = _batches(sources, size if self._processes else min(size, THREAD_TASK_FILES))
-        for done in self._in_order(decode_files, tasks, record_format):
+        tasks = batches(sources, size if self._processes else min(size, THREAD_TASK_FILES))
+        for done in self._pool.in_order(decode_files, tasks, self._root, record_format):
             yield from done
 
     def largest_values(self, paths: Iterable[str]) -> Iterator[int | None]:
@@ -140,7 +115,8 @@ class DecodePool:
         Raises:
             UserError: as `outcomes`.
         """
-        for done in self._in_order(largest_values, _batches(paths, TASK_FILES), self._format):
+        tasks = batches(paths, TASK_FILES)
+        for done in self._pool.in_order(largest_values, tasks, self._root, self._format):
             yield from done
 
     def descriptions(self, paths: Iterable[str]) -> Iterator[Description | None]:
@@ -149,50 +125,20 @@ class DecodePool:
         Raises:
             UserError: as `outcomes`.
         """
-        for done in self._in_order(describe_files, _batches(paths, TASK_FILES), self._format):
+        tasks = batches(paths, TASK_FILES)
+        for done in self._pool.in_order(describe_files, tasks, self._root, self._format):
             yield from done
-
-    def _in_order(
-        self,
-        function: Callable[[str, Task, RecordFormat], Result],
-        tasks: Iterable[Task],
-        record_format: RecordFormat,
-    ) -> Iterator[Result]:
-        """`function(root, task, record_format)` for each task, a bounded number ahead."""
-        if self._executor is None:
-            for task in tasks:
-                yield function(self._root, task, record_format)
-            return
-        pending: collections.deque[Future[Result]] = collections.deque()
-        try:
-            for task in tasks:
-                pending.append(self._executor.submit(function, self._root, task, record_format))
-                if len(pending) >= self._workers * TASKS_PER_WORKER:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        except BrokenProcessPool:
-            raise UserError(
-                "a decoding process was killed, most likely because the machine ran out of memory; run the "
-                "same command again with fewer --workers or smaller --max-pixels, it continues"
-            ) from None
-
-
-def prefers_processes(file_bytes: Sequence[int], *, workers: int) -> bool:
-    """Whether processes are faster than threads for files of such sizes (any sample of them)."""
-    mean = sum(file_bytes) / max(1, len(file_bytes))
-    return workers > MOST_THREADS or mean < LARGE_FILE_BYTES
 
 
 def decode_files(
-    root: str, sources: Iterable[SourceFile], record_format: RecordFormat
+    sources: Iterable[SourceFile], root: str, record_format: RecordFormat
 ) -> list[Outcome]:
     """The outcomes of some files, decoded here and now."""
     return [_decode_file(root, source, record_format) for source in sources]
 
 
 def largest_values(
-    root: str, paths: Iterable[str], record_format: RecordFormat
+    paths: Iterable[str], root: str, record_format: RecordFormat
 ) -> list[int | None]:
     """The largest value of each file, here and now; see `DecodePool.largest_values`."""
     return [_largest_value(Path(root, path), record_format.max_pixels) for path in paths]
@@ -207,7 +153,7 @@ def _largest_value(path: Path, max_pixels: int) -> int | None:
 
 
 def describe_files(
-    root: str, paths: Iterable[str], record_format: RecordFormat
+    paths: Iterable[str], root: str, record_format: RecordFormat
 ) -> list[Description | None]:
     """What the header of each file says, here and now; see `DecodePool.descriptions`."""
     return [_describe_file(Path(root, path), record_format.max_pixels) for path in paths]
@@ -236,35 +182,3 @@ def _decode_file(root: str, source: SourceFile, record_format: RecordFormat) -> 
         image=image, label=source.label, path=source.path, patient=source.patient
     )
     return Record(tfrecords.frame_record(example), tuple(doubts))
-
-
-def _batches(items: Iterable[Task], size: int) -> Iterator[tuple[Task, ...]]:
-    iterator = iter(items)
-    while batch := tuple(itertools.islice(iterator, size)):
-        yield batch
-
-
-def _context() -> multiprocessing.context.BaseContext:
-    if sys.platform == "win32":
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    return context
-
-
-def _start_worker() -> None:
-    """Leaves Ctrl-C to the caller, and ends the worker if the caller is killed.
-
-    The pool's own pipes do not show it: each worker holds both ends, and would wait indefinitely.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    command_line.drop_decoder_warnings()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)

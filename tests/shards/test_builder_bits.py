@@ -76,7 +76,7 @@ def test_12_bit_data_keeps_its_levels_and_is_said(images, tmp_path):
 @pytest.mark.parametrize(("workers", "size"), [(2, 0), (2, 10**9), (3, 0)])
 def test_the_same_bytes_for_any_number_of_workers(images, tmp_path, monkeypatch, workers, size):
     build(images, tmp_path / "one")
-    monkeypatch.setattr(builder.decode_pool, "LARGE_FILE_BYTES", size)  # threads, or processes
+    monkeypatch.setattr(builder.ordered_pool, "LARGE_FILE_BYTES", size)  # threads, or processes
     build(images, tmp_path / "many", workers=workers)
     assert contents(tmp_path / "many") == contents(tmp_path / "one")
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from engine.base import ordered_pool
 from engine.base.config import UserError
 from engine.images.format import ImageFormat
 from engine.shards import decode_pool
@@ -57,14 +58,7 @@ def test_sources_are_taken_a_bounded_number_ahead(sources, tmp_path, processes):
         for _ in range(3):
             next(outcomes)
         outcomes.close()
-    assert taken <= 2 * decode_pool.TASKS_PER_WORKER * decode_pool.TASK_FILES
-
-
-def test_processes_for_small_files_or_many_workers():
-    assert decode_pool.prefers_processes([8_000, 9_000], workers=2)
-    assert decode_pool.prefers_processes([], workers=2)
-    assert not decode_pool.prefers_processes([200_000, 300_000], workers=2)
-    assert decode_pool.prefers_processes([200_000, 300_000], workers=16)
+    assert taken <= 2 * ordered_pool.TASKS_PER_WORKER * decode_pool.TASK_FILES
 
 
 def test_large_images_travel_one_by_one():
@@ -80,7 +74,7 @@ def test_large_images_travel_one_by_one():
 
 def test_a_killed_worker_is_an_error_not_a_wait(sources, tmp_path):
     with DecodePool(tmp_path, FORMAT, workers=2) as pool:
-        worker = pool._executor.submit(os.getpid).result()
+        worker = next(pool._pool.in_order(eval, ["__import__('os').getpid()"]))
         os.kill(worker, signal.SIGKILL)
         with pytest.raises(UserError, match="--workers"):
             list(pool.outcomes(iter(sources * 100)))
@@ -90,5 +84,6 @@ def test_workers_do_not_import_tensorflow(tmp_path):
     import tensorflow  # noqa: F401 (the caller has it, its workers have not)
 
     with DecodePool(tmp_path, FORMAT, workers=2) as pool:
-        loaded = pool._executor.submit(eval, "'tensorflow' in __import__('sys').modules").result()
+        asked = ["'tensorflow' in __import__('sys').modules"]
+        (loaded,) = pool._pool.in_order(eval, asked)
     assert loaded is False

@@ -1,0 +1,63 @@
+"""Tables on standard output: within 80 columns where that is no terminal, without colours of their own."""
+
+import sys
+import textwrap
+from collections.abc import Iterable, Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+WIDTH = 80  # columns, where standard output is no terminal
+
+
+def print_table(
+    heads: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    title: str = "",
+    left: int = 1,
+    first_wraps: bool = True,
+) -> None:
+    """Prints a table: the first columns to the left, the others to the right.
+
+    Args:
+        title: printed above it.
+        left: how many columns stand to the left.
+        first_wraps: where there is too little room, only the columns to the left wrap: numbers stay whole.
+    """
+    console = Console(
+        file=sys.stdout,
+        width=None if sys.stdout.isatty() else WIDTH,
+        highlight=False,
+        soft_wrap=False,
+    )
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for place, head in enumerate(heads):
+        table.add_column(
+            Text(head),
+            justify="right" if place >= left else "left",
+            no_wrap=first_wraps and place >= left,
+            overflow="fold",
+        )
+    for row in rows:
+        table.add_row(*map(Text, row))  # a class may be called [red]
+    if title:
+        console.print(Text(f"\n{title}", style="bold"))
+    console.print(table)
+    sys.stdout.flush()
+
+
+def print_lines(lines: Iterable[str], *, indent: str = "  ") -> None:
+    """Prints lines, folded between words to 80 columns; words that are longer, such as paths, stay whole."""
+    for line in lines:
+        print(
+            textwrap.fill(
+                line,
+                WIDTH,
+                subsequent_indent=indent,
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+        )

@@ -1,0 +1,379 @@
+"""An inspection as one self-contained HTML page: tables, figures and pictures.
+
+It is written as Markdown first, with every name of a file, a class or a patient escaped.
+"""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from engine.base.files import one_line
+from engine.base.wording import counted
+from engine.images.image_folder import Example
+from engine.inspection import display, figures, findings, pictures
+from engine.inspection.image_table import MEASURES, ImageTable
+from engine.inspection.inspection import Inspection
+from engine.inspection.sources import Source
+from engine.runs import html_page, markdown
+
+MOST_LISTED = 500  # unreadable files
+MOST_CLASSES = 24  # with sample images
+
+
+def write(path: Path, found: Inspection, table: ImageTable, source: Source) -> None:
+    """Writes the page, whole or not at all."""
+    with tempfile.TemporaryDirectory() as directory:
+        page = _Page(Path(directory), found, table, source)
+        name = one_line(os.path.basename(os.path.abspath(found.path)))  # noqa: PTH100, PTH119 (keeps links)
+        html_page.write(path, page.text(), title=f"Images of {name}", base=Path(directory))
+
+
+def escaped(text: str) -> str:
+    """A name as Markdown; control characters are shown, not obeyed."""
+    return markdown.text(one_line(text))
+
+
+class _Page:
+    """The sections, and the pictures that they write into `directory`."""
+
+    def __init__(
+        self, directory: Path, found: Inspection, table: ImageTable, source: Source
+    ) -> None:
+        self._directory, self._found, self._table, self._source = directory, found, table, source
+        self._number = 0
+
+    def text(self) -> str:
+        """The page as Markdown, pictures relative to the directory."""
+        sections = [
+            self._head(),
+            self._counts(),
+            self._samples(),
+            self._sizes(),
+            self._tones(),
+            self._class_probes(),
+            self._split_probes(),
+            self._patients(),
+            self._exact(),
+            self._near(),
+            self._suspects(),
+            self._rejected(),
+            self._measures(),
+        ]
+        return "\n\n".join(section for section in sections if section) + "\n"
+
+    def _picture(self, title: str, draw: Callable[[Path], None], suffix: str) -> str:
+        """Draws a picture into the directory; the Markdown that shows it."""
+        self._number += 1
+        path = self._directory / f"{self._number:03d}{suffix}"
+        draw(path)
+        return markdown.image(markdown.text(title), path, self._directory)
+
+    def _figure(self, title: str, draw: Callable[[Path], None]) -> str:
+        return self._picture(title, draw, ".png")
+
+    def _sheet(self, title: str, images: Sequence[Image.Image | None], columns: int) -> str:
+        return self._picture(
+            title,
+            lambda path: pictures.contact_sheet(images, path, columns=columns),
+            ".jpg",
+        )
+
+    def _images_of(self, examples: Sequence[Example]) -> list[Image.Image | None]:
+        return [self._source.picture(example.path, pictures.CELL) for example in examples]
+
+    # ------------------------------------------------------------------ sections
+
+    def _head(self) -> str:
+        found = self._found
+        facts = markdown.facts(
+            [
+                (found.kind, escaped(str(found.path))),
+                ("images", f"{found.num_images:,}"),
+                ("cannot be read", f"{len(found.rejected):,}" if found.rejected else ""),
+                ("fingerprint of the files", f"`{found.fingerprint[:16]}`"),
+            ]
+        )
+        notes = "\n".join(f"- {escaped(note)}" for note in found.notes)
+        warnings = "\n".join(f"- {escaped(warning)}" for warning in found.warnings)
+        warned = f"## What to look at\n\n{warnings}" if warnings else ""
+        parts = ["# What these images are made of", facts, notes, warned]
+        return "\n\n".join(part for part in parts if part)
+
+    def _counts(self) -> str:
+        found = self._found
+        splits = list(found.counts)
+        rows = [
+            [escaped(name), *(f"{found.counts[split][name]:,}" for split in splits)]
+            for name in found.class_names
+        ]
+        rows.append(["all", *(f"{sum(found.counts[split].values()):,}" for split in splits)])
+        heads = ["class", *(split or "images" for split in splits)]
+        return f"## Images of each class\n\n{markdown.table(heads, rows)}"
+
+    def _samples(self) -> str:
+        parts = ["## Sample images"]
+        names = [name for name in self._found.class_names if name in self._table.mean_images]
+        for name in names[:MOST_CLASSES]:
+            chosen = sampled(
+                self._table.examples,
+                name,
+                seed=self._found.settings.seed,
+                count=self._found.settings.samples,
+            )
+            sheet = self._sheet(f"samples of {name}", self._images_of(chosen), columns=6)
+            listed = ", ".join(escaped(example.path) for example in chosen)
+            parts.append(f"### {escaped(name)}\n\n{sheet}\n\n{_folded('their paths', listed)}")
+        if len(names) > MOST_CLASSES:
+            parts.append(f"{len(names) - MOST_CLASSES:,} more classes are not shown.")
+        return "\n\n".join([*parts, self._means(names[:MOST_CLASSES])])
+
+    def _means(self, names: Sequence[str]) -> str:
+        means = self._table.mean_images
+        images = [pictures.grey_picture(means[name]) for name in names]
+        text = (
+            "What stands still while the images change, such as marks, borders and framing, shows in "
+            f"the mean of a class. From the left: {', '.join(map(escaped, names))}"
+        )
+        if len(names) == 2:
+            one, other = names
+            images.append(pictures.difference_picture(means[one], means[other]))
+            text += (
+                f"; and where {escaped(other)} is brighter (orange) or darker (blue) than "
+                f"{escaped(one)}"
+            )
+        return f"### Mean images\n\n{text}.\n\n{self._sheet('mean images', images, columns=6)}"
+
+    def _sizes(self) -> str:
+        found = self._found
+        if not any(group.sizes for group in found.groups):
+            return ""
+        heads = ["class", "split", "images", "width, pixels", "height, pixels", "width / height"]
+        rows = [
+            [
+                escaped(group.class_name),
+                group.split or display.UNDIVIDED,
+                f"{group.images:,}",
+                display.range_text(group.sizes.get("width"), ",.0f"),
+                display.range_text(group.sizes.get("height"), ",.0f"),
+                display.range_text(group.sizes.get("aspect ratio"), ".2f"),
+            ]
+            for group in found.groups
+        ]
+        kinds = [
+            [category, escaped(value), *(f"{counts[name]:,}" for name in found.class_names)]
+            for category, values in found.kinds.items()
+            for value, counts in values.items()
+        ]
+        common = ", ".join(f"{size} ({count:,})" for size, count in found.common_sizes[:8])
+        parts = [
+            "## Sizes and kinds of files",
+            f"Mean (smallest to largest). {len(found.common_sizes):,} different sizes, the most "
+            f"frequent: {common}.",
+            markdown.table(heads, rows, left=2),
+            self._figure("sizes", lambda path: figures.sizes(self._table, path)),
+            markdown.table(["file", "", *map(escaped, found.class_names)], kinds, left=2),
+        ]
+        alike, stored = found.grey_in_colour
+        if alike:
+            parts.append(
+                f"Of {counted(stored, 'image')} stored in colour, shades of grey alone are in {alike:,}: "
+                "`--channels 1` loses nothing of these."
+            )
+        return "\n\n".join(parts)
+
+    def _tones(self) -> str:
+        figure = self._figure("tones", lambda path: figures.tones(self._table, path))
+        return f"## Brightness and contrast\n\n{figure}"
+
+    def _class_probes(self) -> str:
+        text = (
+            "Each measure is taken alone as a classifier: an AUROC of 0.5 tells nothing, 1 would do "
+            "without looking at the image. Intervals are over patients. What tells the classes apart "
+            "for another reason than the disease, such as another device, is a shortcut: a network "
+            "that takes it fails elsewhere. Width, height and file size are gone once images are "
+            "resized, but what comes with them, such as sharpness, is not."
+        )
+        return self._probes(
+            "What alone tells the classes apart", text, self._found.class_probes, "class"
+        )
+
+    def _split_probes(self) -> str:
+        text = (
+            "The same between splits, among images of one class: what differs here was sampled "
+            "otherwise, and figures of one split need not hold for the other."
+        )
+        return self._probes(
+            "What alone tells the splits apart", text, self._found.split_probes, "split"
+        )
+
+    def _probes(self, title: str, text: str, probes: Sequence, head: str) -> str:
+        if not probes:
+            return ""
+        figure = self._figure(title, lambda path: figures.probes(probes, path, title=title))
+        rows = [
+            [
+                escaped(probe.measure),
+                f"{'more' if probe.is_higher else 'less'} in {escaped(probe.subject)}",
+                findings.figures(probe),
+                f"{probe.counts[0]:,} / {probe.counts[1]:,}",
+            ]
+            for probe in probes
+        ]
+        listed = markdown.table(
+            ["measure", head, "AUROC (95 % interval)", "images / others"], rows, left=2
+        )
+        return f"## {title}\n\n{text}\n\n{figure}\n\n{_folded('all figures', listed)}"
+
+    def _patients(self) -> str:
+        patients = self._found.patients
+        if not patients.known:
+            return ""
+        rows = [
+            [escaped(name), f"{count:,}", f"{mean:.2f}", f"{most:,}"]
+            for name, (count, mean, most) in patients.per_patient.items()
+        ]
+        text = (
+            f"{counted(patients.patients, 'patient')}; the patient of {patients.known:,} of "
+            f"{patients.images:,} images is known. Patients with images of several classes: "
+            f"{patients.in_several_classes:,}."
+        )
+        leaks = [
+            [
+                escaped(patient),
+                ", ".join(f"{split} {count:,}" for split, count in splits.items()),
+            ]
+            for patient, splits in self._found.copies.patients_in_splits.items()
+        ]
+        parts = [
+            "## Patients",
+            text,
+            markdown.table(["class", "patients", "images of one, mean", "most"], rows),
+            self._figure(
+                "images per patient",
+                lambda path: figures.images_per_patient(patients.counts, path),
+            ),
+        ]
+        if leaks:
+            shown = leaks[: self._found.settings.shown]
+            parts.append(
+                f"### Patients in two splits\n\n{counted(len(leaks), 'patient')}"
+                f"{_first(len(shown), len(leaks))}.\n\n"
+                + markdown.table(["patient", "images"], shown, left=2)
+            )
+        return "\n\n".join(parts)
+
+    def _exact(self) -> str:
+        copies = self._found.copies
+        if not copies.exact:
+            return "## Copies\n\nNo two images have the same content."
+        shown = copies.exact[: self._found.settings.shown]
+        rows = [
+            [
+                self._sheet("equal images", self._images_of(group.images[:2]), columns=2),
+                _paths(group.images),
+                display.marks(group.crosses_splits, group.crosses_classes),
+            ]
+            for group in shown
+        ]
+        return (
+            f"## Copies\n\n{counted(len(copies.exact), 'group')} of images with the very same content, "
+            f"{copies.num_exact:,} more than needed{_first(len(shown), len(copies.exact))}.\n\n"
+            + markdown.table(["", "images", "across"], rows, left=3)
+        )
+
+    def _near(self) -> str:
+        copies, settings = self._found.copies, self._found.settings
+        text = display.copies_text(copies, settings.near_distance)
+        shown = copies.near[: settings.shown]
+        if not shown:
+            return f"## Near copies\n\n{escaped(text)}."
+        rows = [
+            [
+                self._sheet("near copies", self._images_of((pair.first, pair.second)), columns=2),
+                _paths((pair.first, pair.second)),
+                f"{pair.distance}{' mirrored' if pair.is_mirrored else ''}",
+                display.marks(pair.crosses_splits, pair.crosses_classes, pair.crosses_patients),
+            ]
+            for pair in shown
+        ]
+        return (
+            f"## Near copies\n\n{escaped(text)}{_first(len(shown), len(copies.near))}.\n\n"
+            + markdown.table(["", "images", "bits", "across"], rows, left=4)
+        )
+
+    def _suspects(self) -> str:
+        suspects = self._found.suspects
+        if suspects is None:
+            return ""
+        shown = suspects.images[: self._found.settings.shown]
+        text = escaped(display.suspects_text(self._found))
+        rows = [
+            [
+                self._sheet("doubted label", self._images_of([one.example]), columns=1),
+                _paths([one.example]),
+                escaped(one.example.class_name),
+                f"{one.of_label:.3f}",
+                f"{escaped(one.suggested)} {one.probability:.3f}",
+            ]
+            for one in shown
+        ]
+        heads = ["", "image", "label", "its probability", "the run says"]
+        table = f"\n\n{markdown.table(heads, rows, left=3)}" if rows else ""
+        return (
+            f"## Labels that the run doubts\n\n{text}{_first(len(shown), len(suspects.images))}. "
+            f"Either may be wrong: somebody who can read the images has to look.{table}"
+        )
+
+    def _rejected(self) -> str:
+        rejected = self._found.rejected
+        if not rejected:
+            return ""
+        rows = [
+            [escaped(path), escaped(reason)]
+            for path, reason in list(rejected.items())[:MOST_LISTED]
+        ]
+        return (
+            f"## Files that cannot be read\n\n{counted(len(rejected), 'file')}"
+            f"{_first(len(rows), len(rejected))}.\n\n"
+            + markdown.table(["file", "why"], rows, left=2)
+        )
+
+    def _measures(self) -> str:
+        rows = [[name, text] for name, text in MEASURES.items()]
+        listed = markdown.table(["measure", "what it is"], rows, left=2)
+        return (
+            "## How it was measured\n\nPixels are measured on the image as it is decoded for training, "
+            f"stretched to 128 x 128.\n\n{_folded('measures', listed)}"
+        )
+
+
+def sampled(
+    examples: Sequence[Example], class_name: str, *, seed: int, count: int
+) -> list[Example]:
+    """Images of a class, drawn by the seed and their paths alone, in the order of their paths."""
+
+    def rank(example: Example) -> bytes:
+        return hashlib.sha256(f"{seed}\0".encode() + os.fsencode(example.path)).digest()
+
+    own = [example for example in examples if example.class_name == class_name]
+    return sorted(sorted(own, key=rank)[:count], key=lambda example: example.path)
+
+
+def _folded(title: str, text: str) -> str:
+    return f"<details><summary>{title}</summary>\n\n{text}\n\n</details>"
+
+
+def _first(shown: int, total: int) -> str:
+    return f"; the first {shown:,} are shown" if shown < total else ""
+
+
+def _paths(examples: Sequence[Example]) -> str:
+    """Some paths in one cell of a table."""
+    shown = [escaped(example.path) for example in examples[:6]]
+    if len(examples) > len(shown):
+        shown.append(f"{len(examples) - len(shown):,} more")
+    return " · ".join(shown)

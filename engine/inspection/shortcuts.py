@@ -1,0 +1,168 @@
+"""What a network could use instead of what it should: single measures that tell classes or splits apart.
+
+Each measure of an image (its width, its brightness, ...) is taken as a score by itself. Its AUROC is the
+chance that an image of one class has more of it than an image of the others: 0.5 where it tells nothing, 1
+where it alone would do. Classes are compared within splits and splits within classes, so that a rare class
+that is rarer still in one split is not mistaken for a shift. Intervals are over patients
+(`engine.metrics.intervals.area`), 95 % each; of twenty measures that tell nothing, one is expected to
+exclude 0.5.
+"""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from engine.inspection.image_table import CATEGORIES, FILE_MEASURES, ImageTable
+from engine.metrics import curves, intervals
+from engine.metrics.estimate import Estimate
+
+FEWEST = 5  # images on either side
+MOST_VALUES = 8  # of a category that are compared, the most frequent ones
+NOTABLE = 0.65  # an AUROC whose interval lies above it is warned of
+
+Array = np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Probe:
+    """How well one measure tells a class, or a split, from the others.
+
+    Attributes:
+        measure: among `MEASURES`, or as `format is PNG`.
+        subject: the class or the split.
+        is_higher: whether the subject has more of it than the others; of equal shares, True.
+        auroc: at least 0.5, as the direction is not known beforehand; the interval may reach below.
+        counts: images of the subject, and of the others, of which the measure is known.
+        is_of_file: whether it is a property of the file rather than of the pixels.
+    """
+
+    measure: str
+    subject: str
+    is_higher: bool
+    auroc: Estimate
+    counts: tuple[int, int]
+    is_of_file: bool
+
+    @property
+    def is_notable(self) -> bool:
+        """Whether it tells so much that a network may well use it."""
+        return (self.auroc.low or 0) >= NOTABLE
+
+    def to_json(self) -> dict[str, Any]:
+        """The probe as JSON values."""
+        return {**dataclasses.asdict(self), "auroc": self.auroc.to_json()}
+
+
+def between_classes(table: ImageTable) -> tuple[Probe, ...]:
+    """Every measure as a classifier, the strongest first; of two classes once, of more each against the rest."""
+    labels, splits = table.labels, table.split_labels
+    names = {k: name for k, name in enumerate(table.class_names) if (labels == k).any()}
+    if len(names) < 2:
+        return ()
+    subjects = list(names)[1:] if len(names) == 2 else list(names)
+    return _ranked(
+        probe for k in subjects for probe in _probes(table, labels == k, names[k], strata=splits)
+    )
+
+
+def between_splits(table: ImageTable) -> tuple[Probe, ...]:
+    """As `between_classes`, of splits; images of one class are compared."""
+    splits, labels = table.split_labels, table.labels
+    names = table.splits
+    if len(names) < 2:
+        return ()
+    subjects = range(1, 2) if len(names) == 2 else range(len(names))
+    return _ranked(
+        probe for k in subjects for probe in _probes(table, splits == k, names[k], strata=labels)
+    )
+
+
+def constant_measures(table: ImageTable) -> tuple[str, ...]:
+    """What is the same for all images of which it is known, as `width 224`."""
+    found = []
+    for name, values in table.measures.items():
+        known = values[~np.isnan(values)]
+        if len(known) and known.min() == known.max():
+            found.append(f"{name} {known[0]:,.4g}")
+    for name in CATEGORIES:
+        values_present = {value for value in table.categories(name) if value}
+        if len(values_present) == 1:
+            found.append(f"{name} {values_present.pop()}")
+    return tuple(found)
+
+
+def _ranked(probes: Iterator[Probe]) -> tuple[Probe, ...]:
+    """Those whose intervals lie farthest from 0.5 first."""
+    return tuple(
+        sorted(
+            probes, key=lambda one: (-(one.auroc.low or 0), -(one.auroc.value or 0), one.measure)
+        )
+    )
+
+
+def _probes(table: ImageTable, positive: Array, subject: str, *, strata: Array) -> Iterator[Probe]:
+    groups = table.groups
+    for name, scores, is_of_file in _scores(table):
+        known = ~np.isnan(scores)
+        probe = _probe(positive[known], scores[known], groups[known], strata[known])
+        if probe is not None:
+            value, low, high = probe
+            is_higher = value >= 0.5
+            if not is_higher:
+                value, low, high = 1 - value, 1 - high, 1 - low
+            counts = int((positive & known).sum()), int((~positive & known).sum())
+            yield Probe(name, subject, is_higher, Estimate(value, low, high), counts, is_of_file)
+
+
+def _scores(table: ImageTable) -> Iterator[tuple[str, Array, bool]]:
+    """Name, float64[N] and whether it is of the file, of each measure that is not the same for all images."""
+    for name, values in table.measures.items():
+        known = values[~np.isnan(values)]
+        if len(known) and known.min() < known.max():
+            yield name, values, name in FILE_MEASURES
+    for name in CATEGORIES:
+        texts = table.categories(name)
+        counts = Counter(text for text in texts if text)
+        if len(counts) < 2:
+            continue
+        # Of two values one tells as much as the other.
+        chosen = sorted(counts, key=lambda value: (-counts[value], value))[:MOST_VALUES]
+        for value in chosen[1:] if len(counts) == 2 else chosen:
+            shown = value if value.startswith(name) or name in value else f"{name} is {value}"
+            scores = [np.nan if not text else float(text == value) for text in texts]
+            yield shown, np.array(scores), True
+
+
+def _probe(
+    positive: Array, scores: Array, groups: Array, strata: Array
+) -> tuple[float, float, float] | None:
+    """AUROC and its interval; None where too few images can be compared."""
+    usable = _strata_with_both(positive, strata)
+    positive, scores, groups, strata = (
+        array[usable] for array in (positive, scores, groups, strata)
+    )
+    if min(positive.sum(), (~positive).sum()) < FEWEST:
+        return None
+    value = curves.auroc_within(positive, scores, strata)
+    if value is None:
+        return None
+    _, own_groups = np.unique(groups, return_inverse=True)
+    low, high = intervals.area(positive, scores, own_groups.reshape(-1), strata)
+    return value, low, high
+
+
+def _strata_with_both(positive: Array, strata: Array) -> Array:
+    """bool[N]: the examples of strata that hold positives and negatives."""
+    usable: Array = np.zeros(len(positive), bool)
+    for stratum in np.unique(strata):
+        own = strata == stratum
+        usable[own] = 0 < positive[own].sum() < own.sum()
+    return usable
+
+
+def notable(probes: Sequence[Probe]) -> list[Probe]:
+    """Those to warn of."""
+    return [probe for probe in probes if probe.is_notable]
