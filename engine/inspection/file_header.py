@@ -11,6 +11,8 @@ import re
 from PIL import Image
 
 from engine.images import bit_depth, geometry, pillow_formats
+from engine.images.dicom import description, recognition
+from engine.images.dicom.description import Description
 from engine.inspection.jpeg_quality import estimated_quality
 
 _FORMATS = {"MPO": "JPEG", "PPM": "PNM"}  # a JPEG with previews; Pillow's name for the whole family
@@ -41,6 +43,7 @@ class FileHeader:
         is_animated: whether it holds several frames, of which the first is read.
         jpeg_quality: 1 to 100, estimated; None of other formats.
         is_progressive: of JPEG, whether it is stored coarse to fine.
+        dicom: what the header of a DICOM file says besides.
     """
 
     file_format: str
@@ -51,19 +54,40 @@ class FileHeader:
     is_animated: bool = False
     jpeg_quality: int | None = None
     is_progressive: bool = False
+    dicom: Description | None = None
+
+    @property
+    def is_grey(self) -> bool:
+        """Whether all of it that is stored is grey."""
+        return self.mode.endswith("grey") or "MONOCHROME" in self.mode
 
 
 def read_header(data: bytes, *, max_pixels: int) -> FileHeader | None:
-    """The header of a whole file; None where it is none of an image that Pillow reads.
+    """The header of a whole file; None where it is none of an image that Pillow or pydicom reads.
 
     Whether the pixels can be read is for `engine.images.decoding` to say.
     """
+    if recognition.is_dicom(data[: recognition.START_BYTES]):
+        return _of_dicom(data, max_pixels)
     pillow_formats.lift_pillow_limit(max_pixels)
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG", *pillow_formats.FORMATS)) as image:
             return _described(image)
     except Exception:  # Pillow raises anything at all on damaged files
         return None
+
+
+def _of_dicom(data: bytes, max_pixels: int) -> FileHeader | None:
+    described = description.describe(data, max_pixels)
+    if described is None:
+        return None
+    values = described.values
+    try:
+        width, height = int(values["columns"]), int(values["rows"])
+    except ValueError:  # of a damaged file
+        return None
+    mode = f"{values['bits']}-bit {values['photometric']}"
+    return FileHeader("DICOM", mode, width, height, dicom=described)
 
 
 def _described(image: Image.Image) -> FileHeader:

@@ -22,7 +22,8 @@ FILE_MEASURES = {
     "JPEG quality": "estimated from the quantization table",
 }
 MEASURES = {**FILE_MEASURES, **PIXEL_MEASURES}
-CATEGORIES = ("format", "mode", "EXIF orientation", "progressive", "animated")
+_OF_DICOM = ("modality", "view", "manufacturer", "model")  # names in `description.COLUMNS`
+CATEGORIES = ("format", "mode", "EXIF orientation", "progressive", "animated", *_OF_DICOM)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +90,8 @@ class ImageTable:
 
 
 def _category(header: FileHeader, name: str) -> str:
+    if name in _OF_DICOM:
+        return header.dicom.values[name] if header.dicom else ""
     if name == "format":
         return header.file_format
     if name == "mode":

@@ -96,7 +96,7 @@ def _measure_file(path: Path, max_pixels: int, bits: int) -> Measurement | str:
     try:
         data = decoding.read_file(path)
         header = read_header(data, max_pixels=max_pixels)
-        is_grey = header is not None and header.mode.endswith("grey")
+        is_grey = header is not None and header.is_grey
         pixels = decoding.decode_bytes(
             data,
             ImageFormat(image_size=(SIDE, SIDE), channels=1 if is_grey else 3, bits=bits),

@@ -23,6 +23,7 @@ from engine.images import (
     patients,
     source_file,
 )
+from engine.images.dicom import description, recognition
 from engine.images.folder_contents import Contents
 from engine.images.format import ImageFormat
 from engine.images.image_folder import Example, ImageFolder
@@ -86,13 +87,12 @@ class FolderSource:
 
     def __init__(self, path: Path, settings: InspectConfig) -> None:
         folder = image_folder.scan(path, for_training=False)
-        examples, warnings = patients.with_patients(
-            folder.examples, "patient" if settings.group_by == AUTO else settings.group_by
-        )
+        self._group_by = "patient" if settings.group_by == AUTO else settings.group_by
+        examples, _ = patients.with_patients(folder.examples, self._group_by)
         self.path = path
         self.class_names = folder.class_names
         self._examples = examples
-        self.notes = (*folder.warnings, *warnings)
+        self.notes = folder.warnings
         self._folder: ImageFolder = dataclasses.replace(folder, examples=examples)
         self._max_pixels = settings.max_pixels or decoding.DEFAULT_MAX_PIXELS
         self._workers = settings.workers or min(
@@ -127,6 +127,7 @@ class FolderSource:
         )
         with pool:
             contents = self.contents
+            recognition.require_readable(len(contents.dicom), len(paths))
             self._bits = self._found_bits(pool, contents)
             measured = pool.in_order(
                 measurement.measure_files,
@@ -143,7 +144,23 @@ class FolderSource:
                     else:
                         builder.add(example, one, key=contents.keys[example.path])
                     progress.advance()
-        return builder.build(), rejected
+        return self._with_patients(builder.build()), rejected
+
+    def _with_patients(self, table: ImageTable) -> ImageTable:
+        """The table with the patients that headers of DICOM files name, others by their names."""
+        described = {
+            example.path: header.dicom
+            for example, header in zip(table.examples, table.headers, strict=True)
+            if header is not None and header.dicom is not None
+        }
+        if len(table):
+            examples, warnings = patients.with_patients(
+                table.examples, self._group_by, description.groups(described)
+            )
+            more = description.warnings(described, group_by=self._group_by)
+            self.notes = (*self.notes, *warnings, *more)
+            table = dataclasses.replace(table, examples=examples)
+        return table
 
     def _sampled_sizes(self) -> list[int]:
         sizes = []

@@ -7,6 +7,7 @@ import shutil
 import struct
 import zlib
 
+import dicom_files
 import fake_run
 import inspected_images
 import numpy as np
@@ -258,6 +259,29 @@ def png_header(width, height):
 
     sizes = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", sizes) + chunk(b"IDAT", zlib.compress(bytes(99)))
+
+
+def test_headers_of_dicom_files_tell_patients_sizes_and_the_view(tmp_path):
+    for place, name in enumerate(("a", "b")):
+        (tmp_path / name).mkdir()
+        for number in range(6):
+            pixels = np.asarray(inspected_images.smooth(10 * place + number)).astype(np.uint16) * 16
+            (tmp_path / name / f"{number}.dcm").write_bytes(
+                dicom_files.encoded(
+                    pixels,
+                    bits=12,
+                    PatientID=f"P{number // 2}{name}",
+                    ViewPosition="PA" if place else "AP",
+                )
+            )
+    found = engine.inspect(tmp_path, html=tmp_path / "page.html")
+    assert found.patients.patients == 6 and found.patients.known == 12
+    assert found.kinds["format"] == {"DICOM": {"a": 6, "b": 6}}
+    assert found.kinds["mode"] == {"12-bit MONOCHROME2": {"a": 6, "b": 6}}
+    assert all(group.sizes["width"].mean == 64 for group in found.groups)
+    strongest = found.class_probes[0]
+    assert strongest.measure in ("view is PA", "view is AP") and strongest.auroc.value == 1
+    assert "P0a" not in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
 @pytest.fixture
