@@ -25,8 +25,9 @@ def section(data: Json, text: CardText) -> list[str]:
         own,
         markdown.facts(_facts(data)),
         _class_counts(data),
-        markdown.facts(_audit(mapping(data.get("audit")))),
-        _warnings(data),
+        "\n".join(
+            filter(None, (markdown.facts(_audit(mapping(data.get("audit")))), _warnings(data)))
+        ),
     ]
 
 

@@ -27,6 +27,7 @@ from engine.runs.figure_style import (
     legend,
     new_figure,
     save_all,
+    shortened,
     styled,
 )
 
@@ -223,7 +224,7 @@ def image_grid(
         )
         axes.set_axis_off()
         if titles is not None:
-            axes.set_title(_shortened(titles[place], int(14 * cell)), fontsize=8, color=INK, pad=3)
+            axes.set_title(shortened(titles[place], int(14 * cell)), fontsize=8, color=INK, pad=3)
     if title:
         figure.suptitle(title, fontsize=11, color=INK, fontweight="bold")
     save_all(figure, path, formats)
@@ -247,7 +248,7 @@ def _draw_curves(
         colour = CLASS_COLOURS[place % len(CLASS_COLOURS)]
         dashes = ("-", "--", "-.")[place // len(CLASS_COLOURS) % 3]
         named = len(curves) <= LARGEST_LEGEND
-        label = area_text if len(curves) == 1 else _shortened(name, 24) if named else None
+        label = area_text if len(curves) == 1 else shortened(name, 24) if named else None
         axes.plot(
             x,
             y,
@@ -285,7 +286,7 @@ def _square_unit_axes(axes: Axes) -> None:
 
 
 def _name_classes(axes: Axes, class_names: Sequence[str]) -> None:
-    names = [_shortened(name, 20) for name in class_names]
+    names = [shortened(name, 20) for name in class_names]
     fits = 12 if len(names) <= 4 else 7  # letters below a cell
     crowded = max(len(name) for name in names) > fits
     size = 9 if len(names) <= LARGEST_ANNOTATED else max(3.0, 180 / len(names))
@@ -322,11 +323,3 @@ def _luminance(colour: Sequence[float]) -> float:
     """Relative luminance of an sRGB colour, each part from 0 to 1 (WCAG 2.2)."""
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3]]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def _shortened(text: str, length: int) -> str:
-    """Without its middle if it is longer: names that differ do so at one end."""
-    if len(text) <= length:
-        return text
-    head = length // 2
-    return text[:head] + "…" + text[len(text) - (length - 1 - head) :]

@@ -8,11 +8,19 @@ from matplotlib.figure import Figure
 
 from engine.metrics.estimate import Estimate
 from engine.metrics.strata_results import StrataResults
-from engine.runs.figure_style import BLUE, INK, MUTED, VERMILION, new_figure, save_all, styled
+from engine.runs.figure_style import (
+    BLUE,
+    INK,
+    MUTED,
+    VERMILION,
+    new_figure,
+    save_all,
+    shortened,
+    styled,
+)
 
 _MOST_ROWS = 30  # of a panel; of the probes the strongest are drawn
 _ROW_INCHES, _AROUND_INCHES = 0.3, 1.1
-_LONGEST = 34  # characters of a label
 
 Row = tuple[str, Estimate]
 
@@ -47,7 +55,7 @@ def draw(
 
 def _strata_rows(column: StrataResults) -> list[Row]:
     rows = [
-        (f"{each.name} ({each.num_examples:,})", each.metrics["auroc"])
+        (f"{shortened(each.name, 24)} ({each.num_examples:,})", each.metrics["auroc"])
         for each in column.strata[:_MOST_ROWS]
     ]
     return [*rows, ("within strata", column.within)]
@@ -57,7 +65,10 @@ def _probe_rows(column: StrataResults) -> list[Row]:
     drawn = column.probes
     if len(drawn) > _MOST_ROWS:
         drawn = tuple(sorted(drawn, key=lambda probe: -probe.strength)[:_MOST_ROWS])
-    return [(f"{probe.class_name}: {probe.stratum}", probe.auroc) for probe in drawn]
+    return [
+        (f"{shortened(probe.class_name, 18)}: {shortened(probe.stratum, 20)}", probe.auroc)
+        for probe in drawn
+    ]
 
 
 def _draw_rows(axes: Axes, rows: Sequence[Row], colour: str) -> None:
@@ -68,12 +79,8 @@ def _draw_rows(axes: Axes, rows: Sequence[Row], colour: str) -> None:
             continue
         if estimate.low is not None and estimate.high is not None:
             axes.plot([estimate.low, estimate.high], [place, place], color=colour, linewidth=1.6)
-        axes.plot([estimate.value], [place], "o", color=colour, markersize=5)
+        axes.plot([estimate.value], [place], "o", color=colour, markersize=5, clip_on=False)
     axes.axvline(0.5, color=MUTED, linewidth=1, linestyle=":", zorder=1)
     axes.set_xlim(0, 1)
     axes.set_ylim(max(len(rows), 1) - 0.5, -0.5)
-    axes.set_yticks(range(len(rows)), [_shortened(label) for label, _ in rows], color=INK)
-
-
-def _shortened(label: str) -> str:
-    return label if len(label) <= _LONGEST else label[: _LONGEST - 3] + "..."
+    axes.set_yticks(range(len(rows)), [label for label, _ in rows], color=INK)
