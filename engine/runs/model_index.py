@@ -22,6 +22,7 @@ _METRICS = {
     "auroc": "roc_auc",
     "average_precision": "average_precision",
     "f1": "f1",
+    "mcc": "matthews_correlation",
     "precision": "precision",
     "recall": "recall",
     "specificity": "specificity",
