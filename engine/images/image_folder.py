@@ -124,9 +124,10 @@ def scan(images: Path | str, *, for_training: bool = True) -> ImageFolder:
         warnings.append(f"cannot be trained on: {error}")
     warnings += spelling_warnings + _absent_classes(class_names, examples)
     if unreadable:
+        why = "; rejected.csv says why" if for_training else ""
         warnings.append(
             f"{counted(len(unreadable), 'folder')} cannot be read, and what they hold is left out "
-            f"({some_of(unreadable)}); rejected.csv says why"
+            f"({some_of(unreadable)}){why}"
         )
     return ImageFolder(root, tuple(examples), class_names, tuple(warnings), unreadable)
 

@@ -175,7 +175,7 @@ def _show_copies(copies: CopyFindings, shown: int, within: int) -> None:
     ]
     rows += [
         [
-            f"{pair.distance} bits{', mirrored' if pair.is_mirrored else ''}",
+            f"{counted(pair.distance, 'bit')}{', mirrored' if pair.is_mirrored else ''}",
             f"{one_line(pair.first.path)}\n{one_line(pair.second.path)}",
             marks(pair.crosses_splits, pair.crosses_classes, pair.crosses_patients),
         ]

@@ -271,39 +271,38 @@ class _Page:
         if not copies.exact:
             return "## Copies\n\nNo two images have the same content."
         shown = copies.exact[: self._found.settings.shown]
-        rows = [
-            [
-                self._sheet("equal images", self._images_of(group.images[:2]), columns=2),
-                _paths(group.images),
-                display.marks(group.crosses_splits, group.crosses_classes),
-            ]
+        listed = [
+            self._side_by_side(
+                group.images, "equal", display.marks(group.crosses_splits, group.crosses_classes)
+            )
             for group in shown
         ]
-        return (
-            f"## Copies\n\n{counted(len(copies.exact), 'group')} of images with the very same content, "
-            f"{copies.num_exact:,} more than needed{_first(len(shown), len(copies.exact))}.\n\n"
-            + markdown.table(["", "images", "across"], rows, left=3)
+        text = (
+            f"{counted(len(copies.exact), 'group')} of images with the very same content, "
+            f"{copies.num_exact:,} more than needed{_first(len(shown), len(copies.exact))}."
         )
+        return "\n\n".join(["## Copies", text, *listed])
 
     def _near(self) -> str:
         copies, settings = self._found.copies, self._found.settings
-        text = display.copies_text(copies, settings.near_distance)
         shown = copies.near[: settings.shown]
-        if not shown:
-            return f"## Near copies\n\n{escaped(text)}."
-        rows = [
-            [
-                self._sheet("near copies", self._images_of((pair.first, pair.second)), columns=2),
-                _paths((pair.first, pair.second)),
-                f"{pair.distance}{' mirrored' if pair.is_mirrored else ''}",
+        listed = [
+            self._side_by_side(
+                (pair.first, pair.second),
+                f"{counted(pair.distance, 'bit')} different{', mirrored' if pair.is_mirrored else ''}",
                 display.marks(pair.crosses_splits, pair.crosses_classes, pair.crosses_patients),
-            ]
+            )
             for pair in shown
         ]
-        return (
-            f"## Near copies\n\n{escaped(text)}{_first(len(shown), len(copies.near))}.\n\n"
-            + markdown.table(["", "images", "bits", "across"], rows, left=4)
-        )
+        text = escaped(display.copies_text(copies, settings.near_distance))
+        text += f"{_first(len(shown), len(copies.near))}."
+        return "\n\n".join(["## Near copies", text, *listed])
+
+    def _side_by_side(self, examples: Sequence[Example], kind: str, across: str) -> str:
+        """The first two images, and below them their paths and what they cross."""
+        sheet = self._sheet(kind, self._images_of(examples[:2]), columns=2)
+        crossed = f", across {across}" if across else ""
+        return f"{sheet}\\\n{_paths(examples)} ({kind}{crossed})"
 
     def _suspects(self) -> str:
         suspects = self._found.suspects

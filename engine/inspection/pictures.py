@@ -23,18 +23,27 @@ def contact_sheet(
         cell: the side of the square that each image is fitted into, pixels.
     """
     columns = max(1, min(columns, len(images)))
-    rows = -(-len(images) // columns)
-    size = (columns * (cell + GAP) - GAP, rows * (cell + GAP) - GAP)
+    fitted = [_fitted(image, cell) for image in images]
+    rows = [fitted[start : start + columns] for start in range(0, len(fitted), columns)]
+    heights = [max(image.height for image in row) for row in rows]
+    size = (columns * (cell + GAP) - GAP, sum(heights) + GAP * (len(rows) - 1))
     sheet = Image.new("RGB", size, _PAPER)
-    for place, image in enumerate(images):
-        fitted = Image.new("RGB", (cell, cell), _MISSING) if image is None else image.copy()
-        fitted.thumbnail((cell, cell))
-        row, column = divmod(place, columns)
-        left = column * (cell + GAP) + (cell - fitted.width) // 2
-        top = row * (cell + GAP) + (cell - fitted.height) // 2
-        sheet.paste(fitted.convert("RGB"), (left, top))
+    top = 0
+    for row, height in zip(rows, heights, strict=True):
+        for column, image in enumerate(row):
+            left = column * (cell + GAP) + (cell - image.width) // 2
+            sheet.paste(image, (left, top + (height - image.height) // 2))
+        top += height + GAP
     with files.written_aside(path) as aside:
         sheet.save(aside, "JPEG", quality=_QUALITY)
+
+
+def _fitted(image: Image.Image | None, cell: int) -> Image.Image:
+    if image is None:
+        return Image.new("RGB", (cell, cell), _MISSING)
+    fitted = image.convert("RGB")
+    fitted.thumbnail((cell, cell))
+    return fitted
 
 
 def grey_picture(pixels: np.ndarray, side: int = CELL) -> Image.Image:

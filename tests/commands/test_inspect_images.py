@@ -19,7 +19,7 @@ import engine
 from engine import inspect_images
 from engine.base.build_settings import BuildConfig
 from engine.images.image_folder import Example
-from engine.inspection import page
+from engine.inspection import display, page
 from engine.inspection.image_table import FILE_MEASURES
 from engine.runs.run_directory import RunDirectory
 from engine.shards import builder
@@ -160,9 +160,7 @@ def test_shards_tell_what_they_hold_and_say_what_they_do_not(folder, tmp_path, c
     shutil.copytree(folder, clean)
     builder.build(BuildConfig(image_size=(64, 64), workers=1), clean, tmp_path / "shards")
     capsys.readouterr()
-    found = engine.inspect(
-        tmp_path / "shards", json=tmp_path / "found.json", html=tmp_path / "x.html"
-    )
+    found = engine.inspect(tmp_path / "shards", html=tmp_path / "page.html")
     counts = found.counts
     assert sum(counts["test"].values()) == 18
     assert sum(sum(split.values()) for split in counts.values()) == 44
@@ -170,7 +168,7 @@ def test_shards_tell_what_they_hold_and_say_what_they_do_not(folder, tmp_path, c
     assert "not stored" in found.notes[0]
     assert not any(group.sizes for group in found.groups)
     assert len(found.copies.exact) == 2 and found.copies.patients_in_splits.keys() >= {"person77"}
-    assert inspect_images.main([str(tmp_path / "shards")]) == 0
+    display.show(found)
     assert "sizes: mean" not in capsys.readouterr().out
 
 
@@ -187,12 +185,12 @@ def test_three_classes_without_splits(tmp_path, capsys):
         for number in range(6):
             image = inspected_images.smooth(10 * place + number, (50, 50), 60 + 60 * place)
             inspected_images.save(image, tmp_path / "images" / name / f"{number}.jpg")
-    found = engine.inspect(tmp_path / "images", group_by="none", html=tmp_path / "page.html")
+    found = engine.inspect(tmp_path / "images", group_by="none")
     assert found.counts == {"": {"dark": 6, "grey": 6, "light": 6}}
     assert found.split_probes == () and found.patients.known == 0
     strongest = found.class_probes[0]
     assert strongest.subject in ("dark", "light") and strongest.auroc.value == 1
-    assert inspect_images.main([str(tmp_path / "images"), "--group-by", "none"]) == 0
+    display.show(found)
     out = capsys.readouterr().out
     assert "in dark" in out and "in light" in out
 
@@ -318,6 +316,22 @@ def test_labels_that_a_run_doubts_are_those_that_are_wrong(
         "test/PNEUMONIA/5.png",
     }
     assert all(one.of_label < 0.2 < 0.8 < one.probability for one in found.suspects.images)
+
+
+def test_shards_are_predicted_too_if_they_are_of_the_format_of_the_run(
+    brightness_run, labelled, tmp_path, capsys
+):
+    for name, size in (("own", (12, 16)), ("other", (16, 16))):
+        config = BuildConfig(image_size=size, group_by="none", workers=1)
+        builder.build(config, labelled, tmp_path / name)
+    found = engine.inspect(tmp_path / "own", run=brightness_run)
+    assert {one.example.path for one in found.suspects.images} == {
+        "test/NORMAL/5.png",
+        "test/PNEUMONIA/5.png",
+    }
+    words = [str(tmp_path / "other"), "--run", str(brightness_run)]
+    assert inspect_images.main(words) == 2
+    assert "takes images of another format" in capsys.readouterr().err
 
 
 def test_stored_predictions_are_used_where_they_are_of_these_images(

@@ -179,3 +179,21 @@ def test_a_split_folder_that_cannot_be_read_is_an_error(tmp_path):
         "from engine.images import image_folder\nimage_folder.scan('images')", tmp_path
     )
     assert "UserError: images/test: cannot be read (Permission denied)" in done.stderr
+
+
+def test_what_cannot_be_trained_on_can_still_be_looked_at(tmp_path):
+    make(tmp_path / "one", "only/1.png", "only/2.png")
+    make(tmp_path / "hollow", "a/1.png", "c/1.png")
+    (tmp_path / "hollow/b").mkdir()
+    for name, classes, words in (
+        ("one", ("only",), "one class"),
+        ("hollow", ("a", "b", "c"), "'b'"),
+    ):
+        with pytest.raises(UserError, match=words):
+            image_folder.scan(tmp_path / name)
+        found = image_folder.scan(tmp_path / name, for_training=False)
+        assert found.class_names == classes and len(found.examples) == 2
+        assert any("cannot be trained on" in line and words in line for line in found.warnings)
+    (tmp_path / "bare/a").mkdir(parents=True)
+    with pytest.raises(UserError, match="holds no files"):
+        image_folder.scan(tmp_path / "bare", for_training=False)
