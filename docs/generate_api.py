@@ -48,6 +48,7 @@ TOPICS: tuple[tuple[str, tuple[str, ...]], ...] = (
         (
             "engine.inference.predictor",
             "engine.inference.ensemble",
+            "engine.inference.evidence",
             "engine.inference.explanation",
         ),
     ),
@@ -59,6 +60,19 @@ TOPICS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "engine.inspection.shortcuts",
             "engine.inspection.copies",
             "engine.inspection.suspected_labels",
+        ),
+    ),
+    (
+        "Seeing inside",
+        (
+            "engine.explaining.explained_files",
+            "engine.explaining.localisation",
+            "engine.explaining.sanity_check",
+            "engine.inference.grad_cam",
+            "engine.inference.occlusion",
+            "engine.inference.pooled_evidence",
+            "engine.inference.kernels",
+            "engine.images.boxes",
         ),
     ),
     (

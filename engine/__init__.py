@@ -1,8 +1,8 @@
 """A tf.data high-throughput training engine for image classification from image folders.
 
-`import engine` offers `build`, `inspect`, `train`, `evaluate`, `compare`, `report`, `predict`, `load`,
-`datasets` and `UserError`; each is imported when it is first used. `python -m engine` lists the
-commands.
+`import engine` offers `build`, `inspect`, `train`, `evaluate`, `compare`, `report`, `predict`, `explain`,
+`load`, `datasets` and `UserError`; each is imported when it is first used. `python -m engine` lists
+the commands.
 
 Commands are modules of this package; everything else lies in packages that follow the data. A file
 imports from its own package and from the rows below it, and imports make no circles (held by
@@ -13,8 +13,9 @@ tests/test_layers.py):
     api         each command as a Python function
     evaluation  a trained run measured on a split
     inspection  what a set of images is made of
+    explaining  where in an image a run finds what it predicts: drawn, measured, checked
     training    the loop, the compiled step, checkpoints, devices
-    inference   a trained run at work: probabilities and explanations
+    inference   a trained run at work: probabilities and evidence
     pipeline    shards to batches: order, tiers, augmentation
     networks    the networks and their layers
     runs        a run on disk: directory, figures, report
@@ -31,7 +32,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from engine.api import build, compare, evaluate, inspect, load, predict, report, train
+    from engine.api import (
+        build,
+        compare,
+        evaluate,
+        explain,
+        inspect,
+        load,
+        predict,
+        report,
+        train,
+    )
     from engine.base.config import UserError
     from engine.pipeline import datasets
 
@@ -42,6 +53,7 @@ __all__ = [
     "compare",
     "datasets",
     "evaluate",
+    "explain",
     "inspect",
     "load",
     "predict",
@@ -57,6 +69,7 @@ _MODULES = {
     "datasets": "engine.pipeline.datasets",
     "evaluate": "engine.evaluate",
     "inspect": "engine.api",
+    "explain": "engine.explain",
     "load": "engine.api",
     "predict": "engine.predict",
     "report": "engine.report",

@@ -29,6 +29,7 @@ from engine.base.inspect_settings import InspectConfig
 from engine.base.run_settings import (
     CompareConfig,
     EvaluateConfig,
+    EvidenceConfig,
     PredictConfig,
     ReportConfig,
 )
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     import keras
 
     from engine.evaluation.comparison import Comparison
+    from engine.explaining.explained_files import Explanation
     from engine.inference.prediction import Prediction
     from engine.inference.predictor import Predictor
     from engine.inspection.inspection import Inspection
@@ -325,6 +327,37 @@ def predict(run: Runs, paths: PathLike | Iterable[PathLike], **settings: Any) ->
         from engine.inference import prediction
 
     batches = prediction.predict_files(ensemble.opened(run), texts, config)
+    return [found for batch in batches for found in batch]
+
+
+def explain(
+    run: Runs, paths: PathLike | Iterable[PathLike], **settings: Any
+) -> "list[Explanation]":
+    """Finds where in image files a run sees the evidence for a class, as `python -m engine.explain` does.
+
+    Files that cannot be read are named on standard error and left out.
+
+    Args:
+        run: made by `train`; several are averaged.
+        paths: an image, a folder (searched through) or a glob, or several of them.
+        settings: fields of `engine.base.run_settings.EvidenceConfig`, such as `method="occlusion"`,
+            `target="PNEUMONIA"`.
+
+    Returns:
+        For each image its path, the predicted class and its probability, the class explained, and the evidence,
+        float32[h, w]; `explanation.on_image(size)` is that of each pixel of the file.
+
+    Raises:
+        UserError: the run is missing or damaged, the paths hold no image that can be read, or the network has no such
+            layer.
+    """
+    config = _configured(EvidenceConfig, None, settings, "explain()")
+    several = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+    texts = [os.fspath(path) for path in several]
+    with _quiet_imports():
+        from engine.explaining import explained_files
+
+    batches = explained_files.explain_files(ensemble.opened(run), texts, config)
     return [found for batch in batches for found in batch]
 
 

@@ -1,33 +1,40 @@
 """`python -m engine.explain RUN PATH...`: draws where in an image a run found what it predicts.
 
-Each image is drawn beside a Grad-CAM map of the evidence for its predicted class (or for --target),
-from the network's last feature map (or from that of --layer); of an ensemble, the mean of its
-members' maps. Paths are files, folders (searched through) and quoted globs. A map shows where a
-network looked, not that it looked at the right thing. Not for diagnosis.
+Each image is drawn beside a map of the evidence for its predicted class (or for --target), at its own
+aspect and size. --method chooses how evidence is found; of an ensemble, the members' maps are averaged.
+--filters and --feature-maps draw what the network has learned and what it makes of each image. PATHs are
+files, folders (searched through) and quoted globs.
+
+A map shows where a network looked, not that it looked at the right thing. What can be checked:
+--sanity-check (maps must depend on the weights), --boxes (findings that are known) and --outside-body.
+With one of these, figures are printed, and pictures are drawn only if --output is given. Not for diagnosis.
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-import numpy as np
-
-from engine.base import command_line, config, files, output_paths, progress
+from engine import api
+from engine.base import callable_module, command_line, config, files, output_paths, progress
+from engine.base.config import UserError
 from engine.base.flag_parser import FlagParser
 from engine.base.run_settings import ExplainConfig
-from engine.base.setting_names import did_you_mean
-from engine.images import image_files
-from engine.runs import contract, ensemble
+from engine.explaining import request
+from engine.images import boxes, image_files
+from engine.runs import ensemble
+from engine.runs.run_directory import RunDirectory
 
 PROGRAM = "python -m engine.explain"
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's flags."""
-    parser = FlagParser(prog=PROGRAM, description=__doc__)
+    parser = FlagParser(
+        prog=PROGRAM, description=__doc__, usage=f"{PROGRAM} RUN [PATH ...] [flags]"
+    )
     parser.add_argument("run", type=Path, metavar="RUN", help="made by engine.train")
     parser.add_argument(
-        "paths", nargs="+", metavar="PATH", help="an image, a folder, or a glob in quotes"
+        "paths", nargs="*", metavar="PATH", help="an image, a folder, or a glob in quotes"
     )
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="where pictures go (default: RUN/explanations)"
@@ -44,84 +51,83 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     settings = config.from_flags(ExplainConfig, arguments)
-    image_files.check_paths(arguments.paths)
-    with command_line.quiet_imports():
-        from engine.inference import ensemble as predictors
-        from engine.inference import explanation, prediction
-
+    _check_paths(arguments.paths, settings)
     run = ensemble.opened(arguments.run)
-    run.require_trained()
-    names = contract.stored(run).class_names
-    target = target_class(settings.target, names)
+    request.check(run, settings)
+    _check_is_one(run, settings)
     failures = image_files.Failures()
-    paths = image_files.require_files(arguments.paths, failures)
+    found = image_files.require_files(arguments.paths, failures) if arguments.paths else iter(())
+    known: dict[str, list[boxes.Box]] | None = None
+    if settings.boxes is not None:
+        paths = list(found)
+        known = boxes.read(settings.boxes, [path.as_posix() for path in paths])
+        found = iter(paths)
     output = arguments.output or run.explanations
-    output_paths.require_directory(output, "--output")
-    progress.say("loading TensorFlow and the model ...")
-    predictor = predictors.load(run, batch_size=settings.batch_size, prevalence=settings.prevalence)
-    explain = explanation.of_predictor(
-        predictor, layer=settings.layer, default=explanation.named_layer(run)
+    draws = arguments.output is not None or not settings.measures
+    if draws or settings.filters or settings.feature_maps:
+        output_paths.require_directory(output, "--output")
+
+    with command_line.quiet_imports():
+        from engine.explaining import checks, explained_files, pictures
+
+    explained = explained_files.ExplainedRun(run, settings)
+    drawn = pictures.Pictures(
+        explained,
+        output,
+        layer=settings.layer,
+        scale=settings.scale,
+        formats=settings.figures,
+        max_pixels=settings.max_pixels,
     )
-    batches = prediction.predicted_batches(predictor, paths, failures, settings, done="explained")
-    taken: set[str] = set()
-    for batch, outputs, predicted in batches:
-        shown = predicted if target is None else np.full_like(predicted, target)
-        evidence = explain(batch["image"], shown)
-        for place, path in enumerate(batch["path"]):
-            picture = output / free_name(path, taken)
-            draw(
-                picture,
-                batch["image"][place],
-                evidence[place],
-                caption=_caption(names, outputs.probabilities[place], int(predicted[place])),
-                subject=names[shown[place]],
-            )
-            print(f"{files.one_line(path)}\t{files.one_line(picture)}", flush=True)
+    if settings.filters:
+        _print_row(arguments.run, drawn.kernels())
+    if not arguments.paths:
+        return command_line.DONE
+    checked = checks.Checks(
+        boxes=known,
+        outside_body=settings.outside_body,
+        sanity=settings.sanity_check,
+        max_pixels=settings.max_pixels,
+    )
+    for batch in explained.explained(found, failures):
+        for one in batch:
+            checked.add(one)
+            if draws:
+                own = (known or {}).get(one.path.as_posix(), ())
+                _print_row(one.path, drawn.evidence(one, own))
+            if settings.feature_maps:
+                for picture in drawn.feature_maps(one):
+                    _print_row(one.path, picture)
+    if settings.measures:
+        print("\n".join(checked.lines(explained, seed=settings.seed)))
+        if draws and checked.has_table:
+            progress.say(f"places: {checked.write_table(output)}")
     return command_line.DONE
 
 
-def target_class(text: str, class_names: tuple[str, ...]) -> int | None:
-    """The index of a class by name; None for `predicted`.
-
-    Raises:
-        UserError: no class has that name.
-    """
-    if text in class_names:
-        return class_names.index(text)
-    if text == "predicted":
-        return None
-    known = did_you_mean(text, ["predicted", *class_names])
-    raise config.UserError(f"--target: no class is called {text!r}{known}")
+def _check_paths(paths: list[str], settings: ExplainConfig) -> None:
+    image_files.check_paths(paths)
+    others = settings.feature_maps or settings.measures
+    if not paths and (others or not settings.filters):
+        raise UserError(
+            "PATH is missing; give images, folders or globs in quotes (--filters alone needs none)"
+        )
 
 
-def free_name(path: Path, taken: set[str]) -> str:
-    """`name.png`, or `name-2.png` where an image of the same name was explained; marks it taken."""
-    name, number = f"{path.stem}.png", 1
-    while name in taken:
-        number += 1
-        name = f"{path.stem}-{number}.png"
-    taken.add(name)
-    return name
+def _check_is_one(run: RunDirectory, settings: ExplainConfig) -> None:
+    asked = "--filters" if settings.filters else "--feature-maps" if settings.feature_maps else None
+    if asked and run.members:
+        raise UserError(
+            f"{asked}: {run.path} stands for {len(run.members)} runs; give one of them, such as "
+            f"{run.members[0].path}"
+        )
 
 
-def draw(
-    path: Path, image: np.ndarray, evidence: np.ndarray, *, caption: str, subject: str
-) -> None:
-    """Draws uint8[H, W, C] beside itself under its evidence, float[h, w]."""
-    from engine.inference import explanation
-    from engine.runs import plots
-
-    pair = np.stack([explanation.as_rgb(image), explanation.overlay(image, evidence)])
-    titles = [caption, f"evidence for {subject}"]
-    plots.image_grid(pair, titles, path, columns=2, cell=3.2)
+def _print_row(path: Path, picture: Path) -> None:
+    print(f"{files.one_line(path)}\t{files.one_line(picture)}", flush=True)
 
 
-def _caption(names: tuple[str, ...], probability: np.ndarray, predicted: int) -> str:
-    """The predicted class, and the probability: of two classes always the positive one's."""
-    if np.ndim(probability):
-        return f"{names[predicted]}, P = {probability[predicted]:.3f}"
-    return f"{names[predicted]}, P({names[1]}) = {probability:.3f}"
-
+callable_module.make_callable(__name__, api.explain)
 
 if __name__ == "__main__":
     sys.exit(main())

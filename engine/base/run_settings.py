@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from engine.base.config import Config, setting
+from engine.base.config import Config, UserError, setting
 from engine.base.figure_settings import FigureSettings
 from engine.base.setting_values import (
     check_class_mapping,
@@ -14,6 +14,9 @@ from engine.base.setting_values import (
 
 # Each batch is padded to its size: at 224 x 224 a cnn of 24 channels takes 10 GB for so many images.
 MAX_BATCH_SIZE = 4096
+EVIDENCE_METHODS = ("auto", "grad-cam", "grad-cam++", "occlusion")
+OCCLUSION_BASELINES = ("mean", "black", "blur")
+LARGEST_PATCH = 8192  # pixels, as the largest side of images
 _ABSTAIN_HELP = "leave images undecided that are unlike the training images (distance above 1)"
 _PREVALENCE_HELP = (
     "the share of the positive class where the images come from (P,P,... for each of several classes), "
@@ -152,14 +155,106 @@ class PredictConfig(FilesConfig):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ExplainConfig(FilesConfig):
-    """What is explained."""
+class EvidenceConfig(FilesConfig):
+    """How evidence is found."""
 
     target: str = setting(
         "predicted", metavar="CLASS", help="the class to show the evidence for, or predicted"
     )
+    method: str = setting(
+        "auto",
+        choices=EVIDENCE_METHODS,
+        help="auto: the score divided among places exactly, where the classifier takes statistics of "
+        "feature maps and no --layer is given, else Grad-CAM",
+    )
     layer: str | None = setting(
         None,
         metavar="NAME",
-        help="the layer whose feature map shows the evidence; none: the last feature map",
+        help="the layer whose feature map is looked at (with --filters, whose kernels); none: the last "
+        "feature map (the first kernels)",
     )
+    patch: int | None = setting(
+        None,
+        minimum=1,
+        maximum=LARGEST_PATCH,
+        help="pixels per side of what occlusion covers, of the network's images; none: an eighth of the "
+        "shorter side",
+    )
+    stride: int | None = setting(
+        None,
+        minimum=1,
+        maximum=LARGEST_PATCH,
+        help="pixels between the parts that occlusion covers; none: half a patch",
+    )
+    baseline: str | None = setting(
+        None,
+        choices=OCCLUSION_BASELINES,
+        help="what occlusion covers with: the image's mean grey level, black, or the blurred image; "
+        "none: mean",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("patch", "stride", "baseline"):
+            if getattr(self, name) is not None and self.method != "occlusion":
+                raise UserError(f"--{name}: is for --method occlusion, got --method {self.method}")
+        if self.patch is not None and self.stride is not None and self.stride > self.patch:
+            raise UserError(
+                f"--stride: got {self.stride}, must be at most --patch ({self.patch}), or what lies "
+                "between patches would never be covered"
+            )
+        if self.layer is not None and not self._uses_layer:
+            raise UserError(
+                "--layer: --method occlusion covers parts of the image and looks at no layer; leave out "
+                "--layer"
+            )
+
+    @property
+    def _uses_layer(self) -> bool:
+        return self.method != "occlusion"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExplainConfig(EvidenceConfig, FigureSettings):
+    """What is drawn and checked."""
+
+    scale: float | None = setting(
+        None,
+        above=0,
+        metavar="X",
+        help="what the strongest colour stands for, in the method's unit, so that pictures can be "
+        "compared; none: the strongest place of each image",
+    )
+    filters: bool = setting(
+        False, help="also draw the kernels of the first convolution, or of --layer; needs no PATH"
+    )
+    feature_maps: bool = setting(
+        False,
+        help="also draw each image's feature maps: those of --layer, or the last of each resolution",
+    )
+    sanity_check: bool = setting(
+        False,
+        help="compare the maps with those of the same network with shuffled weights, whose maps must "
+        "differ (Adebayo et al. 2018)",
+    )
+    boxes: str | None = setting(
+        None,
+        metavar="FILE.csv",
+        help="say how often the strongest place lies in a box: columns path, x, y, width, height, in "
+        "pixels of the image file, one row per box",
+    )
+    outside_body: bool = setting(
+        False, help="say how often the strongest place lies outside the body (for chest films)"
+    )
+    seed: int = setting(
+        0, minimum=0, maximum=2**31 - 1, help="seed of the weights that --sanity-check shuffles"
+    )
+
+    @property
+    def _uses_layer(self) -> bool:
+        return super()._uses_layer or self.filters or self.feature_maps
+
+    @property
+    def measures(self) -> bool:
+        """Whether something is measured over all images."""
+        return self.sanity_check or self.boxes is not None or self.outside_body

@@ -42,3 +42,11 @@ def by_reason(rows: Iterable[tuple[str, str]]) -> list[str]:
     for path, reason in rows:
         groups.setdefault(reason, Group()).add(path)
     return [group.described(reason) for reason, group in groups.items()]
+
+
+def shortened(text: str, length: int) -> str:
+    """Without its middle if it is longer: names that differ do so at one end."""
+    if len(text) <= length:
+        return text
+    head = length // 2
+    return text[:head] + "…" + text[len(text) - (length - 1 - head) :]

@@ -16,6 +16,7 @@ from scipy import special
 
 from engine.base import files
 from engine.base.config import UserError
+from engine.explaining import overlay
 from engine.inference import explanation
 from engine.inference.predictor import Outputs, Predictor
 from engine.metrics.predictions import predict_labels
@@ -187,6 +188,6 @@ def _overlays(
     images = np.stack([example.image for example in examples])
     evidence = explain(images, np.array([example.predicted for example in examples]))
     return {
-        id(example): explanation.overlay(example.image, found)
+        id(example): overlay.overlay(example.image, found)
         for example, found in zip(examples, evidence, strict=True)
     }

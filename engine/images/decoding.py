@@ -33,7 +33,7 @@ from PIL import Image
 
 from engine.images import bit_depth, geometry, jpeg, pillow_formats
 from engine.images.dicom import picture, recognition
-from engine.images.format import ImageFormat
+from engine.images.format import LARGEST_SIDE, ImageFormat
 from engine.images.source_file import DecodeError, read_file
 
 DEFAULT_MAX_PIXELS = 80_000_000
@@ -78,18 +78,29 @@ def decode_bytes(
     Raises:
         DecodeError: the data is no image, is truncated, damaged or over `max_pixels`.
     """
-    if not data:
-        raise DecodeError("empty file")
-    warn, pixel_aspect = warn or _ignore, 1.0
-    if data.startswith(b"\xff\xd8\xff"):
-        image = jpeg.decode(data, image_format, max_pixels)
-    elif recognition.is_dicom(data[: recognition.START_BYTES]):
-        image, pixel_aspect = picture.decode(data, max_pixels, warn)
-    else:
-        image = pillow_formats.decode(
-            data, image_format.channels, max_pixels, image_format.bits, warn
-        )
+    warn = warn or _ignore
+    image, pixel_aspect = _decoded(data, image_format, max_pixels, warn)
     return _fit(image, image_format, warn, pixel_aspect)
+
+
+def decode_whole(
+    path: Path | str, *, channels: int, bits: int, max_pixels: int = DEFAULT_MAX_PIXELS
+) -> np.ndarray:
+    """Reads an image file at its own size, upright, as uint8[H, W, C]; see `decode_bytes`.
+
+    Pixels that are no squares become squares, by their height.
+
+    Raises:
+        DecodeError: it cannot be read, or gives no trustworthy pixels.
+    """
+    # As if for the largest format there is, JPEG is decoded in full.
+    largest = ImageFormat(image_size=(LARGEST_SIDE, LARGEST_SIDE), channels=channels, bits=bits)
+    image, pixel_aspect = _decoded(read_file(path), largest, max_pixels, _ignore)
+    image = image.convert("L" if channels == 1 else "RGB")
+    if pixel_aspect != 1:
+        height = max(1, round(image.height * pixel_aspect))
+        image = image.resize((image.width, height), Image.Resampling.BILINEAR)
+    return np.array(image).reshape(image.height, image.width, channels)
 
 
 def largest_deep_value(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> int | None:
@@ -120,6 +131,21 @@ def encode(pixels: np.ndarray, encoding: str, *, jpeg_quality: int = 95) -> byte
     )
 
 
+def _decoded(
+    data: bytes, image_format: ImageFormat, max_pixels: int, warn: Callable[[str], None]
+) -> tuple[Image.Image, float]:
+    """A grey or RGB image, upright, at its own size or, where that is much more than needed, less; and the
+    height of its pixels over their width."""
+    if not data:
+        raise DecodeError("empty file")
+    if data.startswith(b"\xff\xd8\xff"):
+        return jpeg.decode(data, image_format, max_pixels), 1.0
+    if recognition.is_dicom(data[: recognition.START_BYTES]):
+        return picture.decode(data, max_pixels, warn)
+    channels, bits = image_format.channels, image_format.bits
+    return pillow_formats.decode(data, channels, max_pixels, bits, warn), 1.0
+
+
 def _fit(
     image: Image.Image,
     image_format: ImageFormat,
@@ -148,7 +174,7 @@ def _fit(
 def _padded(pixels: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
     """uint8[h, w, ...] centred on black, to uint8[H, W, ...]."""
     canvas = np.zeros((*image_size, *pixels.shape[2:]), np.uint8)
-    top, left = ((size - inner) // 2 for size, inner in zip(image_size, pixels.shape, strict=False))
+    top, left = geometry.inner_corner(pixels.shape[:2], image_size)
     canvas[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
     return canvas
 

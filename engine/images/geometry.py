@@ -44,3 +44,20 @@ def inner_size(size: tuple[float, float], image_format: ImageFormat) -> tuple[in
         return image_size
     scale = min(image_size[0] / size[0], image_size[1] / size[1])
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def inner_corner(inner: tuple[int, int], image_size: tuple[int, int]) -> tuple[int, int]:
+    """(top, left) of an image of the size `inner` that is centred inside `image_size`."""
+    return (image_size[0] - inner[0]) // 2, (image_size[1] - inner[1]) // 2
+
+
+def part_of(
+    shape: tuple[int, int], image_format: ImageFormat, size: tuple[int, int]
+) -> tuple[float, float, float, float]:
+    """Which part of an array of `shape` (rows, columns), that lies evenly over a network's input, shows an image
+    of `size` (height, width): (left, top, right, bottom) in columns and rows; the rest is padding."""
+    height, width = image_format.image_size
+    inner = inner_size(size, image_format)
+    top, left = inner_corner(inner, image_format.image_size)
+    across, down = shape[1] / width, shape[0] / height
+    return left * across, top * down, (left + inner[1]) * across, (top + inner[0]) * down

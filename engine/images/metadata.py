@@ -1,6 +1,7 @@
 """A column of a CSV file that describes images: view, age, site, or whatever was noted of them."""
 
 import csv
+import dataclasses
 import io
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,25 +37,61 @@ def read_column(path: Path | str, column: str, keys: Iterable[str]) -> dict[str,
     """
     path = Path(path)
     keys = list(keys)
+    table = read_table(path, [column])
+    found = table.rows_of(keys)
+    return _values(path, [row[column] for row in table.rows], found)
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A CSV file that describes images.
+
+    Attributes:
+        header: the names of the columns.
+        rows: each as name -> value, without surrounding blanks.
+    """
+
+    path: Path
+    header: list[str]
+    rows: list[dict[str, str]]
+
+    def rows_of(self, keys: Sequence[str]) -> dict[str, list[int]]:
+        """Path -> the rows that describe it, by the column that names most images; see `read_column`.
+
+        Raises:
+            UserError: no row names any of the images, or a row's name stands for two of them.
+        """
+        found: dict[str, list[int]] = {}
+        most = (0, 0)
+        for name in self.header:
+            matches, num_named = _matches([row[name] for row in self.rows], keys)
+            # Whole names first: a column of row numbers may seem to name 1.png without its ending.
+            if (num_named, len(matches)) > most:
+                found, most = matches, (num_named, len(matches))
+        if not found:
+            raise UserError(
+                f"{self.path}: no row names one of the {len(keys):,} images (for example "
+                f"{some_of(keys[:1])}); expected a column of their paths or file names"
+            )
+        _require_one_image_per_row(self.path, found)
+        return found
+
+
+def read_table(path: Path, columns: Iterable[str]) -> Table:
+    """A CSV file as `read_column` takes it, with at least these columns.
+
+    Raises:
+        UserError: the file cannot be read, or lacks one of the columns.
+    """
     header, rows = _read(path)
-    if column not in header:
-        meant = closest(column, header)
-        hint = f"; did you mean {meant}?" if meant else ""
-        raise UserError(
-            f"{path}: has no column {column!r}, only {', '.join(map(one_line, header))}{hint}"
-        )
-    found, most = {}, (0, 0)
-    for name in header:
-        matches, num_named = _matches([row[name] for row in rows], keys)
-        # Whole names first: a column of row numbers may seem to name 1.png without its ending.
-        if (num_named, len(matches)) > most:
-            found, most = matches, (num_named, len(matches))
-    if not found:
-        raise UserError(
-            f"{path}: no row names one of the {len(keys):,} images (for example {some_of(keys[:1])}); "
-            "expected a column of their paths or file names"
-        )
-    return _values(path, [row[column] for row in rows], found)
+    for column in columns:
+        if column not in header:
+            meant = closest(column, header)
+            hint = f"; did you mean {meant}?" if meant else ""
+            raise UserError(
+                f"{path}: has no column {column!r}, only {', '.join(map(one_line, header))}{hint}"
+            )
+    return Table(path, header, rows)
 
 
 def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
@@ -116,17 +153,21 @@ def _ends_alike(one: Sequence[str], other: Sequence[str]) -> bool:
 def _values(
     path: Path, values: Sequence[str], found: Mapping[str, Sequence[int]]
 ) -> dict[str, str]:
-    owner: dict[int, str] = {}
     for key, rows in found.items():
         if len({values[row] for row in rows}) > 1:
             raise UserError(
                 f"{path}: describes {one_line(key)} differently in {len(rows)} rows "
                 f"({some_of(values[row] for row in rows)}); expected one row per image"
             )
+    return {key: values[rows[0]] for key, rows in found.items()}
+
+
+def _require_one_image_per_row(path: Path, found: Mapping[str, Sequence[int]]) -> None:
+    owner: dict[int, str] = {}
+    for key, rows in found.items():
         for row in rows:
             if (other := owner.setdefault(row, key)) != key:
                 raise UserError(
                     f"{path}: one row stands for {one_line(other)} and {one_line(key)}; expected "
                     "paths instead of file names where two images have the same name"
                 )
-    return {key: values[rows[0]] for key, rows in found.items()}

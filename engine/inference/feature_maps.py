@@ -7,10 +7,8 @@ layers inside layers are entered.
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
-
-import numpy as np
 
 from engine.base.config import UserError
 from engine.base.setting_names import closest
@@ -26,8 +24,6 @@ def find(model: Any) -> list[str]:
     Args:
         model: a Keras model with a known input shape and dtype.
     """
-    import tensorflow as tf
-
     paths: dict[str, None] = {}
     weighted = False
 
@@ -38,6 +34,54 @@ def find(model: Any) -> list[str]:
             paths.pop(path, None)  # of a layer that is called twice, the last call counts
             paths[path] = None
 
+    trace(model, note)
+    return list(paths)
+
+
+def last_of_each_size(model: Any) -> list[str]:
+    """The paths of the last feature map of each height and width, in the order in which they are computed.
+
+    Of layers where there are any; operations such as a cast of a layer's output only where there are none.
+    """
+    import keras
+
+    known = set(find(model))
+    last: dict[tuple[bool, tuple[int, int]], str] = {}
+
+    def note(path: str, layer: Any, output: Any) -> None:
+        if path in known:
+            key = isinstance(layer, keras.Layer), tuple(output.shape[1:3])
+            last.pop(key, None)
+            last[key] = path
+
+    trace(model, note)
+    of_layers = {size for is_layer, size in last if is_layer}
+    return [path for (is_layer, size), path in last.items() if is_layer or size not in of_layers]
+
+
+def values(model: Any, paths: Sequence[str], images: Any) -> dict[str, Any]:
+    """The feature maps of images at these paths, float32[B, h, w, C]; images as the model takes them."""
+    import tensorflow as tf
+
+    found: dict[str, Any] = {}
+
+    def note(path: str, layer: Any, output: Any) -> None:
+        if path in paths:
+            found[path] = output
+
+    with observed(model, note):
+        model(images, training=False)
+    return {path: tf.cast(found[path], tf.float32).numpy() for path in paths}
+
+
+def trace(model: Any, note: Observer) -> None:
+    """Has `note` get what each layer gives for one image, as symbolic tensors, in the order of computing.
+
+    Args:
+        model: a Keras model with a known input shape and dtype.
+    """
+    import tensorflow as tf
+
     def run(images: Any) -> Any:
         with observed(model, note):
             return model(images, training=False)
@@ -45,14 +89,14 @@ def find(model: Any) -> list[str]:
     taken = model.inputs[0]
     specification = tf.TensorSpec((1, *taken.shape[1:]), taken.dtype)
     tf.function(run, autograph=False).get_concrete_function(specification)
-    return list(paths)
 
 
-def choose(paths: list[str], layer: str | None) -> str:
+def choose(paths: list[str], layer: str | None, *, what: str = "feature map") -> str:
     """The path that a name means; without a name, the last one.
 
     Args:
         layer: a path or, where that is enough to tell it, the end of one.
+        what: what the paths are of, for messages.
 
     Raises:
         UserError: there is no such feature map, or there are several, or none at all.
@@ -75,7 +119,7 @@ def choose(paths: list[str], layer: str | None) -> str:
     hint = f" (did you mean {meant}?)" if meant else ""
     earlier = f"{len(paths) - _MOST_NAMES} earlier ones, " if len(paths) > _MOST_NAMES else ""
     raise UserError(
-        f"--layer: the model has no feature map {layer!r}{hint}; it has "
+        f"--layer: the model has no {what} {layer!r}{hint}; it has "
         f"{earlier}{', '.join(paths[-_MOST_NAMES:])}"
     )
 
@@ -135,10 +179,3 @@ def class_scores(logits: Any, probabilities: Any, classes: Any) -> Any:
         return tf.math.log(own + 1e-7)
     own = tf.gather(scores, classes, batch_dims=1)
     return own if logits is not None else tf.math.log(own + 1e-7)
-
-
-def relative(maps: np.ndarray) -> np.ndarray:
-    """Evidence float32[B, h, w], not negative, relative to the strongest place in each image."""
-    strongest = maps.max(axis=(1, 2), keepdims=True)
-    found: np.ndarray = maps / np.maximum(strongest, 1e-12)
-    return found

@@ -2,17 +2,18 @@
 
 Grey chest-like images in Kaggle's layout, `train|val|test/NORMAL|PNEUMONIA`, with patient numbers in
 their names and several images per patient. Pneumonia is soft opacities inside the lungs; the mean
-brightness gives nothing away. The same flags give the same bytes.
+brightness gives nothing away. The same flags give the same bytes. --boxes tells where the opacities
+lie, for `engine.explain --boxes`.
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-from engine.base import command_line, config
+from engine.base import command_line, config, output_paths
 from engine.base.build_settings import PhantomConfig
 from engine.base.flag_parser import FlagParser
-from engine.phantoms import phantom_folder
+from engine.phantoms import opacity_boxes, phantom_folder
 from engine.phantoms.phantom_folder import Phantom
 
 PROGRAM = "python -m engine.phantoms"
@@ -24,6 +25,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("directory", type=Path, metavar="DIR", help="where the images go")
     parser.add_argument(
         "--overwrite", action="store_true", help="replace phantoms of other settings in DIR"
+    )
+    parser.add_argument(
+        "--boxes",
+        type=Path,
+        metavar="FILE.csv",
+        help="also write where the opacities lie: path,x,y,width,height, one row per opacity",
     )
     config.add_flags(parser, PhantomConfig)
     return parser
@@ -37,6 +44,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     settings = config.from_flags(PhantomConfig, arguments)
+    if arguments.boxes is not None:
+        output_paths.require_file(arguments.boxes, "--boxes")
     made = phantom_folder.make_phantoms(
         settings, arguments.directory, overwrite=arguments.overwrite
     )
@@ -44,6 +53,9 @@ def _run(arguments: argparse.Namespace) -> int:
         print(f"{arguments.directory}: complete already, nothing to do")
     else:
         print(f"{arguments.directory}: {summary(made)}")
+    if arguments.boxes is not None:
+        count = opacity_boxes.write(settings, arguments.boxes)
+        print(f"{arguments.boxes}: boxes around {count:,} opacities")
     return command_line.DONE
 
 

@@ -130,17 +130,27 @@ class _Names:
 
 def encode_phantom(config: PhantomConfig, phantom: Phantom) -> bytes:
     """Draws one phantom and encodes it as a grey JPEG."""
-    image = phantom_images.draw_phantom(
-        seed=config.seed,
-        patient=phantom.patient,
-        view=phantom.view,
-        finding=phantom.finding,
-        min_size=config.min_size,
-        max_size=config.max_size,
-    )
+    image = phantom_images.draw_phantom(**_arguments(config, phantom))
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=90)
     return buffer.getvalue()
+
+
+def masks_of(config: PhantomConfig, phantom: Phantom) -> np.ndarray:
+    """Where a phantom's opacities lie, bool[P, H, W]; see `phantom_images.opacity_masks`."""
+    return phantom_images.opacity_masks(**_arguments(config, phantom))
+
+
+def _arguments(config: PhantomConfig, phantom: Phantom) -> dict[str, Any]:
+    """What decides a phantom."""
+    return {
+        "seed": config.seed,
+        "patient": phantom.patient,
+        "view": phantom.view,
+        "finding": phantom.finding,
+        "min_size": config.min_size,
+        "max_size": config.max_size,
+    }
 
 
 # --- drawing, by one process or several ---------------------------------------------------------

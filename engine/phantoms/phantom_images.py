@@ -118,6 +118,69 @@ def draw_anatomy(rng: np.random.Generator) -> Anatomy:
     )
 
 
+def opacity_masks(
+    *,
+    seed: int,
+    patient: tuple[int, ...],
+    view: int,
+    finding: str | None,
+    min_size: int = 256,
+    max_size: int = 400,
+) -> np.ndarray:
+    """Where the opacities lie in the image that `draw_phantom` gives for the same arguments.
+
+    Of each patch the part inside the lungs, out to its radii: there it takes away a third or more of what
+    it takes away in its middle.
+
+    Returns:
+        bool[P, H, W], a mask for each of P patches; P is 0 for healthy lungs.
+    """
+    anatomy = draw_anatomy(np.random.default_rng((seed, _ANATOMY, *patient)))
+    patches = draw_patches(np.random.default_rng((seed, _FINDING, *patient)), finding)
+    view_draws = np.random.default_rng((seed, _VIEW, *patient, view))
+    x, y = _body_grid(draw_view(view_draws, min_size=min_size, max_size=max_size))
+    lungs, _ = _lungs(anatomy, x, np.abs(x), y)
+    masks = [(patch.distance(x, y) <= 1.0) & (lungs > 0.5) for patch in patches]
+    return np.array(masks, bool).reshape(len(patches), *x.shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class Patch:
+    """A soft ellipse that takes air away; lengths in body units."""
+
+    centre_x: float
+    centre_y: float
+    radius_x: float
+    radius_y: float
+    strength: float
+
+    def distance(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Squared, in radii: 1 on the ellipse; at 2 nothing is left of it."""
+        across, down = (x - self.centre_x) / self.radius_x, (y - self.centre_y) / self.radius_y
+        squared: np.ndarray = across**2 + down**2
+        return squared
+
+
+def draw_patches(rng: np.random.Generator, finding: str | None) -> list[Patch]:
+    """Draws where air is gone; nothing for healthy lungs."""
+    if finding is None:
+        return []
+    if finding == "bacteria":
+        count, radii, strengths = int(rng.integers(1, 3)), (0.20, 0.36), (0.55, 0.90)
+    else:
+        count, radii, strengths = int(rng.integers(5, 10)), (0.13, 0.24), (0.30, 0.60)
+    first_side = rng.choice((-1.0, 1.0))
+    patches = []
+    for index in range(count):
+        side = first_side * (-1.0) ** index
+        centre_x = side * rng.uniform(0.30, 0.56)
+        centre_y = rng.uniform(-0.42, 0.30)
+        radius_x, radius_y = rng.uniform(*radii, size=2)
+        strength = rng.uniform(*strengths)
+        patches.append(Patch(centre_x, centre_y, radius_x, radius_y, strength))
+    return patches
+
+
 def draw_opacity(rng: np.random.Generator, finding: str | None) -> np.ndarray:
     """Draws how much of the air is gone.
 
@@ -125,21 +188,12 @@ def draw_opacity(rng: np.random.Generator, finding: str | None) -> np.ndarray:
         float32[CANVAS, CANVAS], each in 0..0.9, in body coordinates; zeros for healthy lungs.
     """
     opacity: np.ndarray = np.zeros((CANVAS, CANVAS), np.float32)
-    if finding is None:
+    patches = draw_patches(rng, finding)
+    if not patches:
         return opacity
-    if finding == "bacteria":
-        count, radii, strengths = int(rng.integers(1, 3)), (0.20, 0.36), (0.55, 0.90)
-    else:
-        count, radii, strengths = int(rng.integers(5, 10)), (0.13, 0.24), (0.30, 0.60)
     x, y = _canvas_grid()
-    first_side = rng.choice((-1.0, 1.0))
-    for index in range(count):
-        side = first_side * (-1.0) ** index
-        centre_x = side * rng.uniform(0.30, 0.56)
-        centre_y = rng.uniform(-0.42, 0.30)
-        radius_x, radius_y = rng.uniform(*radii, size=2)
-        distance = ((x - centre_x) / radius_x) ** 2 + ((y - centre_y) / radius_y) ** 2
-        blob = np.clip(1.0 - distance / 2.0, 0.0, 1.0) ** 1.5 * rng.uniform(*strengths)
+    for patch in patches:
+        blob = np.clip(1.0 - patch.distance(x, y) / 2.0, 0.0, 1.0) ** 1.5 * patch.strength
         opacity = np.maximum(opacity, blob) + 0.3 * np.minimum(opacity, blob)
     mottle = 1.0 + 0.22 * _soft_noise(rng, cells=22)
     return np.clip(opacity * mottle, 0.0, 0.9).astype(np.float32)

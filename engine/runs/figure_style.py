@@ -43,12 +43,12 @@ _WITHOUT: dict[
 _NOT_IN_XML = re.compile(r"[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def new_figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float, *, dots_per_inch: float = DOTS_PER_INCH) -> Figure:
     """An empty figure of so many inches, drawn by Agg and laid out without overlaps."""
     # Without compress, the room that axes of a fixed aspect leave empty is counted as free for labels.
     figure = Figure(
         figsize=(width, height),
-        dpi=DOTS_PER_INCH,
+        dpi=dots_per_inch,
         layout=ConstrainedLayoutEngine(w_pad=PADDING, h_pad=PADDING, compress=True),
     )
     figure.set_facecolor("white")

@@ -295,3 +295,29 @@ def test_pillows_warnings_are_dropped_at_the_start_of_a_process(picture):
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     assert not done.stderr
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_whole_file_keeps_its_size_and_stands_upright(tmp_path, kind, channels):
+    large = Image.new("RGB", (3000, 900), (200, 40, 40))
+    large.paste((20, 20, 250), (0, 0, 300, 300))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees to the right
+    large.save(tmp_path / "a", kind, exif=exif)
+    found = decoding.decode_whole(tmp_path / "a", channels=channels, bits=8)
+    assert found.shape == (3000, 900, channels) and found.dtype == np.uint8
+    corner, other = found[100, 850].astype(int), found[2900, 100].astype(int)
+    if channels == 3:
+        assert corner[2] > 200 and other[0] > 150
+    else:
+        assert corner[0] < other[0]
+
+
+def test_a_whole_file_is_bounded_and_refused_when_damaged(tmp_path):
+    Image.new("L", (100, 100)).save(tmp_path / "a.png")
+    with pytest.raises(DecodeError, match="more than --max-pixels"):
+        decoding.decode_whole(tmp_path / "a.png", channels=1, bits=8, max_pixels=5000)
+    (tmp_path / "b.png").write_bytes(b"")
+    with pytest.raises(DecodeError, match="empty file"):
+        decoding.decode_whole(tmp_path / "b.png", channels=1, bits=8)

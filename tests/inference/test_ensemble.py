@@ -8,6 +8,7 @@ from scipy import special
 from engine.base import files
 from engine.base.config import UserError
 from engine.inference import ensemble, explanation
+from engine.inference.grad_cam import GradCam
 from engine.inference.predictor import Outputs, Predictor
 from engine.metrics.temperature import Calibration
 from engine.runs import contract
@@ -209,7 +210,7 @@ def test_runs_that_do_not_agree_are_refused_in_one_line(tmp_path, members):
 def test_the_evidence_of_an_ensemble_is_the_mean_of_its_members(members):
     together = ensemble.load(runs.opened(members[:2]), batch_size=8)
     classes = np.ones(17, int)
-    each = [explanation.GradCam(member.model)(IMAGES, classes) for member in together.members]
+    each = [GradCam(member.model)(IMAGES, classes) for member in together.members]
     found = explanation.of_predictor(together)(IMAGES, classes)
     np.testing.assert_allclose(found, np.mean(each, axis=0), atol=1e-6)
 

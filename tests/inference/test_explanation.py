@@ -1,99 +1,71 @@
-"""Evidence lies where the image speaks for the class, for any model with the named layer."""
+"""The method that finds evidence is chosen by model, layer and name; of an ensemble it is the mean."""
 
-import keras
+import fake_run
 import numpy as np
 import pytest
 from built_in import small_model
-from keras import layers
 
 from engine.base import files
 from engine.base.config import UserError
-from engine.inference import explanation
+from engine.base.run_settings import EVIDENCE_METHODS, OCCLUSION_BASELINES
+from engine.inference import ensemble, explanation, occlusion
+from engine.inference.grad_cam import GradCam, GradCamPlusPlus
+from engine.inference.occlusion import Occlusion
+from engine.inference.pooled_evidence import PooledEvidence
+from engine.runs import ensemble as runs
 from engine.runs.run_directory import RunDirectory
 
+IMAGES = fake_run.grey_images(np.arange(9) * 30)
 
-def spot_model(units=1, with_logits=True, trainable=True):
-    """A brighter spot anywhere speaks for class 1 (or, of three, for class 2)."""
-    inputs = keras.Input((32, 32, 1), dtype="uint8")
-    x = layers.Rescaling(1 / 255)(inputs)
-    x = layers.Conv2D(1, 4, 4, use_bias=False, kernel_initializer="ones", name="last_convolution")(
-        x
+
+def test_the_settings_name_the_methods_that_there_are():
+    assert EVIDENCE_METHODS == explanation.METHODS
+    assert OCCLUSION_BASELINES == (occlusion.MEAN, occlusion.BLACK, occlusion.BLUR)
+
+
+def test_a_method_is_taken_at_its_word_and_auto_goes_by_the_classifier():
+    model = small_model("cnn", image_size=(32, 40))
+    kinds = [
+        type(explanation.of_model(model, method=name))
+        for name in ("auto", "grad-cam", "grad-cam++")
+    ]
+    assert kinds == [PooledEvidence, GradCam, GradCamPlusPlus]
+    named = explanation.of_model(model, method="grad-cam++", layer="last_convolution")
+    assert type(named) is GradCamPlusPlus and named.layer == "last_convolution"
+
+
+def test_occlusion_covers_an_ensembles_images_once_for_all_members(tmp_path):
+    members = []
+    for number, gain in enumerate((4.0, 12.0)):
+        model = fake_run.brightness_model()
+        model.get_layer("logits").set_weights([np.array([[gain]]), np.array([-gain / 2])])
+        members.append(fake_run.make_run(tmp_path / f"seed-{number}", model=model))
+    together = ensemble.load(runs.opened(members), batch_size=8)
+    found = explanation.of_predictor(together, method="occlusion", patch=4)
+    assert isinstance(found, Occlusion)
+    classes = np.ones(len(IMAGES), int)
+    each = [
+        explanation.of_predictor(member, method="occlusion", patch=4).losses(IMAGES, classes)
+        for member in together.members
+    ]
+    np.testing.assert_allclose(
+        found.losses(IMAGES, classes), np.mean(each, axis=0), rtol=1e-4, atol=1e-5
     )
-    x = layers.GlobalAveragePooling2D()(x)
-    x = layers.Dense(units, name="logits" if with_logits else "head")(x)
-    outputs = layers.Activation("sigmoid" if units == 1 else "softmax")(x)
-    model = keras.Model(inputs, outputs)
-    weights = [[3.0]] if units == 1 else [[-1.0, -2.0, 3.0]]
-    model.layers[-2].set_weights([np.array(weights), np.zeros(units)])
-    model.trainable = trainable
-    return model
+    assert explanation.members_of(together) == list(together.members)
 
 
-def spots(places):
-    images = np.zeros((len(places), 32, 32, 1), np.uint8)
-    for image, (row, column) in zip(images, places, strict=True):
-        image[row : row + 4, column : column + 4] = 255
-    return images
+def test_a_network_without_feature_maps_is_pointed_to_occlusion(tmp_path):
+    import keras
+    from keras import layers
 
-
-PLACES = [(4, 8), (24, 28), (16, 0)]
-
-
-@pytest.mark.parametrize("with_logits", [True, False])
-@pytest.mark.parametrize(("units", "index"), [(1, 1), (3, 2)])
-@pytest.mark.parametrize("trainable", [True, False])
-def test_evidence_lies_in_the_spot(with_logits, units, index, trainable):
-    model = spot_model(units, with_logits, trainable)
-    maps = explanation.GradCam(model)(spots(PLACES), np.full(3, index))
-    assert maps.shape == (3, 8, 8)
-    for evidence, (row, column) in zip(maps, PLACES, strict=True):
-        assert np.unravel_index(evidence.argmax(), (8, 8)) == (row // 4, column // 4)
-        assert evidence.max() == pytest.approx(1) and (evidence > 0).sum() == 1
-
-
-@pytest.mark.parametrize(("units", "index"), [(1, 0), (3, 1)])
-def test_what_speaks_against_a_class_is_no_evidence_for_it(units, index):
-    maps = explanation.GradCam(spot_model(units))(spots(PLACES), np.full(3, index))
-    assert not maps.any()
-
-
-def test_each_image_is_explained_for_its_own_class():
-    maps = explanation.GradCam(spot_model())(spots(PLACES), np.array([1, 0, 1]))
-    assert [bool(evidence.any()) for evidence in maps] == [True, False, True]
-
-
-@pytest.mark.parametrize("name", ["cnn", "tutorial"])
-@pytest.mark.parametrize("num_classes", [2, 3])
-def test_the_engines_networks_can_be_explained(name, num_classes):
-    options = {"depth": 3} if name == "cnn" else {}
-    model = small_model(name, image_size=(32, 40), num_classes=num_classes, **options)
-    images = np.random.default_rng(0).integers(0, 256, (2, 32, 40, 1), np.uint8)
-    maps = explanation.GradCam(model)(images, np.array([0, 1]))
-    assert maps.ndim == 3 and maps.shape[1] < maps.shape[2]
-    assert np.isfinite(maps).all() and maps.min() >= 0 and maps.max() <= 1
-
-
-def test_a_named_layer_is_explained_and_a_wrong_name_lists_those_there_are():
-    inputs = keras.Input((32, 32, 1), dtype="uint8")
-    x = layers.Rescaling(1 / 255, name="scaled")(inputs)
-    x = layers.Conv2D(2, 4, 4, name="first")(x)
-    x = layers.Conv2D(3, 2, 2, name="second")(x)
-    outputs = layers.Dense(1, activation="sigmoid")(layers.GlobalAveragePooling2D()(x))
-    model = keras.Model(inputs, outputs)
-    for name, size in ((None, 4), ("second", 4), ("first", 8)):
-        maps = explanation.GradCam(model, layer=name)(spots(PLACES), np.ones(3))
-        assert maps.shape == (3, size, size)
-    with pytest.raises(UserError, match=r"no feature map 'secnd' \(did you mean second\?\)"):
-        explanation.GradCam(model, layer="secnd")
-    with pytest.raises(UserError, match=r"no feature map 'scaled'; it has first, second$"):
-        explanation.GradCam(model, layer="scaled")
-
-
-def test_a_model_without_feature_maps_is_refused():
-    inputs = keras.Input((8, 8, 1))
-    model = keras.Model(inputs, layers.Dense(1, name="only")(layers.Flatten()(inputs)))
-    with pytest.raises(UserError, match="has no feature map"):
-        explanation.GradCam(model)
+    inputs = keras.Input((12, 16, 1), dtype="uint8")
+    x = layers.Flatten()(layers.Rescaling(1 / 255)(inputs))
+    model = keras.Model(inputs, layers.Dense(1, activation="sigmoid")(x))
+    predictor = ensemble.load(runs.opened(fake_run.make_run(tmp_path / "run", model=model)))
+    with pytest.raises(UserError, match=r"has no feature map .*--method occlusion needs none"):
+        explanation.of_predictor(predictor)
+    maps = explanation.of_predictor(predictor, method="occlusion")(IMAGES, np.ones(9, int))
+    assert maps.shape == (9, 12, 16) and maps.max() == pytest.approx(1)
 
 
 def test_the_layer_that_a_built_in_network_names_is_the_default(tmp_path):
@@ -102,19 +74,3 @@ def test_the_layer_that_a_built_in_network_names_is_the_default(tmp_path):
     for model, layer in (("cnn", "last_convolution"), ("other.py:build", None)):
         files.write_json(run.config, {"model": model})
         assert explanation.named_layer(run) == layer
-
-
-def test_without_evidence_the_image_is_untouched():
-    image = np.random.default_rng(0).integers(0, 256, (20, 30, 1), np.uint8)
-    shown = explanation.overlay(image, np.zeros((4, 5)))
-    np.testing.assert_array_equal(shown, np.repeat(image, 3, axis=2))
-
-
-def test_evidence_colours_its_own_place():
-    image = np.full((40, 60, 3), 120, np.uint8)
-    evidence = np.zeros((4, 6))
-    evidence[1, 4] = 1
-    change = np.abs(explanation.overlay(image, evidence).astype(int) - image).sum(axis=2)
-    row, column = np.unravel_index(change.argmax(), change.shape)
-    assert 10 <= row < 20 and 40 <= column < 50
-    assert change[30:, :30].max() == 0

@@ -107,3 +107,22 @@ def test_names_are_paths_or_their_ends_and_must_be_unambiguous():
         feature_maps.choose(paths, "conv")
     with pytest.raises(UserError, match="28 earlier ones, layer28, "):
         feature_maps.choose([f"layer{i}" for i in range(40)], "other")
+
+
+def test_the_last_map_of_each_size_and_its_values():
+    model = functional(
+        layers.Conv2D(4, 3, padding="same", name="a"),
+        layers.ReLU(name="b"),
+        layers.MaxPooling2D(name="c"),
+        layers.Conv2D(2, 1, name="d"),
+        lambda x: ops.cast(x, "float32"),
+    )
+    assert feature_maps.last_of_each_size(model) == ["b", "d"]
+    images = np.random.default_rng(0).random((2, 8, 8, 3), np.float32)
+    found = feature_maps.values(model, ["b", "d"], images)
+    assert {path: one.shape for path, one in found.items()} == {
+        "b": (2, 8, 8, 4),
+        "d": (2, 4, 4, 2),
+    }
+    expected = keras.Model(model.input, model.get_layer("d").output)(images)
+    np.testing.assert_allclose(found["d"], np.asarray(expected), rtol=1e-6)

@@ -6,7 +6,7 @@ import pytest
 from built_in import small_model
 
 from engine.inference import explanation, pooled_evidence
-from engine.inference.explanation import GradCam
+from engine.inference.grad_cam import GradCam
 from engine.inference.pooled_evidence import PooledEvidence
 from engine.networks import ends, pooling
 

@@ -10,7 +10,7 @@ import pytest
 from engine.base.config import UserError
 from engine.base.settings import ModelSettings
 from engine.images.format import ImageFormat
-from engine.inference import explanation
+from engine.inference.grad_cam import GradCam
 from engine.networks import (
     efficientnet_lite,
     keyed_dropout,
@@ -161,7 +161,7 @@ def test_grey_images_give_what_they_give_as_three_equal_channels(tmp_path):
 
 def test_evidence_is_drawn_from_the_last_convolution():
     model = build(num_classes=3)
-    explain = explanation.GradCam(model, layer="last_convolution")
+    explain = GradCam(model, layer="last_convolution")
     found = explain(IMAGES, np.arange(3))
     assert found.shape == (3, 2, 3) and np.isfinite(found).all()
 
