@@ -14,6 +14,7 @@ from engine.inspection.summaries import Range
 UNDIVIDED = "all"
 MOST_CLASSES = 6  # whose counts fit side by side
 MOST_SIZES = 3
+MOST_ROWS = 40  # of a table by class; --html and --json have all
 
 
 def show(found: Inspection) -> None:
@@ -55,8 +56,17 @@ def _show_counts(found: Inspection) -> None:
     rows = [
         [one_line(name), *(f"{found.counts[split][name]:,}" for split in splits)] for name in names
     ]
-    rows.append(["all", *(_total(found.counts[split]) for split in splits)])
-    print_table(["class", *(split or UNDIVIDED for split in splits)], rows, title="images")
+    shown = _limited(rows)
+    shown.append(["all", *(_total(found.counts[split]) for split in splits)])
+    print_table(["class", *(split or UNDIVIDED for split in splits)], shown, title="images")
+
+
+def _limited(rows: Sequence[list[str]]) -> list[list[str]]:
+    """The first rows; a last one says how many more there are."""
+    if len(rows) <= MOST_ROWS:
+        return list(rows)
+    more = [f"{len(rows) - MOST_ROWS:,} more", *[""] * (len(rows[0]) - 1)]
+    return [*rows[:MOST_ROWS], more]
 
 
 def _total(counts: dict[str, int]) -> str:
@@ -78,7 +88,7 @@ def _show_sizes(found: Inspection) -> None:
     ]
     print_table(
         ["split", "class", "width, pixels", "height, pixels", "width / height"],
-        rows,
+        _limited(rows),
         title="sizes: mean (smallest to largest)",
         left=2,
     )
@@ -99,7 +109,7 @@ def _show_tones(found: Inspection) -> None:
     ]
     print_table(
         ["split", "class", "brightness", "contrast"],
-        rows,
+        _limited(rows),
         title="grey levels: mean (smallest to largest)",
         left=2,
     )
@@ -113,14 +123,17 @@ def range_text(values: Range | None, form: str) -> str:
 
 def _show_kinds(found: Inspection) -> None:
     varying = {name: values for name, values in found.kinds.items() if len(values) > 1}
-    names = found.class_names[:MOST_CLASSES]
+    several = len(found.class_names) <= MOST_CLASSES
+    names = found.class_names if several else ()
     rows = [
-        [category, value, *(f"{counts[name]:,}" for name in names)]
+        [category, value, *(f"{counts[name]:,}" for name in names), f"{sum(counts.values()):,}"]
         for category, values in varying.items()
         for value, counts in values.items()
     ]
     if rows:
-        print_table(["files", "", *map(one_line, names)], rows, title="kinds of files", left=2)
+        print_table(
+            ["files", "", *map(one_line, names), "images"], rows, title="kinds of files", left=2
+        )
     if found.constant:
         print_lines([f"the same for all images: {', '.join(found.constant)}"])
     alike, stored = found.grey_in_colour
@@ -157,7 +170,7 @@ def _show_patients(found: Inspection) -> None:
         for name, (count, mean, most) in patients.per_patient.items()
     ]
     heads = ["class", "patients", "images of one, mean", "most"]
-    print_table(heads, rows, title="patients")
+    print_table(heads, _limited(rows), title="patients")
     if patients.in_several_classes:
         print_lines(
             [f"{counted(patients.in_several_classes, 'patient')} with images of several classes"]

@@ -20,6 +20,7 @@ from engine.metrics import curves, intervals
 from engine.metrics.estimate import Estimate
 
 FEWEST = 5  # images on either side
+MOST_CLASSES = 40  # that are each compared with the rest, the most frequent ones
 MOST_VALUES = 8  # of a category that are compared, the most frequent ones
 NOTABLE = 0.65  # an AUROC whose interval lies above it is warned of
 
@@ -62,7 +63,7 @@ def between_classes(table: ImageTable) -> tuple[Probe, ...]:
     names = {k: name for k, name in enumerate(table.class_names) if (labels == k).any()}
     if len(names) < 2:
         return ()
-    subjects = list(names)[1:] if len(names) == 2 else list(names)
+    subjects = list(names)[1:] if len(names) == 2 else _largest(labels)
     return _ranked(
         probe for k in subjects for probe in _probes(table, labels == k, names[k], strata=splits)
     )
@@ -92,6 +93,13 @@ def constant_measures(table: ImageTable) -> tuple[str, ...]:
         if len(values_present) == 1:
             found.append(f"{name} {values_present.pop()}")
     return tuple(found)
+
+
+def _largest(labels: Array) -> list[int]:
+    """The classes to compare, in order."""
+    counts = np.bincount(labels)
+    chosen = sorted(np.flatnonzero(counts), key=lambda k: (-counts[k], k))[:MOST_CLASSES]
+    return sorted(map(int, chosen))
 
 
 def _ranked(probes: Iterator[Probe]) -> tuple[Probe, ...]:
