@@ -169,7 +169,7 @@ def _stored(
         ):
             continue
         before = len(found)
-        for path, label, values in _rows(directory / PREDICTIONS, class_names):
+        for path, label, values in stored_rows(directory / PREDICTIONS, class_names):
             if wanted.get(path) == label:
                 found.setdefault(path, values)
         if len(found) > before:
@@ -177,8 +177,8 @@ def _stored(
     return found, used
 
 
-def _rows(path: Path, class_names: Sequence[str]) -> Iterator[tuple[str, str, Array]]:
-    """Path, label and float[K] of each row; nothing of a file that cannot be read."""
+def stored_rows(path: Path, class_names: Sequence[str]) -> Iterator[tuple[str, str, Array]]:
+    """Path, label and float[K] of each row of predictions.csv; nothing of a file that cannot be read."""
     try:
         with open(path, encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
