@@ -26,7 +26,8 @@ class Answers:
         held_out: whether a rule held images out.
         training: whether settings, versions and hardware are recorded.
         ensemble: whether several runs are averaged.
-        internal, external: whether unseen images of the run's own data set, and of another, were measured.
+        internal, external: whether unseen images of the run's own data set, and other images, were
+            measured. Whether those come from elsewhere, their files do not tell.
         strata, shifts: whether figures were given by stratum, and under changes of the images.
     """
 
@@ -137,7 +138,10 @@ def _claim(
             ),
             ("explanations", (AUTHOR, "author; `python -m engine.explain` draws maps")),
             ("internal testing", (HERE, "How well") if has.internal else author),
-            ("external testing", (HERE, "How well") if has.external else author),
+            (
+                "external testing",
+                (PARTLY, "How well; author: from where") if has.external else author,
+            ),
             ("trial registration", author),
         ],
         "Results: data": [

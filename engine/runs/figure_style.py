@@ -115,9 +115,17 @@ def save(figure: Figure, path: Path) -> None:
     for text in figure.findobj(Text):
         # Names of classes and files are no formulas: `$\\frac{$` would fail to be drawn.
         text.set_parse_math(False)
-        text.set_text(_NOT_IN_XML.sub("\N{REPLACEMENT CHARACTER}", text.get_text()))
     with files.written_aside(path) as aside, rc_context(_SETTINGS):
         figure.savefig(aside, format=kind, metadata=_WITHOUT[kind])
+        if kind == "svg":
+            _replace_what_no_xml_holds(aside)
+
+
+def _replace_what_no_xml_holds(path: Path) -> None:
+    """Control characters, which names of folders and files may have, but no XML, escaped or not."""
+    text = path.read_text(encoding="utf-8")
+    if _NOT_IN_XML.search(text):
+        path.write_text(_NOT_IN_XML.sub("\N{REPLACEMENT CHARACTER}", text), encoding="utf-8")
 
 
 def save_all(figure: Figure, path: Path, formats: Sequence[str] = ("png",)) -> None:

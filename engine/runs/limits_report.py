@@ -12,7 +12,7 @@ from engine.runs.evaluation_ranking import Measured
 from engine.runs.run_directory import RunDirectory
 
 Json = Mapping[str, Any]
-_FEW_PATIENTS = 100  # of a class: a rate of 90 % then has an interval of 12 points or more
+_FEW_IMAGES = 100  # of a class: a rate of 90 % then has an interval of 12 points or more
 NOT_WRITTEN = (
     "*Not written yet.* `python -m engine.report RUN --template` makes a `card.md` in the run's "
     "directory, to be filled in by those who know; this report takes it up."
@@ -66,7 +66,7 @@ def _of_evaluations(ranking: Sequence[Measured], unseen: Sequence[Evaluation]) -
             result.class_names, result.confusion.sum(axis=1).tolist(), strict=True
         )
     ]
-    few = [(name, count) for name, count in counted_classes if count < _FEW_PATIENTS]
+    few = [(name, count) for name, count in counted_classes if count < _FEW_IMAGES]
     if few:
         named = ", ".join(
             f"{markdown.text(name)} {counted(int(count), 'image')}" for name, count in few

@@ -26,7 +26,9 @@ def write(
         raise UserError(
             f"{run.path}: no run directory; expected one that engine.train wrote (config.json)"
         )
-    pages = {"page": _target(html, "--html"), "card": _target(output, "--output")}
+    pages = {"page": _target(run, html, "--html"), "card": _target(run, output, "--output")}
+    if html is not None and output is not None and Path(html).resolve() == Path(output).resolve():
+        raise UserError(f"--html and --output are both {html}; expected two files")
     written: dict[str, Path] = {}
     if template:
         card_text.write_template(run)
@@ -42,8 +44,12 @@ def write(
     return written
 
 
-def _target(path: str | None, flag: str) -> Path | None:
+def _target(run: RunDirectory, path: str | None, flag: str) -> Path | None:
+    """The path, if a file can be written there that is none of the run's own."""
     if path is None:
         return None
     output_paths.require_file(Path(path), flag)
+    taken = [own.resolve() for own in (*run.owned, run.card_text)]
+    if Path(path).resolve() in taken:
+        raise UserError(f"{flag} {path}: it is a file of the run's own; give another name")
     return Path(path)

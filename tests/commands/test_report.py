@@ -40,6 +40,16 @@ def test_a_second_template_is_refused_and_the_text_kept(run, capsys):
     assert "For research." in run.report.read_text(encoding="utf-8")
 
 
+def test_no_file_of_the_run_is_written_over(run, tmp_path, capsys):
+    for name in ("report.md", "card.md", "model.keras"):
+        for flag in ("--html", "--output"):
+            assert report.main([str(run.path), flag, str(run.path / name)]) == 2
+            assert "a file of the run's own" in capsys.readouterr().err
+    same = str(tmp_path / "x")
+    assert report.main([str(run.path), "--html", same, "--output", same]) == 2
+    assert "expected two files" in capsys.readouterr().err
+
+
 def test_a_damaged_text_is_one_line_and_nothing_is_written(run, capsys):
     run.card_text.write_bytes(b"\xff")
     assert report.main([str(run.path), "--html", str(run.path / "page.html")]) == 2

@@ -44,10 +44,13 @@ def test_all_formats_are_written_beside_each_other(tmp_path):
 
 
 def test_the_text_of_an_svg_is_text_whatever_it_holds(tmp_path):
-    figure_style.save(figure("a\x01b \udc80 $x_1$ <&>"), tmp_path / "a.svg")
+    made = figure("a\x01b \N{SNOWMAN} $x_1$ <&>")
+    made.axes[0].set_xticks([0, 1], ["one", "t\x02wo"])
+    figure_style.save(made, tmp_path / "a.svg")
     root = ElementTree.parse(tmp_path / "a.svg").getroot()
     texts = {"".join(node.itertext()) for node in root.iter("{http://www.w3.org/2000/svg}text")}
-    assert "a\N{REPLACEMENT CHARACTER}b \N{REPLACEMENT CHARACTER} $x_1$ <&>" in texts
+    assert "a\N{REPLACEMENT CHARACTER}b \N{SNOWMAN} $x_1$ <&>" in texts
+    assert {"one", "t\N{REPLACEMENT CHARACTER}wo"} <= texts
     assert "curve" in texts
 
 

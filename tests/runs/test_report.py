@@ -11,7 +11,7 @@ from engine.metrics.estimate import Estimate
 from engine.metrics.shift_results import ShiftResults
 from engine.runs import card_text, evaluation_ranking, report, training_report
 from engine.runs.card_text import CardText
-from engine.runs.checklists import AUTHOR, HERE, Answers, claim_rows
+from engine.runs.checklists import AUTHOR, HERE, PARTLY, Answers, claim_rows
 from engine.runs.evaluation_ranking import Relation
 from engine.runs.run_directory import RunDirectory
 
@@ -299,7 +299,7 @@ def test_the_checklist_has_all_items_and_says_only_what_the_report_holds(run):
     assert topics["software and versions"] == HERE and topics["funding"] == AUTHOR
     assert topics["external testing"] == AUTHOR
     tested = {topic: answer for _, topic, answer, _ in claim_rows(Answers(external=True))}
-    assert tested["external testing"] == HERE and tested["internal testing"] == AUTHOR
+    assert tested["external testing"] == PARTLY and tested["internal testing"] == AUTHOR
     text = report.render(run)
     rows = re.findall(r"^\| .* \| (here|partly here|author) \| .* \|$", text, flags=re.MULTILINE)
     assert len(rows) == 44
@@ -309,13 +309,17 @@ def test_the_checklist_has_all_items_and_says_only_what_the_report_holds(run):
 
 
 @pytest.mark.parametrize(
-    ("relation", "here"), [(Relation.OTHER, "external testing"), (Relation.OWN, "internal testing")]
+    ("relation", "answered"),
+    [
+        (Relation.OTHER, {"external testing": PARTLY, "internal testing": AUTHOR}),
+        (Relation.OWN, {"external testing": AUTHOR, "internal testing": HERE}),
+    ],
 )
-def test_a_set_from_elsewhere_is_external_testing(run, monkeypatch, relation, here):
+def test_other_images_are_external_testing_in_part(run, monkeypatch, relation, answered):
     monkeypatch.setattr(evaluation_ranking, "relation", lambda *_: relation)
     rows = report.render(run).splitlines()
     testing = {row.split(" | ")[1]: row.split(" | ")[2] for row in rows if " testing | " in row}
-    assert [topic for topic, answer in testing.items() if answer == HERE] == [here]
+    assert testing == answered
 
 
 def test_links_lead_from_elsewhere_to_the_same_files(run, tmp_path):
