@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from engine.runs.figure_style import (
     BLUE,
@@ -73,7 +73,7 @@ def draw(
         if key in ("loss", _RATE):
             _start_at_zero(axes, [columns[name] for name, _, _ in curves])
         if key == _RATE:
-            axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3), useMathText=False)
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:g}"))
         legend(axes)
     told = _MEASURED_ALIKE if measured_alike else ""
     if of_steps and learned_with:
@@ -124,6 +124,7 @@ def _draw_line_over_epochs(
         marker="o" if len(epochs) <= _MOST_MARKED else None,
         markersize=3.5,
         label=label,
+        clip_on=False,
     )
 
 
