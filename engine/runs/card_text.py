@@ -17,7 +17,7 @@ NAME, INTENDED, NOT_INTENDED = "Name", "Intended use", "Not intended"
 DATA, LIMITS, LICENCE, CONTACT, CITATION = "Data", "Limits", "Licence", "Contact", "Citation"
 KNOWN = (NAME, INTENDED, NOT_INTENDED, DATA, LIMITS, LICENCE, CONTACT, CITATION)
 _ALSO_CALLED = {"license": LICENCE, "out of scope": NOT_INTENDED, "limitations": LIMITS}
-_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
 _HEADING = re.compile(r"##?[ \t]+(.+?)[ \t]*#*")
 _FENCE = re.compile(r" {0,3}(```|~~~)")
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9.-]{1,60}")
@@ -118,15 +118,19 @@ def write_template(run: RunDirectory) -> None:
 def _parts(text: str) -> dict[str, str]:
     """Heading -> what follows it up to the next one; headings in code blocks are none."""
     lines: dict[str, list[str]] = {}
-    heading, in_code = "", False
+    heading, fence = "", ""  # of the code block that is open
     for line in text.splitlines():
-        in_code ^= _FENCE.match(line) is not None
-        found = None if in_code else _HEADING.fullmatch(line)
+        mark = _FENCE.match(line)
+        if mark is not None and fence in ("", mark[1]):
+            fence = "" if fence else mark[1]
+        found = None if fence else _HEADING.fullmatch(line)
         if found is None:
             lines.setdefault(heading, []).append(line)
         else:
             heading = _known(found[1])
             lines.setdefault(heading, []).append("")
+    if fence:  # never closed: the report that follows is no code
+        lines[heading].append(fence)
     parts = {name: "\n".join(written).strip() for name, written in lines.items()}
     # What stands before the first heading belongs to no part: it says what the model is for.
     if before := parts.pop("", ""):

@@ -41,6 +41,13 @@ def test_a_heading_in_code_is_none_and_text_before_the_first_is_the_intended_use
     assert found == {LIMITS: "```sh\n# Contact\n```", INTENDED: "Before.\n\nUse."}
 
 
+def test_what_is_left_open_ends_with_its_file(run):
+    assert parts_of(run, "# Limits\n\n~~~\n```\n# no heading\n") == {
+        LIMITS: "~~~\n```\n# no heading\n~~~"
+    }
+    assert parts_of(run, "# Limits\n\nsome\n<!-- a\n\n# Contact\n\nme") == {LIMITS: "some"}
+
+
 def test_the_template_counts_as_not_written_and_is_never_written_over(run):
     card_text.write_template(run)
     assert not card_text.read(run).parts
