@@ -12,9 +12,12 @@ byte off instead, which agrees to one level.
 """
 
 import functools
+from collections.abc import Iterable
 
 import numpy as np
 from PIL import Image
+
+from engine.base.wording import counted
 
 CHOICES = (8, 12, 16)
 NARROW_SPAN = 32  # grey levels, an eighth of the 256: with fewer in use, brightness is doubtful
@@ -29,6 +32,18 @@ def assumed(largest: int | None) -> int:
     if largest is None:
         return DEFAULT
     return next(bits for bits in CHOICES if largest < 2**bits)
+
+
+def assumed_of(values: Iterable[int | None]) -> tuple[int, str]:
+    """`assumed` of the largest values of files, and a note that says so; '' where none is known."""
+    known = [value for value in values if value is not None]
+    bits = assumed(max(known, default=None))
+    if not known:
+        return bits, ""
+    return bits, (
+        f"{counted(len(known), 'image')} with more than 8 bits, the largest value {max(known):,}: read "
+        f"as {bits}-bit, 0 to {2**bits - 1:,}"
+    )
 
 
 def may_be_deep(start: bytes) -> bool:

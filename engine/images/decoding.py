@@ -24,7 +24,7 @@ the process's filters, which are not for a library's threads to change; `command
 """
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +112,20 @@ def largest_deep_value(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> 
             return bit_depth.largest_value(image)
     except DecodeError:
         return None
+
+
+def largest_deep_values(
+    paths: Iterable[str], root: str, max_pixels: int = DEFAULT_MAX_PIXELS
+) -> list[int | None]:
+    """As `largest_deep_value`, of files in the folder `root`; None also of those that cannot be read, which
+    are named when they are decoded."""
+    found: list[int | None] = []
+    for path in paths:
+        try:
+            found.append(largest_deep_value(read_file(Path(root, path)), max_pixels=max_pixels))
+        except DecodeError:
+            found.append(None)
+    return found
 
 
 def encode(pixels: np.ndarray, encoding: str, *, jpeg_quality: int = 95) -> bytes:

@@ -3,6 +3,7 @@
 `scan` reads names alone. Files that are no images are detected later, by their content. No TensorFlow.
 """
 
+import contextlib
 import dataclasses
 import os
 from collections import Counter
@@ -12,8 +13,10 @@ from pathlib import Path
 from engine.base.config import UserError
 from engine.base.files import one_line
 from engine.base.wording import counted, some_of
+from engine.images import source_file
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
+SAMPLED_FILES = 32
 EXTERNAL = "external"  # what `--hold-out` forms beside a test split; no folder is called so
 SPLIT_FOLDERS = {
     "train": TRAIN,
@@ -67,6 +70,14 @@ class ImageFolder:
     class_names: tuple[str, ...]
     warnings: tuple[str, ...]
     unreadable: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def sampled_sizes(self) -> list[int]:
+        """Sizes in bytes of some files, spread over the folder."""
+        sizes = []
+        for example in self.examples[:: 1 + len(self.examples) // SAMPLED_FILES]:
+            with contextlib.suppress(source_file.DecodeError):
+                sizes.append(source_file.file_size(self.root / example.path))
+        return sizes
 
     @property
     def own_splits(self) -> tuple[str, ...]:

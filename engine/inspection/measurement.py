@@ -78,19 +78,6 @@ def measure_files(
     return [_measure_file(Path(root, path), max_pixels, bits) for path in paths]
 
 
-def largest_values(paths: Sequence[str], root: str, max_pixels: int) -> list[int | None]:
-    """The largest value of each file of more than 8 bits; for `OrderedPool`."""
-    found: list[int | None] = []
-    for path in paths:
-        try:
-            data = decoding.read_file(Path(root, path))
-        except DecodeError:
-            found.append(None)  # it is named when it is measured
-        else:
-            found.append(decoding.largest_deep_value(data, max_pixels=max_pixels))
-    return found
-
-
 def _measure_file(path: Path, max_pixels: int, bits: int) -> Measurement | str:
     doubts: list[str] = []
     try:

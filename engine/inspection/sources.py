@@ -1,6 +1,5 @@
 """Where images come from, an image folder or shards: what each of them is, measured, and a picture of it."""
 
-import contextlib
 import csv
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -14,14 +13,12 @@ from engine.base import files, machine, ordered_pool
 from engine.base.inspect_settings import InspectConfig
 from engine.base.ordered_pool import OrderedPool, batches
 from engine.base.progress import ProgressBar
-from engine.base.wording import counted
 from engine.images import (
     bit_depth,
     decoding,
     folder_contents,
     image_folder,
     patients,
-    source_file,
 )
 from engine.images.dicom import description, recognition
 from engine.images.folder_contents import Contents
@@ -36,7 +33,6 @@ from engine.shards.record_scan import ScannedShard
 AUTO = "auto"
 TASK_FILES = 16
 FILES_PER_WORKER = 64  # fewer are measured sooner than another process starts
-SAMPLED_FILES = 32
 
 
 class Source(Protocol):
@@ -116,7 +112,9 @@ class FolderSource:
     def read(self) -> tuple[ImageTable, dict[str, str]]:
         """See `Source`."""
         root, paths = str(self._folder.root), [one.path for one in self._examples]
-        processes = ordered_pool.prefers_processes(self._sampled_sizes(), workers=self._workers)
+        processes = ordered_pool.prefers_processes(
+            self._folder.sampled_sizes(), workers=self._workers
+        )
         rejected = dict(self._folder.unreadable)
         builder = TableBuilder(self.class_names)
         pool = OrderedPool(
@@ -162,27 +160,13 @@ class FolderSource:
             table = dataclasses.replace(table, examples=examples)
         return table
 
-    def _sampled_sizes(self) -> list[int]:
-        sizes = []
-        for example in self._examples[:: 1 + len(self._examples) // SAMPLED_FILES]:
-            with contextlib.suppress(DecodeError):
-                sizes.append(source_file.file_size(self._folder.root / example.path))
-        return sizes
-
     def _found_bits(self, pool: OrderedPool, contents: Contents) -> int:
         """The range of 16-bit files, one for all of them, found as the builder finds it."""
         tasks = batches(contents.deep, TASK_FILES)
         root = str(self._folder.root)
-        found = pool.in_order(measurement.largest_values, tasks, root, self._max_pixels)
-        values = [value for task in found for value in task if value is not None]
-        if not values:
-            return bit_depth.DEFAULT
-        bits = bit_depth.assumed(max(values))
-        self.notes = (
-            *self.notes,
-            f"{counted(len(values), 'image')} with more than 8 bits, the largest value {max(values):,}: read as "
-            f"{bits}-bit, 0 to {2**bits - 1:,}",
-        )
+        found = pool.in_order(decoding.largest_deep_values, tasks, root, self._max_pixels)
+        bits, note = bit_depth.assumed_of(value for task in found for value in task)
+        self.notes = (*self.notes, note) if note else self.notes
         return bits
 
     def picture(self, path: str, side: int) -> Image.Image | None:
@@ -231,16 +215,14 @@ class ShardsSource:
     def read(self) -> tuple[ImageTable, dict[str, str]]:
         """See `Source`."""
         builder = TableBuilder(self.class_names)
-        measured = list(self._measured())
-        if self._group_by != AUTO:
-            examples, notes = patients.with_patients(
-                [example for example, _ in measured], self._group_by
-            )
-            self.notes = (*self.notes, *notes)
-            measured = [(e, one) for e, (_, one) in zip(examples, measured, strict=True)]
-        for example, one in measured:
+        for example, one in self._measured():
             builder.add(example, one, key=one.key)
-        return builder.build(), self._rejected()
+        table = builder.build()
+        if self._group_by != AUTO:
+            examples, notes = patients.with_patients(table.examples, self._group_by)
+            self.notes = (*self.notes, *notes)
+            table = dataclasses.replace(table, examples=examples)
+        return table, self._rejected()
 
     def _measured(self) -> Iterator[tuple[Example, measurement.Measurement]]:
         pool = OrderedPool(workers=self._workers, processes=False, preload=measurement.__name__)

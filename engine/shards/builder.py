@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.base import files, locks, machine, ordered_pool, wording
+from engine.base import files, locks, machine, ordered_pool
 from engine.base.build_settings import BuildConfig
 from engine.base.config import free_settings
 from engine.base.progress import ProgressBar
@@ -29,7 +29,6 @@ from engine.images import (
     hold_out,
     image_folder,
     patients,
-    source_file,
     split_plan,
 )
 from engine.images.dicom import description, recognition
@@ -51,7 +50,6 @@ from engine.shards.decode_pool import DecodePool, RecordFormat
 from engine.shards.tfrecords import Manifest
 
 FILES_PER_WORKER = 64  # fewer are decoded sooner than another process starts
-SAMPLED_FILES = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +114,7 @@ def _build(config: BuildConfig, folder: ImageFolder, shards: Path, started: floa
     workers = config.workers or min(
         machine.usable_cores(), 1 + len(folder.examples) // FILES_PER_WORKER
     )
-    processes = ordered_pool.prefers_processes(_sampled_sizes(folder), workers=workers)
+    processes = ordered_pool.prefers_processes(folder.sampled_sizes(), workers=workers)
     record_format = _record_format(config)
     with DecodePool(folder.root, record_format, workers=workers, processes=processes) as pool:
         contents = folder_contents.hash_contents(folder, workers=workers)
@@ -158,16 +156,6 @@ def _build(config: BuildConfig, folder: ImageFolder, shards: Path, started: floa
     num_decoded = sum(len(shard_plan.examples) for shard_plan in todo)
     notes = (*plan.notes, *notes)
     return BuildResult(manifest, notes, num_decoded, time.monotonic() - started)
-
-
-def _sampled_sizes(folder: ImageFolder) -> list[int]:
-    """Sizes in bytes of some files, spread over the folder."""
-    step = 1 + len(folder.examples) // SAMPLED_FILES
-    sizes = []
-    for example in folder.examples[::step]:
-        with contextlib.suppress(source_file.DecodeError):
-            sizes.append(source_file.file_size(folder.root / example.path))
-    return sizes
 
 
 def _descriptions(contents: Contents, pool: DecodePool) -> dict[str, Description]:
@@ -262,14 +250,8 @@ def _bits(config: BuildConfig, contents: Contents, pool: DecodePool) -> tuple[in
         for value in pool.largest_values(contents.deep):
             found.append(value)
             progress.advance()
-    values = [value for value in found if value is not None]
-    if not values:
-        return bit_depth.DEFAULT, ()
-    bits = bit_depth.assumed(max(values))
-    return bits, (
-        f"{wording.counted(len(values), 'image')} with more than 8 bits, the largest value "
-        f"{max(values):,}: read as {bits}-bit, 0 to {2**bits - 1:,} (--bits)",
-    )
+    bits, note = bit_depth.assumed_of(found)
+    return bits, (f"{note} (--bits)",) if note else ()
 
 
 def _verify_only(config: BuildConfig, shards: Path) -> BuildResult:

@@ -116,7 +116,8 @@ class DecodePool:
             UserError: as `outcomes`.
         """
         tasks = batches(paths, TASK_FILES)
-        for done in self._pool.in_order(largest_values, tasks, self._root, self._format):
+        limit = self._format.max_pixels
+        for done in self._pool.in_order(decoding.largest_deep_values, tasks, self._root, limit):
             yield from done
 
     def descriptions(self, paths: Iterable[str]) -> Iterator[Description | None]:
@@ -135,21 +136,6 @@ def decode_files(
 ) -> list[Outcome]:
     """The outcomes of some files, decoded here and now."""
     return [_decode_file(root, source, record_format) for source in sources]
-
-
-def largest_values(
-    paths: Iterable[str], root: str, record_format: RecordFormat
-) -> list[int | None]:
-    """The largest value of each file, here and now; see `DecodePool.largest_values`."""
-    return [_largest_value(Path(root, path), record_format.max_pixels) for path in paths]
-
-
-def _largest_value(path: Path, max_pixels: int) -> int | None:
-    try:
-        data = decoding.read_file(path)
-    except decoding.DecodeError:
-        return None  # it is named when it is decoded
-    return decoding.largest_deep_value(data, max_pixels=max_pixels)
 
 
 def describe_files(
