@@ -6,45 +6,36 @@ It is written as Markdown first, with every name of a file, a class or a patient
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-
-from PIL import Image
 
 from engine.base.files import one_line
 from engine.base.wording import counted
 from engine.images.image_folder import Example
-from engine.inspection import display, figures, findings, pictures
+from engine.inspection import display, figures, findings, page_lists, pictures
 from engine.inspection.image_table import MEASURES, ImageTable
 from engine.inspection.inspection import Inspection
+from engine.inspection.page_lists import escaped, first_shown
+from engine.inspection.page_pictures import PagePictures
 from engine.inspection.sources import Source
 from engine.runs import html_page, markdown
 
-MOST_LISTED = 500  # unreadable files
 MOST_CLASSES = 24  # with sample images
 
 
 def write(path: Path, found: Inspection, table: ImageTable, source: Source) -> None:
     """Writes the page, whole or not at all."""
     with tempfile.TemporaryDirectory() as directory:
-        page = _Page(Path(directory), found, table, source)
+        page = _Page(found, table, PagePictures(Path(directory), source))
         name = one_line(os.path.basename(os.path.abspath(found.path)))  # noqa: PTH100, PTH119 (keeps links)
         html_page.write(path, page.text(), title=f"Images of {name}", base=Path(directory))
 
 
-def escaped(text: str) -> str:
-    """A name as Markdown; control characters are shown, not obeyed."""
-    return markdown.text(one_line(text))
-
-
 class _Page:
-    """The sections, and the pictures that they write into `directory`."""
+    """The sections; the lists are in `page_lists`."""
 
-    def __init__(
-        self, directory: Path, found: Inspection, table: ImageTable, source: Source
-    ) -> None:
-        self._directory, self._found, self._table, self._source = directory, found, table, source
-        self._number = 0
+    def __init__(self, found: Inspection, table: ImageTable, drawn: PagePictures) -> None:
+        self._found, self._table, self._pictures = found, table, drawn
 
     def text(self) -> str:
         """The page as Markdown, pictures relative to the directory."""
@@ -57,35 +48,13 @@ class _Page:
             self._class_probes(),
             self._split_probes(),
             self._patients(),
-            self._exact(),
-            self._near(),
-            self._suspects(),
-            self._rejected(),
+            page_lists.exact(self._found, self._pictures),
+            page_lists.near(self._found, self._pictures),
+            page_lists.suspects(self._found, self._pictures),
+            page_lists.rejected(self._found),
             self._measures(),
         ]
         return "\n\n".join(section for section in sections if section) + "\n"
-
-    def _picture(self, title: str, draw: Callable[[Path], None], suffix: str) -> str:
-        """Draws a picture into the directory; the Markdown that shows it."""
-        self._number += 1
-        path = self._directory / f"{self._number:03d}{suffix}"
-        draw(path)
-        return markdown.image(markdown.text(title), path, self._directory)
-
-    def _figure(self, title: str, draw: Callable[[Path], None]) -> str:
-        return self._picture(title, draw, ".png")
-
-    def _sheet(self, title: str, images: Sequence[Image.Image | None], columns: int) -> str:
-        return self._picture(
-            title,
-            lambda path: pictures.contact_sheet(images, path, columns=columns),
-            ".jpg",
-        )
-
-    def _images_of(self, examples: Sequence[Example]) -> list[Image.Image | None]:
-        return [self._source.picture(example.path, pictures.CELL) for example in examples]
-
-    # ------------------------------------------------------------------ sections
 
     def _head(self) -> str:
         found = self._found
@@ -124,8 +93,10 @@ class _Page:
                 seed=self._found.settings.seed,
                 count=self._found.settings.samples,
             )
-            sheet = self._sheet(f"samples of {name}", self._images_of(chosen), columns=6)
-            listed = ", ".join(escaped(example.path) for example in chosen)
+            sheet = self._pictures.sheet(
+                f"samples of {name}", self._pictures.images_of(chosen), columns=6
+            )
+            listed = "From the left: " + ", ".join(escaped(one.path) for one in chosen)
             parts.append(f"### {escaped(name)}\n\n{sheet}\n\n{_folded('their paths', listed)}")
         if len(names) > MOST_CLASSES:
             parts.append(f"{len(names) - MOST_CLASSES:,} more classes are not shown.")
@@ -145,7 +116,7 @@ class _Page:
                 f"; and where {escaped(other)} is brighter (orange) or darker (blue) than "
                 f"{escaped(one)}"
             )
-        return f"### Mean images\n\n{text}.\n\n{self._sheet('mean images', images, columns=6)}"
+        return f"### Mean images\n\n{text}.\n\n{self._pictures.sheet('mean images', images, columns=6)}"
 
     def _sizes(self) -> str:
         found = self._found
@@ -174,7 +145,7 @@ class _Page:
             f"Mean (smallest to largest). {len(found.common_sizes):,} different sizes, the most "
             f"frequent: {common}.",
             markdown.table(heads, rows, left=2),
-            self._figure("sizes", lambda path: figures.sizes(self._table, path)),
+            self._pictures.figure("sizes", lambda path: figures.sizes(self._table, path)),
             markdown.table(["file", "", *map(escaped, found.class_names)], kinds, left=2),
         ]
         alike, stored = found.grey_in_colour
@@ -186,7 +157,7 @@ class _Page:
         return "\n\n".join(parts)
 
     def _tones(self) -> str:
-        figure = self._figure("tones", lambda path: figures.tones(self._table, path))
+        figure = self._pictures.figure("tones", lambda path: figures.tones(self._table, path))
         return f"## Brightness and contrast\n\n{figure}"
 
     def _class_probes(self) -> str:
@@ -213,7 +184,9 @@ class _Page:
     def _probes(self, title: str, text: str, probes: Sequence, head: str) -> str:
         if not probes:
             return ""
-        figure = self._figure(title, lambda path: figures.probes(probes, path, title=title))
+        figure = self._pictures.figure(
+            title, lambda path: figures.probes(probes, path, title=title)
+        )
         rows = [
             [
                 escaped(probe.measure),
@@ -252,7 +225,7 @@ class _Page:
             "## Patients",
             text,
             markdown.table(["class", "patients", "images of one, mean", "most"], rows),
-            self._figure(
+            self._pictures.figure(
                 "images per patient",
                 lambda path: figures.images_per_patient(patients.counts, path),
             ),
@@ -261,85 +234,10 @@ class _Page:
             shown = leaks[: self._found.settings.shown]
             parts.append(
                 f"### Patients in two splits\n\n{counted(len(leaks), 'patient')}"
-                f"{_first(len(shown), len(leaks))}.\n\n"
+                f"{first_shown(len(shown), len(leaks))}.\n\n"
                 + markdown.table(["patient", "images"], shown, left=2)
             )
         return "\n\n".join(parts)
-
-    def _exact(self) -> str:
-        copies = self._found.copies
-        if not copies.exact:
-            return "## Copies\n\nNo two images have the same content."
-        shown = copies.exact[: self._found.settings.shown]
-        listed = [
-            self._side_by_side(
-                group.images, "equal", display.marks(group.crosses_splits, group.crosses_classes)
-            )
-            for group in shown
-        ]
-        text = (
-            f"{counted(len(copies.exact), 'group')} of images with the very same content, "
-            f"{copies.num_exact:,} more than needed{_first(len(shown), len(copies.exact))}."
-        )
-        return "\n\n".join(["## Copies", text, *listed])
-
-    def _near(self) -> str:
-        copies, settings = self._found.copies, self._found.settings
-        shown = copies.near[: settings.shown]
-        listed = [
-            self._side_by_side(
-                (pair.first, pair.second),
-                f"{counted(pair.distance, 'bit')} different{', mirrored' if pair.is_mirrored else ''}",
-                display.marks(pair.crosses_splits, pair.crosses_classes, pair.crosses_patients),
-            )
-            for pair in shown
-        ]
-        text = escaped(display.copies_text(copies, settings.near_distance))
-        text += f"{_first(len(shown), len(copies.near))}."
-        return "\n\n".join(["## Near copies", text, *listed])
-
-    def _side_by_side(self, examples: Sequence[Example], kind: str, across: str) -> str:
-        """The first two images, and below them their paths and what they cross."""
-        sheet = self._sheet(kind, self._images_of(examples[:2]), columns=2)
-        crossed = f", across {across}" if across else ""
-        return f"{sheet}\\\n{_paths(examples)} ({kind}{crossed})"
-
-    def _suspects(self) -> str:
-        suspects = self._found.suspects
-        if suspects is None:
-            return ""
-        shown = suspects.images[: self._found.settings.shown]
-        text = escaped(display.suspects_text(self._found))
-        rows = [
-            [
-                self._sheet("doubted label", self._images_of([one.example]), columns=1),
-                _paths([one.example]),
-                escaped(one.example.class_name),
-                f"{one.of_label:.3f}",
-                f"{escaped(one.suggested)} {one.probability:.3f}",
-            ]
-            for one in shown
-        ]
-        heads = ["", "image", "label", "its probability", "the run says"]
-        table = f"\n\n{markdown.table(heads, rows, left=3)}" if rows else ""
-        return (
-            f"## Labels that the run doubts\n\n{text}{_first(len(shown), len(suspects.images))}. "
-            f"Either may be wrong: somebody who can read the images has to look.{table}"
-        )
-
-    def _rejected(self) -> str:
-        rejected = self._found.rejected
-        if not rejected:
-            return ""
-        rows = [
-            [escaped(path), escaped(reason)]
-            for path, reason in list(rejected.items())[:MOST_LISTED]
-        ]
-        return (
-            f"## Files that cannot be read\n\n{counted(len(rejected), 'file')}"
-            f"{_first(len(rows), len(rejected))}.\n\n"
-            + markdown.table(["file", "why"], rows, left=2)
-        )
 
     def _measures(self) -> str:
         rows = [[name, text] for name, text in MEASURES.items()]
@@ -364,15 +262,3 @@ def sampled(
 
 def _folded(title: str, text: str) -> str:
     return f"<details><summary>{title}</summary>\n\n{text}\n\n</details>"
-
-
-def _first(shown: int, total: int) -> str:
-    return f"; the first {shown:,} are shown" if shown < total else ""
-
-
-def _paths(examples: Sequence[Example]) -> str:
-    """Some paths in one cell of a table."""
-    shown = [escaped(example.path) for example in examples[:6]]
-    if len(examples) > len(shown):
-        shown.append(f"{len(examples) - len(shown):,} more")
-    return " · ".join(shown)
