@@ -18,7 +18,7 @@ def print_table(
     *,
     title: str = "",
     left: int = 1,
-    first_wraps: bool = True,
+    first_wraps: bool = False,
 ) -> None:
     """Prints a table: the first columns to the left, the others to the right.
 

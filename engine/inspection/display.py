@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
+from engine.base import terminal_tables
 from engine.base.files import one_line
-from engine.base.terminal_tables import print_lines, print_table
+from engine.base.terminal_tables import print_lines
 from engine.base.wording import counted
 from engine.inspection import findings
 from engine.inspection.copies import CopyFindings
@@ -50,7 +51,7 @@ def _show_counts(found: Inspection) -> None:
             [split or UNDIVIDED, *(f"{counts[name]:,}" for name in names), _total(counts)]
             for split, counts in found.counts.items()
         ]
-        print_table(["split", *map(one_line, names), "images"], rows, title="images")
+        _print_table(["split", *map(one_line, names), "images"], rows, title="images")
         return
     splits = list(found.counts)
     rows = [
@@ -58,7 +59,14 @@ def _show_counts(found: Inspection) -> None:
     ]
     shown = _limited(rows)
     shown.append(["all", *(_total(found.counts[split]) for split in splits)])
-    print_table(["class", *(split or UNDIVIDED for split in splits)], shown, title="images")
+    _print_table(["class", *(split or UNDIVIDED for split in splits)], shown, title="images")
+
+
+def _print_table(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], *, title: str, left: int = 1
+) -> None:
+    """A table in which names wrap and numbers do not."""
+    terminal_tables.print_table(heads, rows, title=title, left=left, first_wraps=True)
 
 
 def _limited(rows: Sequence[list[str]]) -> list[list[str]]:
@@ -86,7 +94,7 @@ def _show_sizes(found: Inspection) -> None:
         ]
         for group in found.groups
     ]
-    print_table(
+    _print_table(
         ["split", "class", "width, pixels", "height, pixels", "width / height"],
         _limited(rows),
         title="sizes: mean (smallest to largest)",
@@ -107,7 +115,7 @@ def _show_tones(found: Inspection) -> None:
         ]
         for group in found.groups
     ]
-    print_table(
+    _print_table(
         ["split", "class", "brightness", "contrast"],
         _limited(rows),
         title="grey levels: mean (smallest to largest)",
@@ -131,7 +139,7 @@ def _show_kinds(found: Inspection) -> None:
         for value, counts in values.items()
     ]
     if rows:
-        print_table(
+        _print_table(
             ["files", "", *map(one_line, names), "images"], rows, title="kinds of files", left=2
         )
     if found.constant:
@@ -156,7 +164,7 @@ def _show_probes(title: str, head: str, probes: Sequence[Probe], shown: int) -> 
         ]
         for probe in probes[:shown]
     ]
-    print_table(["measure", head, "AUROC, 0.5 is good"], rows, title=title, left=2)
+    _print_table(["measure", head, "AUROC, 0.5 is good"], rows, title=title, left=2)
     if len(probes) > shown:
         print(f"{len(probes) - shown:,} more in --html and --json")
 
@@ -170,7 +178,7 @@ def _show_patients(found: Inspection) -> None:
         for name, (count, mean, most) in patients.per_patient.items()
     ]
     heads = ["class", "patients", "images of one, mean", "most"]
-    print_table(heads, _limited(rows), title="patients")
+    _print_table(heads, _limited(rows), title="patients")
     if patients.in_several_classes:
         print_lines(
             [f"{counted(patients.in_several_classes, 'patient')} with images of several classes"]
@@ -195,7 +203,7 @@ def _show_copies(copies: CopyFindings, shown: int, within: int) -> None:
         for pair in copies.near[:shown]
     ]
     if rows:
-        print_table(["copies", "images", "across"], rows, title="copies and near copies", left=3)
+        _print_table(["copies", "images", "across"], rows, title="copies and near copies", left=3)
     print_lines([copies_text(copies, within)])
 
 
@@ -223,7 +231,7 @@ def _show_rejected(found: Inspection) -> None:
         return
     shown = list(found.rejected.items())[: found.settings.shown]
     rows = [[one_line(path), one_line(reason)] for path, reason in shown]
-    print_table(["file", "why"], rows, title="cannot be read", left=2)
+    _print_table(["file", "why"], rows, title="cannot be read", left=2)
     if len(found.rejected) > len(shown):
         print(f"{len(found.rejected) - len(shown):,} more in --html and --json")
 
@@ -243,7 +251,7 @@ def _show_suspects(found: Inspection) -> None:
     ]
     if rows:
         heads = ["image", "label", "its probability", "the run says"]
-        print_table(heads, rows, title="labels that the run doubts", left=2)
+        _print_table(heads, rows, title="labels that the run doubts", left=2)
     print_lines([suspects_text(found)])
 
 
