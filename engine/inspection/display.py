@@ -27,6 +27,7 @@ def show(found: Inspection) -> None:
     _show_probes(
         "what alone tells the classes apart", "class", found.class_probes, found.settings.shown
     )
+    print_lines(joint_lines(found))
     _show_probes(
         "what alone tells the splits apart, within a class",
         "split",
@@ -167,6 +168,17 @@ def _show_probes(title: str, head: str, probes: Sequence[Probe], shown: int) -> 
     _print_table(["measure", head, "AUROC, 0.5 is good"], rows, title=title, left=2)
     if len(probes) > shown:
         print(f"{len(probes) - shown:,} more in --html and --json")
+
+
+def joint_lines(found: Inspection) -> list[str]:
+    """What several measures tell together, a line each."""
+    several = len(found.class_names) > 2
+    return [
+        f"{probe.measures} measures of the {probe.kind} together"
+        f"{f' tell {one_line(probe.subject)}' if several else ''}: AUROC {findings.figures(probe)} on "
+        "held-out images"
+        for probe in found.joint_probes[:MOST_ROWS]
+    ]
 
 
 def _show_patients(found: Inspection) -> None:

@@ -7,6 +7,7 @@ from engine.base.wording import by_reason, counted, some_of
 from engine.images.image_folder import Example
 from engine.inspection.copies import NearCopies
 from engine.inspection.inspection import Inspection
+from engine.inspection.joint_shortcuts import JointProbe
 from engine.inspection.shortcuts import Probe, notable
 
 MOST_PROBES = 3  # of each kind that are warned of
@@ -89,7 +90,7 @@ def _listed(probes: Sequence[Probe], names: Sequence[str]) -> str:
     return ", ".join(shown) + (f" and {left} more" if left else "")
 
 
-def figures(probe: Probe) -> str:
+def figures(probe: Probe | JointProbe) -> str:
     """`0.93 (0.92 to 0.94)`."""
     estimate = probe.auroc
     return f"{estimate.value:.2f} ({estimate.low:.2f} to {estimate.high:.2f})"

@@ -12,7 +12,15 @@ from engine.base import files
 from engine.base.config import UserError
 from engine.base.inspect_settings import InspectConfig
 from engine.base.progress import ProgressBar
-from engine.inspection import copies, findings, shortcuts, sources, summaries, suspected_labels
+from engine.inspection import (
+    copies,
+    findings,
+    joint_shortcuts,
+    shortcuts,
+    sources,
+    summaries,
+    suspected_labels,
+)
 from engine.inspection.image_table import ImageTable
 from engine.inspection.inspection import Inspection
 from engine.inspection.sources import Source
@@ -63,6 +71,7 @@ def inspect_images(
         constant=shortcuts.constant_measures(table),
         class_probes=shortcuts.between_classes(table),
         split_probes=shortcuts.between_splits(table),
+        joint_probes=joint_shortcuts.between_classes(table),
         patients=summaries.patients(table),
         copies=found,
         rejected=rejected,

@@ -8,6 +8,7 @@ from engine.base import files
 from engine.base.inspect_settings import InspectConfig
 from engine.inspection import summaries
 from engine.inspection.copies import CopyFindings
+from engine.inspection.joint_shortcuts import JointProbe
 from engine.inspection.shortcuts import Probe
 from engine.inspection.summaries import GroupSummary, PatientSummary
 from engine.inspection.suspected_labels import Suspects
@@ -28,6 +29,7 @@ class Inspection:
         grey_in_colour: images stored in colour whose channels are alike, and images stored in colour.
         constant: measures that are the same for all images.
         class_probes, split_probes: what tells classes, or splits, apart; the strongest first.
+        joint_probes: what all measures of files, or of pixels, tell of the classes together.
         patients: images per patient.
         copies: exact and near copies, and leaks across splits.
         rejected: path -> why it cannot be read.
@@ -49,6 +51,7 @@ class Inspection:
     constant: tuple[str, ...]
     class_probes: tuple[Probe, ...]
     split_probes: tuple[Probe, ...]
+    joint_probes: tuple[JointProbe, ...]
     patients: PatientSummary
     copies: CopyFindings
     rejected: dict[str, str]
@@ -68,7 +71,7 @@ class Inspection:
         """All of it as JSON values; paths that are not UTF-8 are escaped."""
         values = summaries.as_json(self)
         values["path"] = str(self.path)
-        for name in ("class_probes", "split_probes"):
+        for name in ("class_probes", "split_probes", "joint_probes"):
             values[name] = [probe.to_json() for probe in getattr(self, name)]
         return _encodable(values)
 

@@ -168,9 +168,11 @@ class _Page:
             "that takes it fails elsewhere. Width, height and file size are gone once images are "
             "resized, but what comes with them, such as sharpness, is not."
         )
-        return self._probes(
+        joint = "\n".join(f"- {escaped(line)}" for line in display.joint_lines(self._found))
+        section = self._probes(
             "What alone tells the classes apart", text, self._found.class_probes, "class"
         )
+        return f"{section}\n\n{joint}" if section and joint else section
 
     def _split_probes(self) -> str:
         text = (

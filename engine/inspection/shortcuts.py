@@ -59,13 +59,11 @@ class Probe:
 
 def between_classes(table: ImageTable) -> tuple[Probe, ...]:
     """Every measure as a classifier, the strongest first; of two classes once, of more each against the rest."""
-    labels, splits = table.labels, table.split_labels
-    names = {k: name for k, name in enumerate(table.class_names) if (labels == k).any()}
-    if len(names) < 2:
-        return ()
-    subjects = list(names)[1:] if len(names) == 2 else _largest(labels)
+    labels, splits, names = table.labels, table.split_labels, table.class_names
     return _ranked(
-        probe for k in subjects for probe in _probes(table, labels == k, names[k], strata=splits)
+        probe
+        for k in compared_classes(table)
+        for probe in _probes(table, labels == k, names[k], strata=splits)
     )
 
 
@@ -95,11 +93,13 @@ def constant_measures(table: ImageTable) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _largest(labels: Array) -> list[int]:
-    """The classes to compare, in order."""
-    counts = np.bincount(labels)
-    chosen = sorted(np.flatnonzero(counts), key=lambda k: (-counts[k], k))[:MOST_CLASSES]
-    return sorted(map(int, chosen))
+def compared_classes(table: ImageTable) -> list[int]:
+    """The classes that are compared with the rest: of two the second, of one none."""
+    counts = np.bincount(table.labels)
+    present = [int(k) for k in np.flatnonzero(counts)]
+    if len(present) <= 2:
+        return present[1:]
+    return sorted(sorted(present, key=lambda k: (-counts[k], k))[:MOST_CLASSES])
 
 
 def _ranked(probes: Iterator[Probe]) -> tuple[Probe, ...]:
@@ -113,9 +113,9 @@ def _ranked(probes: Iterator[Probe]) -> tuple[Probe, ...]:
 
 def _probes(table: ImageTable, positive: Array, subject: str, *, strata: Array) -> Iterator[Probe]:
     groups = table.groups
-    for name, scores, is_of_file in _scores(table):
-        known = ~np.isnan(scores)
-        probe = _probe(positive[known], scores[known], groups[known], strata[known])
+    for name, values, is_of_file in scores(table):
+        known = ~np.isnan(values)
+        probe = _probe(positive[known], values[known], groups[known], strata[known])
         if probe is not None:
             value, low, high = probe
             is_higher = value >= 0.5
@@ -125,7 +125,7 @@ def _probes(table: ImageTable, positive: Array, subject: str, *, strata: Array) 
             yield Probe(name, subject, is_higher, Estimate(value, low, high), counts, is_of_file)
 
 
-def _scores(table: ImageTable) -> Iterator[tuple[str, Array, bool]]:
+def scores(table: ImageTable) -> Iterator[tuple[str, Array, bool]]:
     """Name, float64[N] and whether it is of the file, of each measure that is not the same for all images."""
     for name, values in table.measures.items():
         known = values[~np.isnan(values)]
