@@ -147,7 +147,65 @@ def test_a_decision_calibrates_and_chooses_on_what_is_calibrated(rule):
     assert (chosen is None) == (rule is None)
     if chosen is not None:
         calibrated = special.expit(log_odds / calibration.temperature)
-        assert chosen == thresholds.choose_threshold(labels, calibrated, rule)
+        assert chosen == thresholds.choose_threshold(labels, calibrated, rule, share=0.5)
+
+
+def drawn_scores(count, seed, *, shift=0.0):
+    """`count` examples of each class, normal log-odds that tell them apart with AUROC 0.93."""
+    labels = np.repeat([0, 1], count)
+    log_odds = np.random.default_rng(seed).normal(2.09 * labels - 1.045 + shift)
+    return labels, special.expit(log_odds)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5])
+@pytest.mark.parametrize("shift", [-2.0, 0.0, 2.0])
+def test_few_examples_are_cut_where_a_shift_of_their_log_odds_calibrates_them(share, shift):
+    labels, scores = drawn_scores(7, seed=1, shift=shift)
+    chosen = thresholds.choose_threshold(labels, scores, "youden", share=share)
+    calibrated = special.expit(
+        special.logit(scores) + special.logit(share) - special.logit(chosen.threshold)
+    )
+    negative, positive = (calibrated[labels == label].mean() for label in (0, 1))
+    assert (1 - share) * negative + share * positive == pytest.approx(share)
+    assert chosen.sensitivity == (scores >= chosen.threshold)[labels == 1].mean()
+    assert chosen.rule == "youden"
+
+
+def test_few_examples_that_tell_nothing_do_not_lead_to_one_class_alone():
+    labels, scores = np.tile([0, 1], 5), np.linspace(0.2, 0.9, 10)
+    chosen = thresholds.choose_threshold(labels, scores, "youden", share=0.5)
+    assert 0.3 < (scores >= chosen.threshold).mean() < 0.7
+
+
+@pytest.mark.parametrize("extreme", [0.0, 1.0])
+def test_few_examples_of_which_the_model_is_certain_are_cut_too(extreme):
+    scores = np.array([extreme, 0.2, 0.3, 0.6, 0.8, extreme])
+    chosen = thresholds.choose_threshold(np.repeat([0, 1], 3), scores, "youden", share=0.5)
+    assert 0 < chosen.threshold < 1
+
+
+def test_the_cut_of_few_examples_does_better_on_others():
+    others, scores = drawn_scores(2000, seed=1000)
+    plain, fitted = [], []
+    for seed in range(60):
+        shift = 0.8 * (seed % 3 - 1)
+        few = drawn_scores(5, seed, shift=shift)
+        moved = special.expit(special.logit(scores) + shift)
+        for found, share in ((plain, None), (fitted, 0.5)):
+            threshold = thresholds.choose_threshold(*few, "youden", share=share).threshold
+            found.append(reference.balanced_accuracy_score(others, moved >= threshold))
+    assert np.mean(fitted) > np.mean(plain) + 0.005
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_cut_of_few_examples_is_for_few_and_for_one_rule(rule):
+    labels, scores = drawn_scores(50, seed=0, shift=0.3)
+    plain = thresholds.choose_threshold(labels, scores, rule)
+    assert thresholds.choose_threshold(labels, scores, rule, share=0.5) == plain
+    if rule != "youden":
+        few = drawn_scores(10, seed=0)
+        plain = thresholds.choose_threshold(*few, rule)
+        assert thresholds.choose_threshold(*few, rule, share=0.5) == plain
 
 
 def test_equal_and_neighbouring_scores_still_give_a_threshold_that_decides():

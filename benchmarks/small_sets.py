@@ -1,0 +1,204 @@
+"""`python -m benchmarks.small_sets IMAGES`: the default training on a few images, against a tutorial's script.
+
+Draws 32 images to train on, 10 to validate and 16 to test, half of each class, one per patient, several
+times; trains the tutorial's script (`tutorial_script`) and the engine on each draw: 150 x 150, batches of 10,
+10 epochs, everything else by default. 16 images say little, so both are measured on 500 more images
+of other patients as well.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import engine
+from engine.base import command_line, files, progress
+from engine.base.config import UserError
+from engine.base.flag_parser import FlagParser
+from engine.images import image_folder, patients
+from engine.metrics import curves
+
+PROGRAM = "python -m benchmarks.small_sets"
+COUNTS = {"train": 32, "val": 10, "test": 16}
+HELD_OUT = 500
+SETTINGS = {"global_batch_size": 10, "epochs": 10}
+IMAGE_SIZE = 150
+SCRIPT, ENGINE = "the tutorial's script", "the engine, by default"
+FIGURES = {
+    "test": "accuracy on 16 test images",
+    "held_out": "accuracy on the held-out images",
+    "auroc": "AUROC on the held-out images",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Draws:
+    """Image folders of links: one per draw, and one with the images that all are measured on."""
+
+    folders: tuple[Path, ...]
+    held_out: Path
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's flags."""
+    parser = FlagParser(prog=PROGRAM, description=__doc__)
+    parser.add_argument("images", type=Path, metavar="IMAGES", help="the image folder")
+    parser.add_argument(
+        "--workdir", type=Path, default=Path("data/small-sets"), metavar="DIR", help="replaced"
+    )
+    parser.add_argument("--draws", type=int, default=10, metavar="N", help="(default: 10)")
+    parser.add_argument("--held-out", type=int, default=HELD_OUT, metavar="N", help="images")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the draws")
+    parser.add_argument("--no-script", action="store_true", help="measure the engine alone")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures there")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    arguments = build_parser().parse_args(argv)
+    return command_line.run(PROGRAM, lambda: _run(arguments))
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    workdir: Path = arguments.workdir
+    if workdir.exists():
+        shutil.rmtree(workdir)
+    draws = draw(
+        arguments.images,
+        workdir,
+        draws=arguments.draws,
+        held_out=arguments.held_out,
+        seed=arguments.seed,
+    )
+    found: dict[str, list[dict[str, float]]] = {}
+    if not arguments.no_script:
+        found[SCRIPT] = list(by_script(draws))
+    found[ENGINE] = list(by_engine(draws, workdir))
+    if arguments.json is not None:
+        described = {"seed": arguments.seed, "counts": COUNTS, "held_out": arguments.held_out}
+        files.write_json(arguments.json, {**described, "figures": found})
+    print("\n".join(table(found)))
+    return command_line.DONE
+
+
+def draw(images: Path, workdir: Path, *, draws: int, held_out: int, seed: int) -> Draws:
+    """Links to images drawn at random: half of each class, and no patient twice in a draw.
+
+    The patients of the held-out images are in no draw.
+
+    Raises:
+        UserError: there are not two classes, or too few patients of one.
+    """
+    by_class = _one_per_patient(images, np.random.default_rng(seed))
+    if len(by_class) != 2:
+        raise UserError(f"{images}: got {len(by_class)} classes, expected 2")
+    kept, taken = held_out // 2, sum(COUNTS.values()) // 2  # of each class
+    for name, paths in by_class.items():
+        if len(paths) < kept + taken:
+            raise UserError(
+                f"{images}: got images of {len(paths)} patients of the class {name}, expected "
+                f"{kept + taken} or more"
+            )
+    folders = tuple(workdir / f"draw-{number}" for number in range(draws))
+    for label, (name, paths) in enumerate(by_class.items()):
+        _link(paths[:kept], workdir / "held-out" / name)
+        for number, folder in enumerate(folders):
+            random = np.random.default_rng([seed, number, label])
+            chosen = random.choice(np.array(paths[kept:]), taken, replace=False)
+            ends = np.cumsum(list(COUNTS.values())) // 2
+            for split, part in zip(COUNTS, np.split(chosen, ends[:-1]), strict=True):
+                _link(part, folder / split / name)
+    return Draws(folders, workdir / "held-out")
+
+
+def _one_per_patient(images: Path, random: np.random.Generator) -> dict[str, list[Path]]:
+    """For each class its images in random order, one of each patient, of whom no one is in two classes."""
+    tree = image_folder.scan(images)
+    examples, _ = patients.with_patients(tree.examples, "patient")
+    order = random.permutation(len(examples))
+    of_patient: dict[str, Any] = {}
+    for example in (examples[place] for place in order):
+        of_patient.setdefault(example.patient or example.path, example)
+    return {
+        name: [tree.root / one.path for one in of_patient.values() if one.class_name == name]
+        for name in tree.class_names
+    }
+
+
+def _link(paths: Sequence[Path], folder: Path) -> None:
+    folder.mkdir(parents=True)
+    for path in paths:
+        (folder / path.name).symlink_to(path.resolve())
+
+
+def by_script(draws: Draws) -> Iterator[dict[str, float]]:
+    """Trains the tutorial's script on each draw, in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.tutorial_script"]
+    places = [str(path) for path in (draws.held_out, *draws.folders)]
+    with subprocess.Popen([*command, *places], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            found = json.loads(line)
+            labels, scores = np.array(found.pop("labels")), np.array(found.pop("scores"))
+            yield _told(SCRIPT, {**found, "auroc": _auroc(labels, scores)})
+    if process.returncode:
+        raise RuntimeError(f"{SCRIPT} ended with status {process.returncode}")
+
+
+def by_engine(draws: Draws, workdir: Path, **settings: Any) -> Iterator[dict[str, float]]:
+    """Builds shards of each draw, trains on them and measures.
+
+    Args:
+        settings: of the training, instead of the defaults.
+    """
+    for seed, folder in enumerate(draws.folders):
+        shards, run = workdir / f"{folder.name}-shards", workdir / f"{folder.name}-run"
+        engine.build(folder, shards, image_size=IMAGE_SIZE)
+        engine.train(shards, run, **{"seed": seed, **SETTINGS, **settings})
+        accuracy = engine.evaluate(run, shards).metrics["accuracy"].value
+        found = engine.predict(run, draws.held_out)
+        names = sorted(path.name for path in draws.held_out.iterdir())
+        labels = np.array([names.index(one.path.parent.name) for one in found])
+        right = [one.predicted == one.path.parent.name for one in found]
+        scores = np.array([one.probability for one in found])
+        yield _told(
+            ENGINE,
+            {"test": accuracy, "held_out": float(np.mean(right)), "auroc": _auroc(labels, scores)},
+        )
+        shutil.rmtree(run)
+
+
+def _auroc(labels: np.ndarray, scores: np.ndarray) -> float:
+    return float(curves.auroc(labels, scores))
+
+
+def _told(name: str, figures: dict[str, float]) -> dict[str, float]:
+    shown = ", ".join(f"{key} {value:.3f}" for key, value in figures.items())
+    progress.say(f"{name}: {shown}")
+    return figures
+
+
+def table(found: Mapping[str, Sequence[Mapping[str, float]]]) -> list[str]:
+    """Markdown: mean over the draws, and their range."""
+    lines = [f"| | {' | '.join(found)} |", "| --- |" + " ---: |" * len(found)]
+    for figure, title in FIGURES.items():
+        cells = []
+        for rows in found.values():
+            values = [row[figure] for row in rows]
+            cells.append(f"{np.mean(values):.3f} ({min(values):.3f}-{max(values):.3f})")
+        lines.append(f"| {title} | {' | '.join(cells)} |")
+    return lines
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.exit(main())

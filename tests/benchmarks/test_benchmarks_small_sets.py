@@ -1,0 +1,69 @@
+"""Draws of a few images: half of each class, and no patient twice; and the table of what they gave."""
+
+import pytest
+
+from benchmarks import small_sets
+from engine.base.config import UserError
+from engine.images import image_folder, patients
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Files of 60 patients of each class with up to two images each, and 5 patients of both classes."""
+    root = tmp_path_factory.mktemp("small-sets") / "images"
+    for label, name in enumerate(("NORMAL", "PNEUMONIA")):
+        (root / name).mkdir(parents=True)
+        for patient in [*range(label * 60, label * 60 + 60), *range(500, 505)]:
+            for image in range(1 + patient % 2):
+                (root / name / f"person{patient}_virus_{image}{label}.jpeg").touch()
+    return root
+
+
+def examples_of(folder):
+    found, warnings = patients.with_patients(image_folder.scan(folder).examples, "patient")
+    assert not warnings
+    return found
+
+
+def test_each_draw_has_half_of_each_class_and_no_patient_twice(images, tmp_path):
+    draws = small_sets.draw(images, tmp_path, draws=3, held_out=20, seed=1)
+    held_out = {one.patient for one in examples_of(draws.held_out)}
+    assert len(held_out) == 20
+    drawn = []
+    for folder in draws.folders:
+        found = examples_of(folder)
+        counts = {}
+        for one in found:
+            place = one.split, one.class_name
+            counts[place] = counts.get(place, 0) + 1
+        expected = {"train": 16, "validation": 5, "test": 8}
+        names = ("NORMAL", "PNEUMONIA")
+        assert counts == {(split, n): count for split, count in expected.items() for n in names}
+        of_draw = [one.patient for one in found]
+        assert len(set(of_draw)) == len(of_draw)
+        assert not held_out & set(of_draw)
+        drawn.append(sorted(one.path for one in found))
+    assert drawn[0] != drawn[1] != drawn[2]
+
+
+def test_the_same_seed_draws_the_same_images(images, tmp_path):
+    one, other = (
+        small_sets.draw(images, tmp_path / name, draws=1, held_out=10, seed=3) for name in "ab"
+    )
+    names = [[x.path for x in examples_of(draws.folders[0])] for draws in (one, other)]
+    assert names[0] == names[1]
+
+
+def test_too_few_patients_are_named_with_their_number(images, tmp_path):
+    with pytest.raises(UserError, match="NORMAL, expected 129 or more"):
+        small_sets.draw(images, tmp_path, draws=1, held_out=200, seed=0)
+
+
+def test_the_table_has_the_mean_over_the_draws_and_their_range():
+    rows = [
+        {"test": 0.5, "held_out": 0.6, "auroc": 0.7},
+        {"test": 1.0, "held_out": 0.8, "auroc": 0.9},
+    ]
+    lines = small_sets.table({"one": rows, "other": rows[:1]})
+    assert lines[0] == "| | one | other |"
+    assert "| accuracy on 16 test images | 0.750 (0.500-1.000) | 0.500 (0.500-0.500) |" in lines
