@@ -286,7 +286,8 @@ def _names(chosen: Sequence[_Chosen]) -> list[str]:
     for each, path, name in zip(chosen, resolved, short, strict=True):
         same_name = {other for other in resolved if other.name == name}
         called = name if len(same_name) == 1 else str(each.run.path)
-        names.append(f"{called}: {each.subject.name}" if resolved.count(path) > 1 else called)
+        called = f"{called}: {each.subject.name}" if resolved.count(path) > 1 else called
+        names.append(files.one_line(called))
     return names
 
 
