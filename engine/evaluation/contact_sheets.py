@@ -155,7 +155,11 @@ def draw(
         if not examples:
             continue
         pictures = [beside.get(id(example)) for example in examples]
-        shows = "; right: evidence for the predicted class" if pictures[0] is not None else ""
+        notes = [order]
+        if len(names) == 2:
+            notes.append(f"{names[1]} from a probability of {predictor.threshold:.3f} on")
+        if pictures[0] is not None:
+            notes.append("right: evidence for the predicted class")
         contact_sheet.draw(
             [
                 Entry(example.image, picture, caption(example, names))
@@ -163,7 +167,7 @@ def draw(
             ],
             directory / name,
             title=f"{title}, {split} split",
-            note=f"{order}{shows}",
+            note="; ".join(notes),
         )
 
 
