@@ -65,12 +65,19 @@ def _conflicts(found: Inspection) -> Iterator[str]:
 
 
 def _shortcuts(found: Inspection) -> Iterator[str]:
-    for is_of_file, what in ((True, "the files"), (False, "the pixels as a whole")):
+    for is_of_file, kind in ((True, "files"), (False, "pixels")):
         own = [probe for probe in notable(found.class_probes) if probe.is_of_file == is_of_file]
-        if own:
+        joint = [probe for probe in found.joint_probes if probe.kind == kind and probe.is_notable]
+        if own or joint:
+            text = [_listed(own, found.class_names)] if own else []
+            if joint:
+                best = max(joint, key=lambda probe: probe.auroc.low or 0)
+                text.append(
+                    f"all {best.measures} together AUROC {figures(best)} on held-out images"
+                )
             yield (
-                f"single measures of {what} tell the classes apart: {_listed(own, found.class_names)}; a "
-                "network may use them instead of what it should see"
+                f"single measures of the {kind} tell the classes apart: {', '.join(text)}; a network may "
+                "use them instead of what it should see"
             )
     if own := notable(found.split_probes):
         yield (

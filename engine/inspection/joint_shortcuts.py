@@ -40,6 +40,11 @@ class JointProbe:
     measures: int
     auroc: Estimate
 
+    @property
+    def is_notable(self) -> bool:
+        """As `Probe.is_notable`."""
+        return (self.auroc.low or 0) >= shortcuts.NOTABLE
+
     def to_json(self) -> dict[str, Any]:
         """The probe as JSON values."""
         return {**dataclasses.asdict(self), "auroc": self.auroc.to_json()}

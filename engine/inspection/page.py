@@ -140,12 +140,17 @@ class _Page:
             for value, counts in values.items()
         ]
         common = ", ".join(f"{size} ({count:,})" for size, count in found.common_sizes[:8])
+        several = len(found.common_sizes) > 1
         parts = [
             "## Sizes and kinds of files",
             f"Mean (smallest to largest). {len(found.common_sizes):,} different sizes, the most "
-            f"frequent: {common}.",
+            f"frequent: {common}."
+            if several
+            else f"All images are {found.common_sizes[0][0]}.",
             markdown.table(heads, rows, left=2),
-            self._pictures.figure("sizes", lambda path: figures.sizes(self._table, path)),
+            self._pictures.figure("sizes", lambda path: figures.sizes(self._table, path))
+            if several
+            else "",
             markdown.table(["file", "", *map(escaped, found.class_names)], kinds, left=2),
         ]
         alike, stored = found.grey_in_colour
@@ -154,7 +159,7 @@ class _Page:
                 f"Of {counted(stored, 'image')} stored in colour, shades of grey alone are in {alike:,}: "
                 "`--channels 1` loses nothing of these."
             )
-        return "\n\n".join(parts)
+        return "\n\n".join(part for part in parts if part)
 
     def _tones(self) -> str:
         figure = self._pictures.figure("tones", lambda path: figures.tones(self._table, path))
