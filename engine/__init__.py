@@ -1,21 +1,21 @@
 """A tf.data high-throughput training engine for image classification from image folders.
 
 `import engine` offers `build`, `inspect`, `train`, `evaluate`, `compare`, `report`, `predict`, `explain`,
-`load`, `datasets` and `UserError`; each is imported when it is first used. `python -m engine` lists
-the commands.
+`export`, `load`, `datasets` and `UserError`; each is imported when it is first used. `python -m engine`
+lists the commands.
 
 Commands are modules of this package; everything else lies in packages that follow the data. A file
 imports from its own package and from the rows below it, and imports make no circles (held by
 tests/test_layers.py):
 
     commands    build_tfrecords inspect_images train launch data_service evaluate compare report
-                predict explain demo_summary
+                predict explain export demo_summary
     api         each command as a Python function
     evaluation  a trained run measured on a split
     inspection  what a set of images is made of
     explaining  where in an image a run finds what it predicts: drawn, measured, checked
     training    the loop, the compiled step, checkpoints, devices
-    inference   a trained run at work: probabilities and evidence
+    inference   a trained run at work: probabilities, evidence, exports
     pipeline    shards to batches: order, tiers, augmentation
     networks    the networks and their layers
     runs        a run on disk: directory, figures, report
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         compare,
         evaluate,
         explain,
+        export,
         inspect,
         load,
         predict,
@@ -54,6 +55,7 @@ __all__ = [
     "datasets",
     "evaluate",
     "explain",
+    "export",
     "inspect",
     "load",
     "predict",
@@ -61,7 +63,7 @@ __all__ = [
     "train",
 ]
 
-# The module that each name is, or is in. Five are commands that can also be called as functions.
+# The module that each name is, or is in. Six are commands that can also be called as functions.
 _MODULES = {
     "UserError": "engine.base.config",
     "build": "engine.api",
@@ -70,6 +72,7 @@ _MODULES = {
     "evaluate": "engine.evaluate",
     "inspect": "engine.api",
     "explain": "engine.explain",
+    "export": "engine.export",
     "load": "engine.api",
     "predict": "engine.predict",
     "report": "engine.report",

@@ -28,6 +28,7 @@ COMMANDS = {
     "report": "engine.report",
     "predict": "engine.predict",
     "explain": "engine.explain",
+    "export": "engine.export",
     "demo_summary": "engine.demo_summary",
     "search": "tuning.search",
     "benchmarks": "benchmarks.__main__",

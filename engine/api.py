@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from engine.base import command_line, output_paths
 from engine.base.build_settings import BuildConfig
 from engine.base.config import Config, UserError, read_settings
+from engine.base.export_settings import ExportConfig
 from engine.base.inspect_settings import InspectConfig
 from engine.base.run_settings import (
     CompareConfig,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
     from engine.evaluation.comparison import Comparison
     from engine.explaining.explained_files import Explanation
+    from engine.inference.export.exporting import Exported
     from engine.inference.prediction import Prediction
     from engine.inference.predictor import Predictor
     from engine.inspection.inspection import Inspection
@@ -321,8 +323,7 @@ def predict(run: Runs, paths: PathLike | Iterable[PathLike], **settings: Any) ->
         UserError: the run is missing or damaged, or the paths hold no image that can be read.
     """
     config = _configured(PredictConfig, None, settings, "predict()")
-    several = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
-    texts = [os.fspath(path) for path in several]
+    texts = _texts(paths)
     with _quiet_imports():
         from engine.inference import prediction
 
@@ -352,13 +353,55 @@ def explain(
             layer.
     """
     config = _configured(EvidenceConfig, None, settings, "explain()")
-    several = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
-    texts = [os.fspath(path) for path in several]
+    texts = _texts(paths)
     with _quiet_imports():
         from engine.explaining import explained_files
 
     batches = explained_files.explain_files(ensemble.opened(run), texts, config)
     return [found for batch in batches for found in batch]
+
+
+def export(
+    run: Runs,
+    output: PathLike | None = None,
+    *,
+    shards: PathLike | None = None,
+    images: PathLike | Iterable[PathLike] = (),
+    overwrite: bool = False,
+    **settings: Any,
+) -> "Exported":
+    """Writes a run in a format for others, as `python -m engine.export` does, and runs what it wrote.
+
+    Args:
+        run: made by `train`; several are averaged in the exported model.
+        output: the directory to write; None: `RUN/exports/FORMAT`.
+        shards: what to check the export on; None: those of the training, if they are still there.
+        images: the same, as an image, a folder or a glob, or several of them.
+        overwrite: whether to replace an earlier export.
+        settings: fields of `engine.base.export_settings.ExportConfig`, such as `format="litert"`,
+            `quantize="int8"`.
+
+    Returns:
+        The directory, its metadata, and how the export compares with the run.
+
+    Raises:
+        UserError: the run, the images or a setting are wrong, something else lies in the way, or a package
+            is missing.
+        engine.inference.export.verification.DisagreementError: the export computes something else than the run,
+            and was removed.
+    """
+    config = _configured(ExportConfig, None, settings, "export()")
+    with _quiet_imports():
+        from engine.inference.export import exporting
+
+    return exporting.export_run(
+        ensemble.opened(run),
+        config,
+        output=None if output is None else Path(output),
+        shards=None if shards is None else Path(shards),
+        images=_texts(images),
+        overwrite=overwrite,
+    )
 
 
 def load(run: Runs, *, batch_size: int = 64, prevalence: float | str | None = None) -> "Predictor":
@@ -381,6 +424,12 @@ def load(run: Runs, *, batch_size: int = 64, prevalence: float | str | None = No
 
     text = None if prevalence is None else str(prevalence)
     return predictors.load(loaded, batch_size=batch_size, prevalence=text)
+
+
+def _texts(paths: PathLike | Iterable[PathLike]) -> list[str]:
+    """One path or several, as commands are given them."""
+    several = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+    return [os.fspath(path) for path in several]
 
 
 @contextlib.contextmanager

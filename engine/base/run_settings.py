@@ -18,7 +18,7 @@ EVIDENCE_METHODS = ("auto", "grad-cam", "grad-cam++", "occlusion")
 OCCLUSION_BASELINES = ("mean", "black", "blur")
 LARGEST_PATCH = 8192  # pixels, as the largest side of images
 _ABSTAIN_HELP = "leave images undecided that are unlike the training images (distance above 1)"
-_PREVALENCE_HELP = (
+PREVALENCE_HELP = (
     "the share of the positive class where the images come from (P,P,... for each of several classes), "
     "for which probabilities are given; none: the share that training implied"
 )
@@ -65,7 +65,7 @@ class EvaluateConfig(FigureSettings):
         "limits are divided into quartiles)",
     )
     prevalence: str | None = setting(
-        None, parse=check_prevalence, separator=",", metavar="P", help=_PREVALENCE_HELP
+        None, parse=check_prevalence, separator=",", metavar="P", help=PREVALENCE_HELP
     )
     recalibrate: int | None = setting(
         None,
@@ -136,7 +136,7 @@ class FilesConfig(Config):
         None, minimum=1, help="largest image to decode, in pixels; none: as engine.build_tfrecords"
     )
     prevalence: str | None = setting(
-        None, parse=check_prevalence, separator=",", metavar="P", help=_PREVALENCE_HELP
+        None, parse=check_prevalence, separator=",", metavar="P", help=PREVALENCE_HELP
     )
 
 

@@ -6,7 +6,7 @@ threshold, temperature and prevalence act on log-odds too.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from scipy import special
@@ -78,24 +78,33 @@ class EnsemblePredictor(Predictor):
 
 
 def load(
-    run: RunDirectory, *, batch_size: int = 64, prevalence: str | Sequence[float] | None = None
+    run: RunDirectory,
+    *,
+    batch_size: int = 64,
+    prevalence: str | Sequence[float] | None = None,
+    precisions: Collection[str] | None = None,
 ) -> Predictor:
     """A run, an ensemble, or a group of runs, ready to predict.
 
     Args:
-        prevalence: as `Predictor.load` takes it.
+        prevalence, precisions: as `Predictor.load` takes them.
 
     Raises:
         UserError: one of them is missing, damaged or not trained, or they do not agree; or the
             prevalence does not fit them.
     """
     if not run.members:
-        return Predictor.load(run.path, batch_size=batch_size, prevalence=prevalence)
+        return Predictor.load(
+            run.path, batch_size=batch_size, prevalence=prevalence, precisions=precisions
+        )
     run.require_trained()
     contract = contracts.read(run)
     shares = wanted_prevalence(contract, prevalence)
     prior = None if contract.calibration is None else contract.calibration.prior
-    members = [load(member, batch_size=batch_size, prevalence=prior) for member in run.members]
+    members = [
+        load(member, batch_size=batch_size, prevalence=prior, precisions=precisions)
+        for member in run.members
+    ]
     return EnsemblePredictor(members, contract, batch_size=batch_size, prevalence=shares)
 
 

@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import itertools
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,12 +114,14 @@ class Predictor:
         *,
         batch_size: int = 64,
         prevalence: str | Sequence[float] | None = None,
+        precisions: Collection[str] | None = None,
     ) -> "Predictor":
         """Loads a run's best weights, its calibration and its threshold.
 
         Args:
             prevalence: the share of the positive class, or of each class, as `0.1` or `0.7,0.2,0.1`;
                 or numbers, one for each class.
+            precisions: see `load_model`.
 
         Raises:
             UserError: the directory holds no trained run, or one that cannot be read; or the
@@ -135,7 +137,7 @@ class Predictor:
             )
         shares = wanted_prevalence(contract, prevalence)
         return cls(
-            load_model(run.model, run),
+            load_model(run.model, run, precisions=precisions),
             contract,
             batch_size=batch_size,
             prevalence=shares,
@@ -343,12 +345,14 @@ def _logits_of(probabilities: Any) -> Any:
     return logs - tf.math.log1p(-probabilities) if probabilities.shape[-1] == 1 else logs
 
 
-def load_model(path: Path, run: RunDirectory | None = None) -> Any:
+def load_model(
+    path: Path, run: RunDirectory | None = None, *, precisions: Collection[str] | None = None
+) -> Any:
     """A saved Keras model without its optimizer, in the precision that it was trained in or in float32.
 
-    The lower precision of its training is used where the hardware is fast at it.
-
     Args:
+        precisions: the lower precisions, as dtype policies, that a model trained in them may be used in;
+            None: those that the hardware is fast at.
         run: the run that the file is of. Where the file holds layers that Keras does not know, and the
             run was trained with `--model` naming a user's function, that builds the network again, and
             only the weights are read from the file.
@@ -360,8 +364,9 @@ def load_model(path: Path, run: RunDirectory | None = None) -> Any:
         import engine.networks.layers  # noqa: F401  registers the layers that a saved model may name
         from engine.networks import saved_models
 
+    wanted = precision.fast_here() if precisions is None else precisions
     try:
-        return saved_models.load(path, precisions=precision.fast_here())
+        return saved_models.load(path, precisions=wanted)
     except Exception as error:
         rebuilt = None if run is None else _built_again(run)
         if rebuilt is not None:

@@ -56,7 +56,7 @@ class Calibration:
             UserError: a prevalence is given and the prior is not known.
         """
         scaled = as_logits(log_odds) / self.temperature
-        return predictions.log_odds(scaled + self._shifts(prevalence, scaled.shape[1]))
+        return predictions.log_odds(scaled + self.logit_shifts(prevalence, scaled.shape[1]))
 
     def threshold(self, threshold: float, prevalence: Sequence[float] | None) -> float:
         """The threshold on the positive class that decides alike under another prevalence.
@@ -66,7 +66,7 @@ class Calibration:
         """
         if prevalence is None or not 0 < threshold < 1:
             return threshold
-        shift = float(self._shifts(prevalence, 1)[0])
+        shift = float(self.logit_shifts(prevalence, 1)[0])
         if not shift:
             return threshold  # there and back through log-odds may differ in the last bit
         return float(predictions.probabilities(np.array(_logit(threshold) + shift)))
@@ -77,7 +77,7 @@ class Calibration:
             return threshold
         return float(predictions.probabilities(np.array(_logit(threshold) * self.temperature)))
 
-    def _shifts(self, prevalence: Sequence[float] | None, columns: int) -> Array:
+    def logit_shifts(self, prevalence: Sequence[float] | None, columns: int) -> Array:
         """float[columns]: what a prevalence adds to logits of one column or of K."""
         if prevalence is None:
             return np.zeros(columns)

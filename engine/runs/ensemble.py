@@ -71,6 +71,7 @@ class EnsembleDirectory(_Averaged):
         return [
             self.evaluations,
             self.explanations,
+            self.exports,
             self.report,
             self.model_card,
             self.inference,

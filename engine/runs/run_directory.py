@@ -2,7 +2,7 @@
 
 config.json  environment.json  history.csv  history.png (svg, pdf)  tensorboard/  checkpoints/
 model.keras  refitted_head.npz  inference.json  threshold.json  applicability.npz
-evaluation/<name>/  explanations/  report.md  model_card.md
+evaluation/<name>/  explanations/  exports/  report.md  model_card.md
 
 `card.md` is its users' own: reports take it up, and nothing removes it.
 
@@ -47,6 +47,7 @@ class RunDirectory:
         self.diverged_batch = self.path / "diverged_batch.txt"
         self.evaluations = self.path / "evaluation"
         self.explanations = self.path / "explanations"
+        self.exports = self.path / "exports"
         self.report = self.path / "report.md"
         self.model_card = self.path / "model_card.md"
         self.applicability = self.path / "applicability.npz"

@@ -1,0 +1,101 @@
+"""Where an export goes: a directory that is written aside, and is whole or absent.
+
+    RUN/exports/<format>            litert, onnx, joblib; int8 in litert-int8
+    RUN/exports/saved_model/<name>/<version>   as TensorFlow Serving looks for it
+
+TensorFlow Serving passes over directories whose names are no numbers, so it never loads a part of a model.
+"""
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from engine.base import files, output_paths
+from engine.base.config import UserError
+from engine.base.export_settings import ExportConfig
+from engine.inference.export import metadata
+from engine.runs.run_directory import RunDirectory
+
+_SAVED_MODEL_METADATA = Path("assets.extra", metadata.NAME)
+_DEFAULT_NAME = "model"
+
+
+def place_of(run: RunDirectory, settings: ExportConfig, output: Path | None) -> Path:
+    """The directory of the export that the settings ask for.
+
+    Args:
+        output: what the user gave; None for a directory in the run.
+    """
+    kind = (
+        settings.format if settings.quantize is None else f"{settings.format}-{settings.quantize}"
+    )
+    base = run.exports / kind if output is None else output
+    if settings.format != "saved_model":
+        return base
+    name = settings.name or run.path.resolve().name or _DEFAULT_NAME
+    return base / name / str(settings.version)
+
+
+def require_free(place: Path, *, overwrite: bool) -> None:
+    """Checks that an export can be written to a directory.
+
+    Raises:
+        UserError: it holds an export and `overwrite` is not given, or it holds anything else, or this user
+            may not write there.
+    """
+    output_paths.require_directory(place, "--output")
+    if not place.exists() or not any(place.iterdir()):
+        return
+    if not _is_export(place):
+        raise UserError(
+            f"--output {place}: holds other files; expected an empty directory, a new one, or an earlier "
+            "export"
+        )
+    if not overwrite:
+        raise UserError(
+            f"--output {place}: already holds an export; replace it with --overwrite, or give another "
+            "directory (a SavedModel: another --version)"
+        )
+
+
+@contextlib.contextmanager
+def written_aside(place: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Yields an empty directory, which takes the name `place` only when the block ends well.
+
+    When the block raises, `place` is as it was and nothing is left aside. What an earlier process left there
+    when it was killed is removed.
+
+    Raises:
+        UserError: as `require_free`, if something was put there meanwhile.
+    """
+    aside, former = (place.with_name(f"{place.name}{end}") for end in (".partial", ".former"))
+    _remove(aside)
+    aside.mkdir(parents=True)
+    try:
+        with files.errors_named(place):
+            yield aside
+            require_free(place, overwrite=overwrite)
+            _remove(former)
+            if place.exists():
+                place.rename(former)
+            aside.rename(place)
+            _remove(former)
+    except BaseException:
+        if former.exists() and not place.exists():
+            former.rename(place)
+        _remove(aside)
+        raise
+    files.sync_directory(place.parent)
+
+
+def _is_export(place: Path) -> bool:
+    """Whether a directory was written by this module, and nothing was added at its top."""
+    return any((place / name).is_file() for name in (metadata.NAME, _SAVED_MODEL_METADATA))
+
+
+def _remove(directory: Path) -> None:
+    if directory.is_symlink() or directory.is_file():
+        directory.unlink()
+    elif directory.exists():
+        shutil.rmtree(directory)
