@@ -15,8 +15,8 @@ from pathlib import Path
 
 from engine import api
 from engine.base import callable_module, command_line, config, files
-from engine.base.flag_parser import FlagParser, add_with_flag
 from engine.base.export_settings import ExportConfig
+from engine.base.flag_parser import FlagParser, add_with_flag
 from engine.runs import ensemble
 
 PROGRAM = "python -m engine.export"

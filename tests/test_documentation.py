@@ -15,7 +15,14 @@ import page_runs
 import pytest
 from page_runs import command_module
 
-from engine.base import build_settings, config, inspect_settings, run_settings, settings
+from engine.base import (
+    build_settings,
+    config,
+    export_settings,
+    inspect_settings,
+    run_settings,
+    settings,
+)
 from tuning import arguments as tuning_arguments
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,6 +41,7 @@ SETTINGS = {
     "engine.evaluate": run_settings.EvaluateConfig,
     "engine.predict": run_settings.PredictConfig,
     "engine.explain": run_settings.ExplainConfig,
+    "engine.export": export_settings.ExportConfig,
 }
 SMALL_TRAINING = "--epochs 1 --depth 2 --width 4 --global-batch-size 16"
 # What the test adds to each command, so that it ends in seconds: sizes and numbers, nothing else.

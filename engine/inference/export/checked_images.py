@@ -56,12 +56,12 @@ class ImageSource:
 
     Attributes:
         shards: a directory of shards; with its manifest.
-        paths: or files, folders and globs.
+        files: or image files.
     """
 
     shards: Path | None = None
     manifest: Manifest | None = None
-    paths: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
 
     def read(self, contract: InferenceContract, settings: ExportConfig) -> CheckedImages:
         """Reads the images that the settings ask for.
@@ -71,8 +71,8 @@ class ImageSource:
         """
         if self.shards is not None and self.manifest is not None:
             return _of_shards(self.shards, self.manifest, settings)
-        if self.paths:
-            return _of_files(self.paths, contract.image_format, settings)
+        if self.files:
+            return _of_files(self.files, contract.image_format, settings)
         images = generated(contract.image_format, seed=settings.seed)
         return CheckedImages(images, f"{len(images)} generated images")
 
@@ -97,8 +97,7 @@ def find_source(
         raise UserError("--images and --shards both say what to check the export on; give one")
     if paths:
         image_files.check_paths(paths)
-        image_files.require_files(paths, image_files.Failures())
-        return ImageSource(paths=tuple(paths))
+        return ImageSource(files=tuple(image_files.require_files(paths, image_files.Failures())))
     if shards is not None:
         manifest = tfrecords.read_manifest(shards)
         dataset_checks.split_info(manifest, settings.split)
@@ -108,7 +107,7 @@ def find_source(
     if own is None and settings.quantize is not None:
         raise UserError(
             f"--quantize {settings.quantize}: needs images to take its ranges from, and the shards of the "
-            "training are not there any more; give --shards SHARDS or --images PATH..."
+            f"training, with a split {settings.split!r}, are not there; give --shards SHARDS or --images PATH..."
         )
     return own or ImageSource()
 
@@ -155,16 +154,17 @@ def _of_shards(shards: Path, manifest: Manifest, settings: ExportConfig) -> Chec
 
 
 def _of_files(
-    paths: Sequence[str], image_format: ImageFormat, settings: ExportConfig
+    found: Sequence[Path], image_format: ImageFormat, settings: ExportConfig
 ) -> CheckedImages:
-    failures = image_files.Failures()
-    found = list(image_files.require_files(paths, failures))
     random = np.random.default_rng(settings.seed)
     most = max(settings.num_images, settings.num_representative if settings.quantize else 0)
     chosen = [found[place] for place in np.sort(random.permutation(len(found))[:most])]
     decoded = dict(
         image_files.decoded_images(
-            chosen, failures, image_format=image_format, max_pixels=settings.max_pixels
+            chosen,
+            image_files.Failures(),
+            image_format=image_format,
+            max_pixels=settings.max_pixels,
         )
     )
     if not decoded:

@@ -13,12 +13,17 @@ from pathlib import Path
 
 from engine.base import files, output_paths
 from engine.base.config import UserError
-from engine.base.export_settings import ExportConfig
+from engine.base.export_settings import EXPORT_FORMATS, ExportConfig
 from engine.inference.export import metadata
 from engine.runs.run_directory import RunDirectory
 
 _SAVED_MODEL_METADATA = Path("assets.extra", metadata.NAME)
 _DEFAULT_NAME = "model"
+# All that an export may hold at its top, with what Python and Keras put there.
+_PARTS = {
+    *(metadata.NAME, "model.tflite", "model.onnx", "model.joblib", "classifier.py", "__pycache__"),
+    *("saved_model.pb", "variables", "assets", "assets.extra", "fingerprint.pb"),
+}
 
 
 def place_of(run: RunDirectory, settings: ExportConfig, output: Path | None) -> Path:
@@ -90,8 +95,13 @@ def written_aside(place: Path, *, overwrite: bool) -> Iterator[Path]:
 
 
 def _is_export(place: Path) -> bool:
-    """Whether a directory was written by this module, and nothing was added at its top."""
-    return any((place / name).is_file() for name in (metadata.NAME, _SAVED_MODEL_METADATA))
+    """Whether a directory holds an export and nothing else: only such a one may be replaced."""
+    if {path.name for path in place.iterdir()} - _PARTS:
+        return False
+    for name in (metadata.NAME, _SAVED_MODEL_METADATA):
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            return files.read_json(place / name)["format"] in EXPORT_FORMATS
+    return False
 
 
 def _remove(directory: Path) -> None:

@@ -165,18 +165,25 @@ class _Writer:
     def verified(self, directory: Path, expected: Any, checked: CheckedImages) -> Verification:
         from engine.inference.export import verification
 
-        options = {} if self.settings.format == "litert" else {"batch_size": BATCH_SIZE}
         expected = verification.both_columns(expected)
+        of_files = None
+        if self.settings.format == "litert":
+            of_arrays = self.module.run(directory, checked.images)
+        elif self.settings.format == "saved_model":
+            of_arrays, of_files, valid = self.module.run(
+                directory, checked.images, checked.files, batch_size=BATCH_SIZE
+            )
+        else:
+            of_arrays = self.module.run(directory, checked.images, batch_size=BATCH_SIZE)
         found = verification.compared(
             expected,
-            self.module.run(directory, checked.images, **options),
+            of_arrays,
             images=checked.described,
             threshold=self.threshold,
             labels=checked.labels,
         )
-        if self.settings.format != "saved_model":
+        if of_files is None:
             return found
-        of_files, valid = self.module.run_files(directory, checked.files, **options)
         return dataclasses.replace(
             found,
             largest_file_difference=verification.largest_difference(

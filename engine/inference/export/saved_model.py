@@ -81,25 +81,25 @@ def write(
     serving_warmup.write(directory, image_format, {FILES: IMAGE_BYTES, ARRAYS: IMAGE})
 
 
-def run(directory: Path, images: np.ndarray, *, batch_size: int) -> np.ndarray:
-    """float32[N, K]: what the SavedModel gives for uint8[N, H, W, C]."""
-    signature = tf.saved_model.load(str(directory)).signatures[ARRAYS]
-    starts = range(0, len(images), batch_size)
-    parts = [signature(tf.constant(images[at : at + batch_size])) for at in starts]
-    return np.concatenate([part[PROBABILITIES].numpy() for part in parts])
+def run(
+    directory: Path, images: np.ndarray, files: Sequence[bytes], *, batch_size: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What the SavedModel gives for uint8[N, H, W, C] and for M encoded files.
 
+    Returns:
+        float32[N, K], float32[M, K], and bool[M], which of the files are valid.
+    """
+    loaded = tf.saved_model.load(str(directory))
 
-def run_files(
-    directory: Path, files: Sequence[bytes], *, batch_size: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """What the SavedModel gives for encoded files: float32[N, K], and bool[N], which are valid."""
-    signature = tf.saved_model.load(str(directory)).signatures[FILES]
-    starts = range(0, len(files), batch_size)
-    parts = [signature(tf.constant(files[at : at + batch_size])) for at in starts]
-    return (
-        np.concatenate([part[PROBABILITIES].numpy() for part in parts]),
-        np.concatenate([part[_VALID].numpy() for part in parts]),
-    )
+    def outputs(signature: str, values: Any) -> dict[str, np.ndarray]:
+        starts = range(0, len(values), batch_size)
+        classify = loaded.signatures[signature]
+        parts = [classify(tf.constant(values[at : at + batch_size])) for at in starts]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    of_files = outputs(FILES, files)
+    of_arrays = outputs(ARRAYS, images)
+    return of_arrays[PROBABILITIES], of_files[PROBABILITIES], of_files[_VALID]
 
 
 def _decided(
