@@ -1,4 +1,4 @@
-"""`python -m engine.export RUN`: writes a run as SavedModel, LiteRT, ONNX or joblib, and checks it.
+"""`python -m engine.export RUN`: writes a run as SavedModel, LiteRT, ONNX or joblib, checked.
 
 A SavedModel takes image files and lies as TensorFlow Serving expects it; LiteRT (--quantize int8 too), ONNX and
 joblib take pixels. All give calibrated probabilities, with classes and threshold in metadata.json. RUN may be an
