@@ -24,7 +24,9 @@ def test_the_page_trains_on_32_images_and_measures_on_16(walk, capsys):
 def test_the_default_reaches_the_accuracy_of_the_tutorials_script(tmp_path, monkeypatch):
     """On draws of its own: a mean accuracy on 300 held-out images, as 16 images decide by chance."""
     pytest.importorskip("tf_keras")
-    monkeypatch.chdir(Path(__file__).resolve().parents[2])  # where `python -m benchmarks...` is found
+    monkeypatch.chdir(
+        Path(__file__).resolve().parents[2]
+    )  # where `python -m benchmarks...` is found
     draws = small_sets.draw(IMAGES, tmp_path, draws=3, held_out=300, seed=77)
     script = [row["held_out"] for row in small_sets.by_script(draws)]
     default = [row["held_out"] for row in small_sets.by_engine(draws, tmp_path)]
