@@ -404,7 +404,13 @@ def export(
     )
 
 
-def load(run: Runs, *, batch_size: int = 64, prevalence: float | str | None = None) -> "Predictor":
+def load(
+    run: Runs,
+    *,
+    batch_size: int = 64,
+    prevalence: float | str | None = None,
+    flip_average: bool = False,
+) -> "Predictor":
     """A run's model, ready to give probabilities of arrays.
 
     Args:
@@ -412,6 +418,7 @@ def load(run: Runs, *, batch_size: int = 64, prevalence: float | str | None = No
         batch_size: the one batch size that the model is compiled for; smaller batches are padded.
         prevalence: the share of the positive class where the images come from, or that of each class,
             as `"0.7,0.2,0.1"`; None for the share that training implied.
+        flip_average: whether to average over each image and its mirror image.
 
     Raises:
         UserError: the directory holds no trained run, or one that cannot be read; or the prevalence
@@ -423,7 +430,9 @@ def load(run: Runs, *, batch_size: int = 64, prevalence: float | str | None = No
         from engine.inference import ensemble as predictors
 
     text = None if prevalence is None else str(prevalence)
-    return predictors.load(loaded, batch_size=batch_size, prevalence=text)
+    return predictors.load(
+        loaded, batch_size=batch_size, prevalence=text, flip_average=flip_average
+    )
 
 
 def _texts(paths: PathLike | Iterable[PathLike]) -> list[str]:

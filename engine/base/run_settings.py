@@ -9,6 +9,8 @@ from engine.base.setting_values import (
     check_directory_name,
     check_part,
     check_prevalence,
+    check_prevalence_or_estimate,
+    check_rates,
     check_strata,
 )
 
@@ -22,6 +24,10 @@ PREVALENCE_HELP = (
     "the share of the positive class where the images come from (P,P,... for each of several classes), "
     "for which probabilities are given; none: the share that training implied"
 )
+_PREVALENCE_OR_ESTIMATE_HELP = (
+    f"{PREVALENCE_HELP}; estimate: that which these images' own probabilities speak for (EM)"
+)
+_FLIP_HELP = "average each image's log-odds with those of its mirror image (twice the time)"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,7 +40,8 @@ class EvaluateConfig(FigureSettings):
         parse=check_directory_name,
         metavar="NAME",
         help="directory of the results in RUN/evaluation; none: the split's name, with a part of the "
-        "data's identity behind it if the run was trained on other data, and the prevalence if given",
+        "data's identity behind it if the run was trained on other data, and what was set that changes "
+        "probabilities, such as the prevalence",
     )
     batch_size: int = setting(
         128, minimum=1, maximum=MAX_BATCH_SIZE, help="images per step of the model"
@@ -65,8 +72,27 @@ class EvaluateConfig(FigureSettings):
         "limits are divided into quartiles)",
     )
     prevalence: str | None = setting(
-        None, parse=check_prevalence, separator=",", metavar="P", help=PREVALENCE_HELP
+        None,
+        parse=check_prevalence_or_estimate,
+        separator=",",
+        metavar="P",
+        help=_PREVALENCE_OR_ESTIMATE_HELP,
     )
+    at_specificity: str = setting(
+        "0.9",
+        parse=check_rates,
+        separator=",",
+        metavar="RATE[,RATE...]",
+        help="give the sensitivity at these specificities",
+    )
+    at_sensitivity: str = setting(
+        "0.95",
+        parse=check_rates,
+        separator=",",
+        metavar="RATE[,RATE...]",
+        help="give the specificity at these sensitivities",
+    )
+    flip_average: bool = setting(False, help=_FLIP_HELP)
     recalibrate: int | None = setting(
         None,
         minimum=4,
@@ -144,6 +170,14 @@ class FilesConfig(Config):
 class PredictConfig(FilesConfig):
     """How files are read and predicted."""
 
+    prevalence: str | None = setting(
+        None,
+        parse=check_prevalence_or_estimate,
+        separator=",",
+        metavar="P",
+        help=_PREVALENCE_OR_ESTIMATE_HELP,
+    )
+    flip_average: bool = setting(False, help=_FLIP_HELP)
     part: str | None = setting(
         None,
         parse=check_part,

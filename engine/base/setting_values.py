@@ -228,3 +228,33 @@ def check_prevalence(text: str) -> str:
     """`text` itself, if `parse_prevalence` takes it."""
     parse_prevalence(text)
     return text
+
+
+ESTIMATED = "estimate"  # the prevalence that is estimated from the images themselves
+
+
+def check_prevalence_or_estimate(text: str) -> str:
+    """`text` itself, if it is `estimate` or `parse_prevalence` takes it."""
+    try:
+        return text if text == ESTIMATED else check_prevalence(text)
+    except ValueError as error:
+        raise ValueError(f"{error}; or {ESTIMATED}") from None
+
+
+def parse_rates(text: str) -> tuple[float, ...]:
+    """`0.9` or `0.8,0.9` to one number for each, in order and none twice."""
+    try:
+        rates = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        rates = ()
+    if not rates or not all(0 < rate <= 1 for rate in rates) or len(set(rates)) < len(rates):
+        raise ValueError(
+            "expected rates above 0 and at most 1, each once, such as 0.9 or 0.8,0.9,0.95"
+        )
+    return rates
+
+
+def check_rates(text: str) -> str:
+    """`text` itself, if `parse_rates` takes it."""
+    parse_rates(text)
+    return text

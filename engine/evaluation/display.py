@@ -2,14 +2,15 @@
 
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from engine.metrics.estimate import Estimate, title
+from engine.metrics import clinical_measures
+from engine.metrics.estimate import Estimate, number_text, title
 from engine.metrics.evaluation import Evaluation
 from engine.metrics.strata_results import METRICS, StrataResults, Stratum
 from engine.metrics.unlike_results import UnlikeResults
@@ -19,23 +20,38 @@ _FEW_CLASSES = 4  # whose counts fit a column
 _CLASS_HEADS = {
     "auroc": "AUROC",
     "average_precision": "AP",
-    "sensitivity": "sensitivity",
-    "specificity": "specificity",
+    "sensitivity": "sens.",
+    "specificity": "spec.",
+    "precision": "PPV",
+    "npv": "NPV",
+    "f1": "F1",
+}
+_AVERAGE_HEADS = {
+    **{name: head for name, head in _CLASS_HEADS.items() if name != "npv"},
     "precision": "precision",
 }
+_ALIASES = ("ppv", "recall")  # of precision and sensitivity: in metrics.json, not shown twice
 
 
 def show(result: Evaluation) -> None:
     """Tables of all metrics, of the classes if there are more than two, and of shifts, strata and
     recalibration if they were measured; the figures that matter most are on the last lines."""
-    rows = [(title(name), e.value_text, e.interval_text) for name, e in result.metrics.items()]
+    rows = [
+        (title(name), estimate.value_text, estimate.interval_text)
+        for name, estimate in result.metrics.items()
+        if name not in _ALIASES
+    ]
     print_table(["metric", "value", "95 % interval"], rows)
     if result.per_class:
-        class_rows = [
-            (name, *(row[metric].value_text for metric in _CLASS_HEADS))
-            for name, row in result.per_class.items()
-        ]
-        print_table(["class", *_CLASS_HEADS.values()], class_rows)
+        _print_values("class", _CLASS_HEADS, result.per_class)
+        averages = {"macro": result.metrics, **result.averages}
+        _print_values("mean", _AVERAGE_HEADS, averages)
+    _print_operating_points(result)
+    _print_predictive_values(result)
+    if (known := clinical_measures.calibration_text(result)) is not None:
+        print(textwrap.fill(known, TABLE_WIDTH))
+    for curve in result.decision_curves if len(result.decision_curves) == 1 else ():
+        print(textwrap.fill(f"decision curve: {curve.useful_text()}", TABLE_WIDTH))
     if result.shifts is not None:
         heads = [title(metric) for metric in result.shifts.metrics]
         print_table(["images", *heads], result.shifts.rows())
@@ -51,6 +67,60 @@ def show(result: Evaluation) -> None:
         print_table(["run", *heads], result.members.rows())
         print(result.members.spread_text())
     print("\n".join(result.summary_lines()))
+
+
+def _print_values(
+    head: str, columns: Mapping[str, str], rows: Mapping[str, Mapping[str, Estimate]]
+) -> None:
+    """A table of values without intervals, which `metrics.json` holds.
+
+    Args:
+        columns: metric -> its head.
+        rows: the name of each -> metric -> estimate; those that a row lacks stay empty.
+    """
+    shown = [
+        (name, *(row[metric].value_text if metric in row else "" for metric in columns))
+        for name, row in rows.items()
+    ]
+    print_table([head, *columns.values()], shown, first_wraps=True)
+
+
+def _print_operating_points(result: Evaluation) -> None:
+    """Of two classes, a table of the points; of more, `metrics.json` holds them."""
+    if result.per_class or not result.operating_points:
+        return
+    rows = [
+        (
+            point.rule.replace("=", " "),
+            point.chosen_on,
+            number_text(point.threshold),
+            on_two_lines(point.sensitivity),
+            on_two_lines(point.specificity),
+        )
+        for point in result.operating_points
+    ]
+    heads = ["fixed at", "cut chosen on", "threshold", "sensitivity", "specificity"]
+    print_table(heads, rows, first_wraps=True)
+
+
+def _print_predictive_values(result: Evaluation) -> None:
+    """PPV and NPV at other shares of a class."""
+    if not result.predictive_values:
+        return
+    several = bool(result.per_class)
+    rows = [
+        (
+            *([values.class_name] if several else []),
+            f"{values.prevalence:.4g}",
+            str(values.ppv),
+            str(values.npv),
+        )
+        for values in result.predictive_values
+    ]
+    share = "share" if several else f"share of {result.class_names[1]}"
+    heads = [*(["class"] if several else []), share, "PPV", "NPV"]
+    print_table(heads, rows, first_wraps=True)
+    print(textwrap.fill(clinical_measures.prevalence_note(result), TABLE_WIDTH))
 
 
 def _print_strata(column: StrataResults) -> None:

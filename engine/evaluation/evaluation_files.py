@@ -1,6 +1,7 @@
 """What an evaluation leaves on disk: `RUN/evaluation/<name>/`.
 
     metrics.json  predictions.csv  roc.png  precision_recall.png  confusion_matrix.png  calibration.png
+    probabilities.png  decision_curve.png
     most_wrong.png  least_certain.png   unless --contact-sheets 0
     shifts.json   with --shifts
     strata.png    with --strata
@@ -30,7 +31,14 @@ from engine.metrics.evaluation import Evaluation
 from engine.metrics.predictions import predict_labels
 from engine.metrics.subject import Subject
 from engine.metrics.unlike_results import UNDECIDED, is_unlike
-from engine.runs import plots, stored_evaluations, stored_predictions, strata_plot
+from engine.runs import (
+    decision_curve_plot,
+    plots,
+    probability_plot,
+    stored_evaluations,
+    stored_predictions,
+    strata_plot,
+)
 from engine.shards import data_identity
 
 _SHOWN = 8  # characters of an identity in a name
@@ -65,9 +73,14 @@ def directory_name(split: str, *, trained_on: Mapping[str, Any], data: Mapping[s
 
 
 def settings_name(name: str, subject: Subject, class_names: Sequence[str]) -> str:
-    """The name of an evaluation, for one by another prevalence, or of which the run's classes are changed."""
+    """The name of an evaluation, for one by another prevalence, of which the run's classes are changed, or
+    that averages over mirror images."""
     if subject.changed_classes(class_names):
         name += "-mapped"
+    if subject.flip_average:
+        name += "-flip-average"
+    if subject.prevalence_estimated:
+        return name + "-prevalence-estimated"
     if subject.prevalence is not None:
         binary = len(subject.prevalence) == 2
         shares = subject.prevalence[1:] if binary else subject.prevalence
@@ -109,8 +122,16 @@ def _difference(before: Subject, now: Subject) -> str | None:
         return f"on other data, the {before.split} split of {before.shards}"
     if before.classes != now.classes:
         return f"with other --classes ({_pairs(before.classes)}, now {_pairs(now.classes)})"
-    if before.prevalence != now.prevalence:
+    if before.prevalence_estimated != now.prevalence_estimated:
+        return (
+            "with a prevalence that was "
+            + ("" if before.prevalence_estimated else "not ")
+            + "estimated"
+        )
+    if before.prevalence != now.prevalence and not now.prevalence_estimated:
         return f"with another --prevalence ({_shares(before.prevalence)}, now {_shares(now.prevalence)})"
+    if before.flip_average != now.flip_average:
+        return ("with" if before.flip_average else "without") + " --flip-average"
     if before.averaged != now.averaged:
         return f"of {_runs(before.averaged)}, not of {_runs(now.averaged)}"
     return None
@@ -229,23 +250,28 @@ def draw_figures(
     split: str,
     formats: Sequence[str] = ("png",),
 ) -> None:
-    """Draws roc, precision_recall, confusion_matrix and calibration, and the strata if they were
-    measured."""
+    """Draws roc, precision_recall, confusion_matrix, calibration, probabilities and decision_curve
+    (the last of up to 20 classes), and the strata if they were measured."""
     metrics, names = result.metrics, result.class_names
     labels, log_odds = predictions.labels, predictions.log_odds
     binary = log_odds.ndim == 1
     scored = {1: log_odds} if binary else dict(enumerate(log_odds.T))
     scored = {k: scores for k, scores in scored.items() if 0 < (labels == k).sum() < len(labels)}
     roc_curves, recall_curves = [], []
+    areas: dict[str, list[str]] = {"auroc": [], "average_precision": []}
     for index, scores in scored.items():
         false_rate, true_rate, _ = curves.roc_curve(labels == index, scores)
         precision, recall, _ = curves.precision_recall_curve(labels == index, scores)
         roc_curves.append((names[index], false_rate, true_rate))
         recall_curves.append((names[index], recall, precision))
+        for metric, texts in areas.items():
+            if not binary:
+                texts.append(f"{result.per_class[names[index]][metric].value:.3f}")
     plots.roc(
         roc_curves,
         directory / "roc.png",
         area=str(metrics["auroc"]),
+        class_areas=areas["auroc"],
         operating_point=_point(metrics, "specificity", "sensitivity", binary=binary),
         title=f"ROC, {split} split",
         formats=formats,
@@ -254,6 +280,7 @@ def draw_figures(
         recall_curves,
         directory / "precision_recall.png",
         area=str(metrics["average_precision"]),
+        class_areas=areas["average_precision"],
         operating_point=_point(metrics, "recall", "precision", binary=binary),
         prevalence=float((labels == 1).mean()) if binary else None,
         title=f"Precision-recall, {split} split",
@@ -277,6 +304,21 @@ def draw_figures(
         error=bins.expected_calibration_error,
         subject=names[1] if binary else "the predicted class",
         title=f"Calibration, {split} split",
+        formats=formats,
+    )
+    probability_plot.draw(
+        labels,
+        predictions.probabilities,
+        names,
+        directory / "probabilities.png",
+        threshold=result.threshold,
+        title=f"Probabilities, {split} split",
+        formats=formats,
+    )
+    decision_curve_plot.draw(
+        result.decision_curves,
+        directory / "decision_curve.png",
+        title=f"Decision curve, {split} split",
         formats=formats,
     )
     if result.strata:

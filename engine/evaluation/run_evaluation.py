@@ -14,7 +14,15 @@ import numpy as np
 from engine.base import progress
 from engine.base.config import UserError
 from engine.base.run_settings import EvaluateConfig
-from engine.evaluation import class_mapping, evaluation_files, metadata_columns, settings_warnings
+from engine.base.setting_values import ESTIMATED
+from engine.evaluation import (
+    class_mapping,
+    estimated_prevalence,
+    evaluation_files,
+    fixed_cuts,
+    metadata_columns,
+    settings_warnings,
+)
 from engine.evaluation import contact_sheets as sheets
 from engine.evaluation.class_mapping import ClassMapping
 from engine.evaluation.evaluation_files import SplitPredictions
@@ -22,8 +30,8 @@ from engine.evaluation.metadata_columns import MetadataColumn
 from engine.inference import applicability
 from engine.inference import ensemble as ensembles
 from engine.inference.ensemble import EnsemblePredictor
-from engine.inference.predictor import Outputs, Predictor, wanted_prevalence
-from engine.metrics import evaluation, member_results, recalibration
+from engine.inference.predictor import Outputs, Predictor, first_prevalence
+from engine.metrics import evaluation, member_results, prior_shift, recalibration
 from engine.metrics import strata as stratification
 from engine.metrics.evaluation import Evaluation
 from engine.metrics.member_results import MemberResults
@@ -55,6 +63,9 @@ def evaluate_run(
     prevalence: str | None = None,
     recalibrate: int | None = None,
     abstain: bool = False,
+    at_specificity: str = "0.9",
+    at_sensitivity: str = "0.95",
+    flip_average: bool = False,
     figures: Sequence[str] = ("png",),
     contact_sheets: int = 12,
 ) -> Evaluation:
@@ -66,7 +77,8 @@ def evaluate_run(
         shards: made by `engine.build_tfrecords`, of the run's image size and channels.
         split: the split to measure.
         name: the directory of the results; None: the split's name, followed by a part of the data's
-            identity if the run was trained on other data, and by the prevalence if one is given.
+            identity if the run was trained on other data, and by what changes the probabilities: the
+            prevalence, if one is given, and averaging over mirror images.
         batch_size: images per step of the model.
         resamples: bootstrap resamples behind the intervals that need them.
         seed: seed of the resamples.
@@ -76,9 +88,12 @@ def evaluate_run(
         strata: `FILE.csv:column,...`: columns by which the figures are given too; `age:18,40` sets the
             limits of a column of numbers.
         prevalence: the share of the positive class, or of each class, that probabilities are given
-            for, as `0.1` or `0.7,0.2,0.1`; None for that which training implied.
+            for, as `0.1` or `0.7,0.2,0.1`; `estimate` finds it from the images' own probabilities; None
+            for that which training implied.
         recalibrate: a number of labelled images; whether to show what so many of this place would give.
         abstain: whether to leave the images undecided that are unlike the training images.
+        at_specificity, at_sensitivity: rates, as `0.9` or `0.8,0.9`, at which the other rate is given.
+        flip_average: whether to average over each image and its mirror image.
         figures: what figures are written as, some of png, svg and pdf; PNG always.
         contact_sheets: how many of the most wrong and of the least certain images are drawn.
 
@@ -102,6 +117,9 @@ def evaluate_run(
         prevalence=prevalence,
         recalibrate=recalibrate,
         abstain=abstain,
+        at_specificity=at_specificity,
+        at_sensitivity=at_sensitivity,
+        flip_average=flip_average,
         figures=tuple(figures),
         contact_sheets=contact_sheets,
     )
@@ -121,9 +139,11 @@ def evaluate_run(
     )
     if settings.abstain:
         applicability.require(run)
+    left = num_examples - sum(mapping.left_out.values())
     if settings.recalibrate is not None:
-        left = num_examples - sum(mapping.left_out.values())
         recalibration.check_number(settings.recalibrate, num_examples=left)
+    if settings.prevalence == ESTIMATED:
+        prior_shift.check_number(left)
     subject = _subject(run, shards, manifest, settings, mapping, used.class_names)
     columns = _columns(shards, manifest, mapping, settings)
     for warning in subject.warnings:
@@ -138,7 +158,15 @@ def evaluate_run(
         stored = StoredSplit(shards, settings.split, manifest)
         shown = sheets.Candidates(settings.contact_sheets, threshold=predictor.threshold)
         predictions = predict_split(predictor, stored, mapping, shown)
-        result = _measured(predictions, predictor, settings, columns)
+        shares = None
+        if subject.prevalence_estimated:
+            shares, predictor, predictions = estimated_prevalence.applied(
+                predictor, predictions, seed=settings.seed
+            )
+            subject = dataclasses.replace(subject, prevalence=shares.prevalence)
+        trained_on = run.read_environment()["data"].get("identity")
+        cuts = fixed_cuts.chosen_on_validation(run, subject, contract.read(run), trained_on)
+        result = _measured(predictions, predictor, settings, columns, cuts)
         if settings.shifts:
             from engine.evaluation import shift_evaluation
 
@@ -147,6 +175,7 @@ def evaluate_run(
         result = dataclasses.replace(
             result,
             subject=subject,
+            estimated_shares=shares,
             members=_member_results(run, predictor, predictions),
             recalibration=_recalibrated(predictions, predictor, settings),
         )
@@ -200,8 +229,10 @@ def _subject(
         held_out_shared=held_out_shared,
         left_out=mapping.left_out,
         calibration=used.calibration,
-        prevalence=wanted_prevalence(used, settings.prevalence),
+        prevalence=first_prevalence(used, settings.prevalence),
         averaged=averaged,
+        prevalence_estimated=settings.prevalence == ESTIMATED,
+        flip_average=settings.flip_average,
     )
     counts = mapping.counts(manifest.splits[split].class_counts.values(), len(class_names))
     warnings += settings_warnings.about(subject, counts, class_names)
@@ -224,7 +255,12 @@ def _held_out(manifest: Manifest, split: str) -> tuple[str | None, str | None]:
 
 def _load(run: RunDirectory, subject: Subject, settings: EvaluateConfig) -> Predictor:
     progress.say("loading TensorFlow and the model ...")
-    predictor = ensembles.load(run, batch_size=settings.batch_size, prevalence=settings.prevalence)
+    predictor = ensembles.load(
+        run,
+        batch_size=settings.batch_size,
+        prevalence=subject.prevalence,
+        flip_average=settings.flip_average,
+    )
     if run.model_digest() != subject.model:
         raise UserError(
             f"{run.model}: a training replaced the model while it was loaded; evaluate it again"
@@ -256,6 +292,7 @@ def _measured(
     predictor: Predictor,
     settings: EvaluateConfig,
     columns: Sequence[MetadataColumn],
+    cuts: Mapping[tuple[str, str], float],
 ) -> Evaluation:
     return evaluation.evaluate(
         predictions.labels,
@@ -269,6 +306,9 @@ def _measured(
         columns=[column.of(predictions.paths) for column in columns],
         distances=predictions.distances,
         abstained=settings.abstain,
+        rules=fixed_cuts.rules(settings),
+        chosen=cuts,
+        prevalence=predictor.prevalence,
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from engine.metrics import prior_shift
 from engine.metrics.subject import Subject, are_shares_of
 
 
@@ -17,6 +18,13 @@ def about(subject: Subject, counts: Sequence[int], class_names: Sequence[str]) -
         warnings.append(
             f"--classes leaves out, or takes for another class, what both the run and these shards call "
             f"{', '.join(changed)}; the figures do not stand for this set"
+        )
+    if subject.prevalence_estimated:
+        warnings.append(prior_shift.CAVEAT)
+    if subject.flip_average:
+        warnings.append(
+            "log-odds are the mean of each image's and its mirror image's; calibration and threshold were "
+            "fitted without that"
         )
     if subject.prevalence is not None and not are_shares_of(subject.prevalence, counts):
         wanted = ", ".join(

@@ -14,7 +14,6 @@ from scipy import special
 from engine.inference.predictor import (
     Outputs,
     Predictor,
-    deciding_threshold,
     wanted_prevalence,
 )
 from engine.metrics import predictions
@@ -43,8 +42,8 @@ class EnsemblePredictor(Predictor):
         self.members = tuple(members)
         self.contract = contract
         self.batch_size = batch_size
-        self.prevalence = prevalence
-        self.threshold = deciding_threshold(contract, prevalence)
+        self.flip_average = all(member.flip_average for member in members)
+        self._decide_at(prevalence)
 
     @property
     def measures_distances(self) -> bool:
@@ -83,11 +82,13 @@ def load(
     batch_size: int = 64,
     prevalence: str | Sequence[float] | None = None,
     precisions: Collection[str] | None = None,
+    flip_average: bool = False,
 ) -> Predictor:
     """A run, an ensemble, or a group of runs, ready to predict.
 
     Args:
         prevalence, precisions: as `Predictor.load` takes them.
+        flip_average: whether each of them averages over each image and its mirror image.
 
     Raises:
         UserError: one of them is missing, damaged or not trained, or they do not agree; or the
@@ -95,14 +96,24 @@ def load(
     """
     if not run.members:
         return Predictor.load(
-            run.path, batch_size=batch_size, prevalence=prevalence, precisions=precisions
+            run.path,
+            batch_size=batch_size,
+            prevalence=prevalence,
+            precisions=precisions,
+            flip_average=flip_average,
         )
     run.require_trained()
     contract = contracts.read(run)
     shares = wanted_prevalence(contract, prevalence)
     prior = None if contract.calibration is None else contract.calibration.prior
     members = [
-        load(member, batch_size=batch_size, prevalence=prior, precisions=precisions)
+        load(
+            member,
+            batch_size=batch_size,
+            prevalence=prior,
+            precisions=precisions,
+            flip_average=flip_average,
+        )
         for member in run.members
     ]
     return EnsemblePredictor(members, contract, batch_size=batch_size, prevalence=shares)

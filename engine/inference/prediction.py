@@ -9,10 +9,11 @@ import numpy as np
 from engine.base import progress, setting_values
 from engine.base.config import UserError
 from engine.base.run_settings import FilesConfig, PredictConfig
+from engine.base.setting_values import ESTIMATED
 from engine.images import image_files, path_list
 from engine.inference import applicability, ensemble
-from engine.inference.predictor import Batch, Outputs, Predictor, wanted_prevalence
-from engine.metrics import unlike_results
+from engine.inference.predictor import Batch, Outputs, Predictor, first_prevalence
+from engine.metrics import prior_shift, unlike_results
 from engine.runs import contract
 from engine.runs.run_directory import RunDirectory
 
@@ -93,7 +94,12 @@ def predict_files(
     """
     image_files.check_paths(paths)
     run.require_trained()
-    wanted_prevalence(contract.read(run), settings.prevalence)
+    prevalence = first_prevalence(contract.read(run), settings.prevalence)
+    if settings.prevalence == ESTIMATED and (settings.part is not None or left_out):
+        raise UserError(
+            f"--prevalence {ESTIMATED}: it needs all files at once, not --part of them nor the rest of an "
+            "earlier run; give the shares as numbers, such as --prevalence 0.1"
+        )
     if settings.abstain:
         applicability.require(run)
     failures = image_files.Failures()
@@ -103,7 +109,12 @@ def predict_files(
         names = path_list.part(names, *setting_values.parse_part(settings.part))
     missing = failures.count
     progress.say("loading TensorFlow and the model ...")
-    predictor = ensemble.load(run, batch_size=settings.batch_size, prevalence=settings.prevalence)
+    predictor = ensemble.load(
+        run,
+        batch_size=settings.batch_size,
+        prevalence=prevalence,
+        flip_average=settings.flip_average,
+    )
     if not predictor.measures_distances:
         applicability.say_absent(run)
     batches = _predictions(predictor, map(Path, names), failures, settings)
@@ -121,6 +132,8 @@ def _predictions(
         predictor, paths, failures, settings, done="predicted", with_distances=True
     )
     count = num_unlike = 0
+    if settings.prevalence == ESTIMATED:
+        batches = _at_estimated_prevalence(predictor, batches)
     for batch, outputs, labels in batches:
         found = [
             _prediction(path, outputs, place, names, label=int(labels[place]))
@@ -133,6 +146,32 @@ def _predictions(
         progress.say(
             f"{num_unlike} of {count} are unlike the training images (distance above 1){left}"
         )
+
+
+def _at_estimated_prevalence(
+    predictor: Predictor, batches: Iterator[tuple[Batch, Outputs, np.ndarray]]
+) -> Iterator[tuple[Batch, Outputs, np.ndarray]]:
+    """The same for the shares of the classes that all images together speak for; says what these are.
+
+    So nothing is yielded before the last image has been read; images themselves are not kept.
+
+    Raises:
+        UserError: there are too few images.
+    """
+    kept = [({"path": batch["path"]}, outputs) for batch, outputs, _ in batches]
+    calibration = predictor.contract.calibration
+    assert calibration is not None and calibration.prior is not None
+    shares = prior_shift.estimate(
+        np.concatenate([outputs.probabilities for _, outputs in kept]),
+        calibration.prior,
+        class_names=predictor.contract.class_names,
+    )
+    progress.say(f"estimated prevalence: {shares.text()}")
+    progress.say(f"warning: {prior_shift.CAVEAT}")
+    moved = predictor.at_prevalence(shares.prevalence)
+    for batch, plain in kept:
+        outputs = plain.at_prevalence(calibration, shares.prevalence)
+        yield batch, outputs, moved.predicted_labels(outputs.probabilities)
 
 
 def predicted_batches(

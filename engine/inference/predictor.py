@@ -4,6 +4,7 @@ The model is loaded once and compiled for one batch size. Smaller batches are pa
 the padding's outputs dropped, so a remainder never costs a second trace (half a second or more).
 """
 
+import copy
 import dataclasses
 import functools
 import itertools
@@ -16,6 +17,7 @@ import numpy as np
 
 from engine.base import command_line, files, progress
 from engine.base.config import UserError
+from engine.base.setting_values import ESTIMATED
 from engine.inference import applicability, image_statistics, network_features, precision
 from engine.inference.applicability import Applicability, Features
 from engine.metrics import predictions, temperature
@@ -65,6 +67,28 @@ class Outputs:
             spread=_joined([part.spread for part in parts]),
         )
 
+    def at_prevalence(self, calibration: Calibration, prevalence: Sequence[float]) -> "Outputs":
+        """What the run gives for other shares of the classes; members stay as they are.
+
+        Args:
+            calibration: the run's, by which these outputs were calibrated, at its prior.
+            prevalence: K numbers.
+
+        Raises:
+            UserError: the prior is not known.
+        """
+        moved = calibration.moved(self.log_odds, prevalence)
+        each = [
+            predictions.probabilities(calibration.log_odds(member.log_odds, prevalence))
+            for member in self.members
+        ]
+        return dataclasses.replace(
+            self,
+            probabilities=predictions.probabilities(moved),
+            log_odds=moved,
+            spread=np.std(each, axis=0) if each else self.spread,
+        )
+
 
 def _joined(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
     """Arrays one after the other; None where one is absent."""
@@ -84,6 +108,8 @@ class Predictor:
         prevalence: the share of each class where the images come from, K numbers; None for that
             which training implied. It changes probabilities and the threshold on them; see
             `engine.metrics.temperature`.
+        flip_average: whether to average the logits of each image and of its mirror image. Calibration and
+            threshold stay those of plain outputs.
 
     Raises:
         UserError: a prevalence is given that the contract holds no prior for; or the model does not
@@ -98,13 +124,14 @@ class Predictor:
         batch_size: int = 64,
         applicability: Applicability | None = None,
         prevalence: Sequence[float] | None = None,
+        flip_average: bool = False,
     ) -> None:
         self.model = model
         self.contract = contract
         self.applicability = applicability
         self.batch_size = batch_size
-        self.prevalence = prevalence
-        self.threshold = deciding_threshold(contract, prevalence)
+        self.flip_average = flip_average
+        self._decide_at(prevalence)
         self._check_model()
 
     @classmethod
@@ -115,6 +142,7 @@ class Predictor:
         batch_size: int = 64,
         prevalence: str | Sequence[float] | None = None,
         precisions: Collection[str] | None = None,
+        flip_average: bool = False,
     ) -> "Predictor":
         """Loads a run's best weights, its calibration and its threshold.
 
@@ -122,6 +150,7 @@ class Predictor:
             prevalence: the share of the positive class, or of each class, as `0.1` or `0.7,0.2,0.1`;
                 or numbers, one for each class.
             precisions: see `load_model`.
+            flip_average: whether to average over each image and its mirror image.
 
         Raises:
             UserError: the directory holds no trained run, or one that cannot be read; or the
@@ -142,7 +171,23 @@ class Predictor:
             batch_size=batch_size,
             prevalence=shares,
             applicability=applicability.read(run),
+            flip_average=flip_average,
         )
+
+    def at_prevalence(self, prevalence: Sequence[float]) -> "Predictor":
+        """The same model for other shares of the classes, K numbers; nothing is compiled again.
+
+        Raises:
+            UserError: the contract holds no prior.
+        """
+        wanted_prevalence(self.contract, prevalence)
+        moved = copy.copy(self)
+        moved._decide_at(prevalence)
+        return moved
+
+    def _decide_at(self, prevalence: Sequence[float] | None) -> None:
+        self.prevalence = prevalence
+        self.threshold = deciding_threshold(self.contract, prevalence)
 
     @property
     def measures_distances(self) -> bool:
@@ -171,9 +216,10 @@ class Predictor:
             UserError: the images have another shape or type.
         """
         if self.applicability is None or not with_distances:
-            return self._outputs(*self._run(self._compiled, images))
+            probabilities, logits = self._run(self._compiled, images)
+            return self._outputs(*self._averaged(probabilities, logits, images))
         probabilities, logits, features = self._run(self._compiled_with_features, images)
-        outputs = self._outputs(probabilities, logits)
+        outputs = self._outputs(*self._averaged(probabilities, logits, images))
         distances = self.applicability.distances(
             {**features, **image_statistics.statistics(images)}
         )
@@ -187,6 +233,23 @@ class Predictor:
         """
         _, _, features = self._run(self._compiled_with_features, images)
         return {**features, **image_statistics.statistics(images)}
+
+    def _averaged(
+        self, probabilities: np.ndarray, logits: np.ndarray, images: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The model's outputs, float64[N, outputs]; averaged with those of the mirror images if asked for.
+
+        Logits are averaged, not probabilities: those of float32 are all 1 from logits of 17 on.
+        """
+        if not self.flip_average:
+            return probabilities, logits
+        from scipy import special
+
+        _, mirrored = self._run(self._compiled, np.ascontiguousarray(images[:, :, ::-1]))
+        mean = (logits + mirrored) / 2
+        if mean.shape[1] == 1:
+            return special.expit(mean), mean
+        return special.softmax(mean, axis=1), mean
 
     def _outputs(self, probabilities: np.ndarray, logits: np.ndarray) -> Outputs:
         """Calibrated outputs, from the model's own, float64[N, outputs]."""
@@ -317,6 +380,19 @@ def wanted_prevalence(
     calibration = contract.calibration or Calibration()
     calibration.threshold(UNCHOSEN_THRESHOLD, shares)  # raises where there is no prior
     return shares
+
+
+def first_prevalence(contract: InferenceContract, setting: str | None) -> tuple[float, ...] | None:
+    """The shares to predict at first: as `wanted_prevalence`; to be estimated, those of training, None.
+
+    Raises:
+        UserError: as `wanted_prevalence`.
+    """
+    if setting != ESTIMATED:
+        return wanted_prevalence(contract, setting)
+    count = len(contract.class_names)
+    wanted_prevalence(contract, [1 / count] * count)  # raises where there is no prior
+    return None
 
 
 def deciding_threshold(

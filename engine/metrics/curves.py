@@ -134,9 +134,7 @@ class Ranking:
 
     def measure(self, weights: Array) -> tuple[Array, Array]:
         """AUROC and average precision, 2 x float[R], of weights float[R, N]; NaN is undefined."""
-        ordered = weights[:, self._order]
-        positive = np.add.reduceat(ordered * self._positive, self._starts, axis=1)
-        negative = np.add.reduceat(ordered * ~self._positive, self._starts, axis=1)
+        positive, negative = self.by_score(weights)
         positives, negatives = positive.sum(axis=1), negative.sum(axis=1)
         below = negative.cumsum(axis=1) - negative / 2
         called_positive = positive[:, ::-1].cumsum(axis=1)[:, ::-1]
@@ -146,3 +144,10 @@ class Ranking:
             area = (positive * below).sum(axis=1) / (positives * negatives)
             average_precision = (positive * precision).sum(axis=1) / positives
         return area, average_precision
+
+    def by_score(self, weights: Array) -> tuple[Array, Array]:
+        """The weight of positives and of negatives at each distinct score, ascending, 2 x float[R, S]."""
+        ordered = weights[:, self._order]
+        positive = np.add.reduceat(ordered * self._positive, self._starts, axis=1)
+        negative = np.add.reduceat(ordered * ~self._positive, self._starts, axis=1)
+        return positive, negative

@@ -68,6 +68,43 @@ def auroc(
     return Estimate(value, max(0.0, value - reach), min(1.0, value + reach))
 
 
+def mean_auroc(
+    positives: Sequence[Array],
+    scores: Sequence[Array],
+    *,
+    groups: Array | None = None,
+    confidence: float = 0.95,
+) -> Estimate:
+    """The mean of the areas of several classes over the same examples, with the interval of `auroc`.
+
+    What a patient adds to each area is averaged over the classes before it is squared.
+
+    Args:
+        positives: bool[N] of each class.
+        scores: float[N] of each class.
+
+    Raises:
+        UserError: as `auroc`.
+    """
+    values, influences = [], []
+    for own, score in zip(positives, scores, strict=True):
+        positive, (ranked,), of_patient = _checked(own, [score], groups)
+        placed, patients = placements(positive, ranked), int(of_patient.max()) + 1
+        value = placed[positive].mean()
+        influence = np.zeros(patients)
+        for side in (positive, ~positive):
+            unbiased = np.sqrt(_unbiased(len(np.unique(of_patient[side]))))
+            sums = np.bincount(of_patient[side], placed[side] - value, patients)
+            influence += unbiased * sums / side.sum()
+        values.append(value)
+        influences.append(influence)
+    mean, variance = float(np.mean(values)), (np.mean(influences, axis=0) ** 2).sum()
+    if not np.isfinite(variance):
+        return Estimate(mean, None, None, _TOO_FEW)
+    reach = float(_normal(confidence) * np.sqrt(variance))
+    return Estimate(mean, max(0.0, mean - reach), min(1.0, mean + reach))
+
+
 def paired(
     positive: Array,
     scores_a: Array,

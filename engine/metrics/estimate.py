@@ -8,12 +8,25 @@ from typing import Any
 HEADLINE = ("auroc", "accuracy", "sensitivity", "specificity")
 _TITLES = {
     "auroc": "AUROC",
+    "auroc_bootstrap": "AUROC, bootstrap",
+    "auroc_delong": "AUROC, DeLong",
     "average_precision": "average precision",
     "balanced_accuracy": "balanced accuracy",
     "brier": "Brier score",
+    "calibration_in_the_large": "calibration-in-the-large",
+    "calibration_intercept": "calibration intercept",
+    "calibration_slope": "calibration slope",
     "expected_calibration_error": "calibration error",
     "f1": "F1",
+    "kappa": "Cohen's kappa",
+    "likelihood_ratio_negative": "likelihood ratio, negative",
+    "likelihood_ratio_positive": "likelihood ratio, positive",
     "loss": "loss (cross-entropy)",
+    "mcc": "Matthews correlation",
+    "npv": "NPV",
+    "ppv": "PPV",
+    "precision": "precision (PPV)",
+    "scaled_brier": "Brier score, scaled",
 }
 
 

@@ -50,6 +50,37 @@ def proportion(hits: Array, counts: Array) -> tuple[Array, Array]:
     Returns:
         float[...], low and high; NaN where nothing counts.
     """
+    return clopper_pearson(*effective(hits, counts))
+
+
+def wilson(value: Array | float, number: Array | float) -> tuple[Array, Array]:
+    """The score limits of a proportion `value` of `number` independent examples, which need not be whole.
+
+    E. B. Wilson, Probable inference, the law of succession, and statistical inference, 1927.
+    """
+    value, number = np.asarray(value, np.float64), np.asarray(number, np.float64)
+    square = _NORMAL**2
+    middle = value + square / (2 * number)
+    half = _NORMAL * np.sqrt(value * (1 - value) / number + square / (4 * number**2))
+    below, above = ((middle + sign * half) / (1 + square / number) for sign in (-1, 1))
+    return np.clip(below, 0, value), np.clip(above, value, 1)
+
+
+def wilson_proportion(hits: Array, counts: Array) -> tuple[Array, Array]:
+    """As `proportion`, of less width: Wilson's limits on the effective number.
+
+    They hold the truth in 95 % of cases on average over proportions, and in fewer for some of them, where
+    those of `proportion` hold it in at least as many for each.
+    """
+    return wilson(*effective(hits, counts))
+
+
+def effective(hits: Array, counts: Array) -> tuple[Array, Array]:
+    """sum(hits) / sum(counts), and the number of independent examples that would vary as much.
+
+    Args:
+        hits, counts: as `proportion` takes them. Where each patient counts once, the number is theirs.
+    """
     total = counts.sum(axis=-1)
     patients = (counts > 0).sum(axis=-1)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -63,7 +94,7 @@ def proportion(hits: Array, counts: Array) -> tuple[Array, Array]:
         # At least 1: where images of a patient seem to differ more than chance has it, that is noise.
         design_effect = np.maximum(1, squares / ((total + 2 * size) * shrunk * (1 - shrunk)))
         number = total / design_effect * (_quantile(total - 1) / _quantile(patients - 1)) ** 2
-    return clopper_pearson(value, number)
+    return value, number
 
 
 def area(positive: Array, scores: Array, groups: Array, strata: Array | None = None) -> Interval:
@@ -194,6 +225,23 @@ def corrected_percentiles(value: float, resampled: Array, influence: Array) -> I
     tails = special.ndtr(bias + shifted / (1 - skewness * shifted))
     low, high = np.quantile(resampled, tails)
     return min(float(low), value), max(float(high), value)
+
+
+def percentiles(resampled: Array) -> Interval:
+    """The middle 95 % of float[R]; NaN, of resamples that leave the metric undefined, does not count."""
+    low, high = np.nanquantile(resampled, [_TAIL, 1 - _TAIL])
+    return float(low), float(high)
+
+
+def percentiles_of_columns(resampled: Array) -> Array:
+    """float[2, C]: the middle 95 % of each column of float[R, C]."""
+    found: Array = np.quantile(resampled, [_TAIL, 1 - _TAIL], axis=0)
+    return found
+
+
+def student(degrees: float) -> float:
+    """By how many standard errors the limits lie from an estimate with so many degrees of freedom."""
+    return float(_quantile(degrees))
 
 
 def _quantile(degrees: Array | float) -> Array:

@@ -50,6 +50,8 @@ class Subject:
     calibration: Calibration | None = None
     prevalence: tuple[float, ...] | None = None
     averaged: tuple[str, ...] = ()
+    prevalence_estimated: bool = False
+    flip_average: bool = False
 
     def changed_classes(self, class_names: Sequence[str]) -> list[str]:
         """Classes of the data set that bear a name of the run's, and were left out or taken for another.
@@ -81,6 +83,8 @@ class Subject:
             **({"calibration": self.calibration.to_json()} if self.calibration else {}),
             **({"prevalence": list(self.prevalence)} if self.prevalence else {}),
             **({"averaged": list(self.averaged)} if self.averaged else {}),
+            **({"prevalence_estimated": True} if self.prevalence_estimated else {}),
+            **({"flip_average": True} if self.flip_average else {}),
         }
 
     @classmethod
@@ -112,6 +116,8 @@ class Subject:
             calibration=None if calibrated is None else Calibration.from_json(calibrated),
             prevalence=None if prevalence is None else tuple(float(p) for p in prevalence),
             averaged=tuple(str(run) for run in values.get("averaged", ())),
+            prevalence_estimated=bool(values.get("prevalence_estimated", False)),
+            flip_average=bool(values.get("flip_average", False)),
         )
 
 

@@ -58,6 +58,14 @@ class Calibration:
         scaled = as_logits(log_odds) / self.temperature
         return predictions.log_odds(scaled + self.logit_shifts(prevalence, scaled.shape[1]))
 
+    def moved(self, calibrated: Array, prevalence: Sequence[float]) -> Array:
+        """Log-odds that are calibrated already, at the prior, brought to a prevalence.
+
+        Raises:
+            UserError: the prior is not known.
+        """
+        return dataclasses.replace(self, temperature=1.0).log_odds(calibrated, prevalence)
+
     def threshold(self, threshold: float, prevalence: Sequence[float] | None) -> float:
         """The threshold on the positive class that decides alike under another prevalence.
 

@@ -8,8 +8,15 @@ from engine.runs import markdown
 
 def section(result: Evaluation) -> list[str]:
     """How far probabilities come true, for which shares of the classes they hold, and recalibration."""
-    error = result.reliability.expected_calibration_error
-    parts = [f"Expected calibration error: {error:.3f}.{_calibrated(result)}"]
+    bins = result.reliability
+    beside = ""
+    if bins.equal_mass_error is not None and bins.error_by_chance is not None:
+        beside = (
+            f" ({bins.equal_mass_error:.3f} over bins of equal counts; {bins.error_by_chance:.3f} is what "
+            "perfect calibration would show on so many images by chance)"
+        )
+    error = bins.expected_calibration_error
+    parts = [f"Expected calibration error: {error:.3f}{beside}.{_calibrated(result)}"]
     if result.recalibration is not None:
         parts.append("#### Recalibration")
         parts.append(markdown.text(result.recalibration.account()))

@@ -119,6 +119,10 @@ def _difficulty(result: Evaluation) -> tuple[float, float]:
 def _altered(result: Evaluation, subject: Subject) -> str:
     if subject.changed_classes(result.class_names):
         return "classes left out or taken for others"
+    if subject.flip_average:
+        return "averaged over each image and its mirror image"
+    if subject.prevalence_estimated:
+        return "probabilities for a prevalence estimated from the images"
     counts = result.confusion.sum(axis=1).tolist()
     if subject.prevalence is not None and not are_shares_of(subject.prevalence, counts):
         return "probabilities for another prevalence"

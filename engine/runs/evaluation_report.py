@@ -8,24 +8,49 @@ from engine.metrics.estimate import Estimate, title
 from engine.metrics.evaluation import Evaluation
 from engine.metrics.strata_results import METRICS
 from engine.metrics.subject import Subject
-from engine.runs import calibration_report, evaluation_ranking, markdown, strata_report
+from engine.runs import (
+    calibration_report,
+    evaluation_ranking,
+    markdown,
+    measures_report,
+    strata_report,
+)
 from engine.runs.evaluation_ranking import Measured
 from engine.runs.run_directory import RunDirectory
 
 _METRICS = (
     "auroc",
+    "auroc_delong",
+    "auroc_bootstrap",
     "accuracy",
     "sensitivity",
     "specificity",
     "balanced_accuracy",
     "precision",
-    "recall",
+    "npv",
     "f1",
     "average_precision",
+    "mcc",
+    "kappa",
+    "likelihood_ratio_positive",
+    "likelihood_ratio_negative",
     "brier",
+    "scaled_brier",
     "loss",
+    "calibration_slope",
+    "calibration_intercept",
+    "calibration_in_the_large",
 )
-_CLASS_METRICS = ("auroc", "sensitivity", "specificity", "precision", "f1")
+_CLASS_METRICS = (
+    "auroc",
+    "average_precision",
+    "sensitivity",
+    "specificity",
+    "precision",
+    "npv",
+    "f1",
+    "calibration_slope",
+)
 _SHARED = {  # what became of patients that both sides had
     "held-out": "; patients of these images were removed from training and validation",
     "train": "; images of patients that training and validation have too were removed from this split",
@@ -36,6 +61,8 @@ _FIGURES = {
     "precision_recall.png": "Precision-recall",
     "confusion_matrix.png": "Confusion matrix",
     "calibration.png": "Calibration",
+    "probabilities.png": "Probabilities by true class",
+    "decision_curve.png": "Decision curve",
     "strata.png": "AUROC by stratum, and shortcut probes",
     "most_wrong.png": "The most wrong images, each beside the evidence for the predicted class",
     "least_certain.png": "The least certain images, each beside the evidence for the predicted class",
@@ -115,13 +142,20 @@ def _evaluation(run: RunDirectory, measured: Measured, model: str | None) -> lis
         _decision(result),
         markdown.table(
             ("metric", "value", "95 % interval"),
-            [_row(metric, result.metrics[metric]) for metric in _METRICS],
+            [
+                _row(metric, result.metrics[metric])
+                for metric in _METRICS
+                if metric in result.metrics
+            ],
         ),
         "Intervals are over patients: Clopper-Pearson on the effective number of patients for rates and "
-        f"AUROC; from {result.num_resamples:,} bootstrap resamples for the others, BCa for loss and "
-        "Brier score.",
+        "AUROC, from those of sensitivity and specificity for likelihood ratios, a sandwich variance for "
+        f"calibration slope and intercept; from {result.num_resamples:,} bootstrap resamples for the "
+        "others, BCa for loss and Brier scores.",
         _class_table(result),
+        measures_report.averages(result),
         _confusion(result),
+        *measures_report.section(result),
         *calibration_report.section(result),
         *strata_report.section(result),
         _unlike(result),
@@ -203,11 +237,13 @@ def _row(metric: str, estimate: Estimate) -> tuple[str, str, str]:
 def _class_table(result: Evaluation) -> str:
     if not result.per_class:
         return ""
+    first = next(iter(result.per_class.values()))
+    known = [metric for metric in _CLASS_METRICS if metric in first]
     rows = [
-        (markdown.text(name), *(row[metric].value_text for metric in _CLASS_METRICS))
+        (markdown.text(name), *(row[metric].value_text for metric in known))
         for name, row in result.per_class.items()
     ]
-    heads = ("class", *(_capitalized(title(metric)) for metric in _CLASS_METRICS))
+    heads = ("class", *(_capitalized(title(metric)) for metric in known))
     return markdown.table(heads, rows)
 
 

@@ -31,7 +31,8 @@ from engine.runs.figure_style import (
     styled,
 )
 
-LARGEST_LEGEND = 10  # classes; more would cover the curves
+LARGEST_LEGEND = 10  # classes; more would cover the curves, and up to so many stand beside them:
+LARGEST_LEGEND_BESIDE = 20
 LARGEST_ANNOTATED = 20  # classes; the cells of a larger confusion matrix hold no legible text
 
 
@@ -40,6 +41,7 @@ def roc(
     path: Path,
     *,
     area: str = "undefined",
+    class_areas: Sequence[str] = (),
     operating_point: tuple[float, float] | None = None,
     title: str = "ROC",
     formats: Sequence[str] = ("png",),
@@ -49,9 +51,10 @@ def roc(
     Args:
         curves: (class name, false positive rate float[G], true positive rate float[G]).
         area: the AUROC with its interval, as the legend shows it.
+        class_areas: of several curves, the AUROC of each, shown behind its name.
         operating_point: (false positive rate, true positive rate) at the stored threshold.
     """
-    figure = new_figure(5.4, 5.2)
+    figure = _curve_figure(curves)
     axes = _axes(
         figure,
         title=title,
@@ -59,10 +62,10 @@ def roc(
         ylabel="True positive rate (sensitivity)",
     )
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=":", label="chance (0.500)")
-    _draw_curves(axes, curves, f"AUROC {area}", step=None)
+    _draw_curves(axes, curves, f"AUROC {area}", step=None, class_areas=class_areas)
     _draw_operating_point(axes, operating_point, "sensitivity {1:.3f}, specificity {2:.3f}")
     _square_unit_axes(axes)
-    legend(axes, location="lower right")
+    _curve_legend(axes, curves, "lower right")
     save_all(figure, path, formats)
 
 
@@ -71,6 +74,7 @@ def precision_recall(
     path: Path,
     *,
     area: str = "undefined",
+    class_areas: Sequence[str] = (),
     operating_point: tuple[float, float] | None = None,
     prevalence: float | None = None,
     title: str = "Precision-recall",
@@ -81,18 +85,19 @@ def precision_recall(
     Args:
         curves: (class name, recall float[G], precision float[G]).
         area: the average precision with its interval, as the legend shows it.
+        class_areas: of several curves, the average precision of each, shown behind its name.
         operating_point: (recall, precision) at the stored threshold.
         prevalence: the positive fraction, which is what chance would give.
     """
-    figure = new_figure(5.4, 5.2)
+    figure = _curve_figure(curves)
     axes = _axes(figure, title=title, xlabel="Recall (sensitivity)", ylabel="Precision")
     if prevalence is not None:
         label = f"chance ({prevalence:.3f})"
         axes.axhline(prevalence, color=MUTED, linewidth=1, linestyle=":", label=label)
-    _draw_curves(axes, curves, f"average precision {area}", step="pre")
+    _draw_curves(axes, curves, f"average precision {area}", step="pre", class_areas=class_areas)
     _draw_operating_point(axes, operating_point, "recall {0:.3f}, precision {1:.3f}")
     _square_unit_axes(axes)
-    legend(axes, location="lower left")
+    _curve_legend(axes, curves, "lower left")
     save_all(figure, path, formats)
 
 
@@ -230,6 +235,19 @@ def image_grid(
     save_all(figure, path, formats)
 
 
+def _curve_figure(curves: Sequence[Any]) -> Figure:
+    """A square, wider where the legend stands beside the curves."""
+    beside = LARGEST_LEGEND < len(curves) <= LARGEST_LEGEND_BESIDE
+    return new_figure(5.4 + (2.9 if beside else 0), 5.2)
+
+
+def _curve_legend(axes: Axes, curves: Sequence[Any], location: str) -> None:
+    if LARGEST_LEGEND < len(curves) <= LARGEST_LEGEND_BESIDE:
+        legend(axes, "center left", anchor=(1.02, 0.5))
+    else:
+        legend(axes, location)
+
+
 def _axes(figure: Figure, *position: int, **texts: str) -> Axes:
     return styled(figure.add_subplot(*position), **texts)
 
@@ -239,23 +257,26 @@ def _draw_curves(
     curves: Sequence[tuple[str, np.ndarray, np.ndarray]],
     area_text: str,
     step: str | None,
+    class_areas: Sequence[str] = (),
 ) -> None:
-    """One curve with its area; several with their names; many thin ones without a legend."""
+    """One curve with its area; several with their names; many thin ones, too many without a legend."""
     style: dict[str, Any] = {"clip_on": False, "zorder": 3}
     if step:
         style["drawstyle"] = "steps-" + step
     for place, (name, x, y) in enumerate(curves):
         colour = CLASS_COLOURS[place % len(CLASS_COLOURS)]
         dashes = ("-", "--", "-.")[place // len(CLASS_COLOURS) % 3]
-        named = len(curves) <= LARGEST_LEGEND
+        named = len(curves) <= LARGEST_LEGEND_BESIDE
         label = area_text if len(curves) == 1 else shortened(name, 24) if named else None
+        if label is not None and len(curves) > 1 and class_areas:
+            label += f" ({class_areas[place]})"
         axes.plot(
             x,
             y,
             color=colour,
             linestyle=dashes,
             label=label,
-            linewidth=2 if named else 0.9,
+            linewidth=2 if len(curves) <= LARGEST_LEGEND else 0.9,
             **style,
         )
     if len(curves) > 1 and area_text:

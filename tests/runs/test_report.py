@@ -77,7 +77,7 @@ def test_what_on_what_how_fast_and_how_well(run):
         "Not for diagnosis",
         "1,624 images of 30 patients",
         "| AUROC | 0.9912 | 0.9850 to 0.9960 |",
-        "| Precision | undefined | nothing was predicted |",
+        "| Precision (PPV) | undefined | nothing was predicted |",
         "0.4321",
         "chosen on validation by the rule `youden`",
         "Measured on `data/shards`: fingerprint of the images `abc123`, of the shards `dddddddddddd`",
