@@ -36,7 +36,7 @@ from engine.base.run_settings import (
 )
 from engine.base.setting_names import did_you_mean
 from engine.base.settings import TrainConfig
-from engine.runs import ensemble
+from engine.runs import ensemble, run_directory
 
 if TYPE_CHECKING:
     import keras
@@ -109,7 +109,8 @@ def inspect(
     config = _configured(InspectConfig, None, settings, "inspect()")
     for name, path in (("html", html), ("json", json)):
         if path is not None:
-            output_paths.require_file(Path(path), name)
+            run_directory.require_no_own_file(Path(path), name)
+            output_paths.require_text_file(Path(path), name)
     from engine.inspection import inspecting
 
     return inspecting.inspect(
@@ -260,7 +261,7 @@ def compare(
         runs: two or more that were evaluated: run directories, ensembles, or evaluations
             (`RUN/evaluation/NAME`).
         baseline: what the others are compared with; None: the first.
-        output: where to write `compare.md`, `compare.json` and `roc.png`; None writes nothing.
+        output: where to write `compare.md`, `compare.json` and `compare_roc.png`; None writes nothing.
         settings: fields of `engine.base.run_settings.CompareConfig`, such as `split="external"`.
 
     Raises:
@@ -268,6 +269,8 @@ def compare(
     """
     config = _configured(CompareConfig, None, settings, "compare()")
     several = [runs] if isinstance(runs, (str, os.PathLike)) else list(runs)
+    if output is not None:
+        run_directory.require_other_directory(Path(output), "output")
     with _quiet_imports():
         from engine.evaluation import comparison, comparison_files
 
@@ -297,7 +300,11 @@ def report(run: PathLike, **settings: Any) -> dict[str, Path]:
     Raises:
         UserError: there is no such run, its `card.md` cannot be read, or a file cannot be written.
     """
-    config = _configured(ReportConfig, None, settings, "report()")
+    texts = {
+        name: os.fspath(value) if isinstance(value, os.PathLike) else value
+        for name, value in settings.items()
+    }
+    config = _configured(ReportConfig, None, texts, "report()")
     from engine.runs import report_files
 
     return report_files.write(

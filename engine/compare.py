@@ -14,6 +14,7 @@ from engine import api
 from engine.base import callable_module, command_line, config, files, output_paths
 from engine.base.flag_parser import FlagParser
 from engine.base.run_settings import CompareConfig
+from engine.runs import run_directory
 
 PROGRAM = "python -m engine.compare"
 
@@ -37,7 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--output",
         type=Path,
         metavar="DIR",
-        help="also write compare.md, compare.json and roc.png there",
+        help="also write compare.md, compare.json and compare_roc.png there",
     )
     config.add_flags(parser, CompareConfig)
     return parser
@@ -52,9 +53,10 @@ def main(argv: list[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     settings = config.from_flags(CompareConfig, arguments)
     if arguments.json is not None:
-        output_paths.require_file(arguments.json, "--json")
+        run_directory.require_no_own_file(arguments.json, "--json")
+        output_paths.require_text_file(arguments.json, "--json")
     if arguments.output is not None:
-        output_paths.require_directory(arguments.output, "--output")
+        run_directory.require_other_directory(arguments.output, "--output")
     with command_line.quiet_imports():
         from engine.evaluation import comparison, comparison_display
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from engine.base import command_line, config, files, output_paths
 from engine.base.flag_parser import FlagParser
 from engine.base.inspect_settings import InspectConfig
+from engine.runs import run_directory
 
 PROGRAM = "python -m engine.inspect_images"
 
@@ -46,7 +47,8 @@ def _run(arguments: argparse.Namespace) -> int:
     settings = config.from_flags(InspectConfig, arguments)
     for flag in ("html", "json"):
         if (path := getattr(arguments, flag)) is not None:
-            output_paths.require_file(path, f"--{flag}")
+            run_directory.require_no_own_file(path, f"--{flag}")
+            output_paths.require_text_file(path, f"--{flag}")
     from engine.inspection import display, inspecting
 
     found = inspecting.inspect(

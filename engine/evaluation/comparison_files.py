@@ -1,4 +1,4 @@
-"""What a comparison leaves on disk: compare.md, compare.json, and roc.png with the curves of all runs."""
+"""What a comparison leaves on disk: compare.md, compare.json, and compare_roc.png with the curves of all runs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.base import files, progress
+from engine.base.setting_values import FIGURE_FORMATS
 from engine.base.wording import counted
 from engine.evaluation.compared_runs import ComparedRun
 from engine.evaluation.comparison import METRICS, Comparison, Pair, interval_text, p_text, signed
@@ -13,7 +14,7 @@ from engine.metrics import curves
 from engine.metrics.estimate import title
 from engine.runs import comparison_plot, markdown
 
-REPORT, VALUES, FIGURE = "compare.md", "compare.json", "roc.png"
+REPORT, VALUES, FIGURE = "compare.md", "compare.json", "compare_roc.png"
 
 
 def write(found: Comparison, directory: Path, *, formats: Sequence[str] = ("png",)) -> Path:
@@ -23,9 +24,9 @@ def write(found: Comparison, directory: Path, *, formats: Sequence[str] = ("png"
         formats: what the figure is written as; see `figure_style.save_all`.
     """
     directory.mkdir(parents=True, exist_ok=True)
+    for format_name in FIGURE_FORMATS:  # of an earlier comparison
+        (directory / FIGURE).with_suffix(f".{format_name}").unlink(missing_ok=True)
     drawn = draw(found, directory / FIGURE, formats=formats)
-    if not drawn:
-        (directory / FIGURE).unlink(missing_ok=True)
     files.write_json(directory / VALUES, found.to_json())
     files.write_text(directory / REPORT, render(found, figure=FIGURE if drawn else None))
     return directory / REPORT

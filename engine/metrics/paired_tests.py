@@ -153,7 +153,9 @@ def difference(
     else:
         drawn = second.spread.of(name, place) - first.spread.of(name, place)
     drawn = drawn[~np.isnan(drawn)]
-    if not len(drawn) or np.ptp(drawn) < _ROUNDING:
+    if not len(drawn):
+        return Difference(value, reason="it is undefined in every resample")
+    if np.ptp(drawn) < _ROUNDING and abs(value) < _ROUNDING:
         return Difference(value, reason="the two do not differ in any resample")
     tail = (1 - confidence) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail])

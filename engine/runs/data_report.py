@@ -1,6 +1,6 @@
 """The part of `report.md` on data: counts by class and split, patients, copies and leaks, what was left out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.base.wording import counted
@@ -36,6 +36,12 @@ def mapping(value: Any) -> Json:
     return value if isinstance(value, Mapping) else {}
 
 
+def sequence(values: Json, name: str) -> Sequence[Any]:
+    """A list, empty where there is none."""
+    value = values.get(name)
+    return value if isinstance(value, (list, tuple)) else ()
+
+
 def number(values: Json, name: str) -> int | None:
     """A count, where there is one."""
     value = values.get(name)
@@ -44,10 +50,10 @@ def number(values: Json, name: str) -> int | None:
 
 def _facts(data: Json) -> list[tuple[str, str]]:
     audit = mapping(data.get("audit"))
-    size = "x".join(str(side) for side in data.get("image_size", ()))
+    size = "x".join(str(side) for side in sequence(data, "image_size"))
     patients = number(audit, "patients")
     return [
-        ("Classes", ", ".join(markdown.text(name) for name in data.get("class_names", ()))),
+        ("Classes", ", ".join(markdown.text(name) for name in sequence(data, "class_names"))),
         ("Source", _source(audit)),
         ("Patients", f"{patients:,}" if patients else ""),
         ("Images", f"{size} pixels, {data.get('channels', '?')} channel(s)" if size else ""),
@@ -76,7 +82,7 @@ def _aspect(data: Json) -> str:
 
 def _class_counts(data: Json) -> str:
     splits = mapping(data.get("splits"))
-    names = [str(name) for name in data.get("class_names", ())]
+    names = [str(name) for name in sequence(data, "class_names")]
     rows = []
     for split, info in splits.items():
         counts = mapping(mapping(info).get("class_counts"))
@@ -138,8 +144,7 @@ def _held_out(recipe: Json) -> str:
 
 
 def _warnings(data: Json) -> str:
-    lines = data.get("warnings")
-    return markdown.warnings(lines if isinstance(lines, (list, tuple)) else ())
+    return markdown.warnings(sequence(data, "warnings"))
 
 
 def _code(value: Any) -> str:

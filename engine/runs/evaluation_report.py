@@ -13,6 +13,7 @@ from engine.runs import (
     evaluation_ranking,
     markdown,
     measures_report,
+    redaction,
     strata_report,
 )
 from engine.runs.evaluation_ranking import Measured
@@ -69,12 +70,20 @@ _FIGURES = {
 }
 
 
-def sections(run: RunDirectory) -> list[str]:
-    """What the hardest unseen set showed, then the sections of all evaluations, that one first."""
+def sections(run: RunDirectory, *, to_pass_on: bool = False) -> list[str]:
+    """What the hardest unseen set showed, then the sections of all evaluations, that one first.
+
+    Args:
+        to_pass_on: whether to leave out what names images, and directories; see `redaction`.
+    """
     ranking, model = evaluation_ranking.ranked(run), run.model_digest()
     if not ranking:
         return ["Not evaluated yet: `python -m engine.evaluate RUN SHARDS` measures it."]
-    parts = [part for measured in ranking for part in _evaluation(run, measured, model)]
+    parts = [
+        part
+        for measured in ranking
+        for part in _evaluation(run, measured, model, to_pass_on=to_pass_on)
+    ]
     return [*_lead(ranking), *parts]
 
 
@@ -130,7 +139,9 @@ def _all_sets(ranking: list[Measured]) -> str:
     return markdown.table(heads, rows)
 
 
-def _evaluation(run: RunDirectory, measured: Measured, model: str | None) -> list[str]:
+def _evaluation(
+    run: RunDirectory, measured: Measured, model: str | None, *, to_pass_on: bool
+) -> list[str]:
     """The section of one evaluation; `model` is the digest of the run's model as it is now."""
     directory, result = run.evaluation(measured.name), measured.result
     if result is None:
@@ -138,7 +149,7 @@ def _evaluation(run: RunDirectory, measured: Measured, model: str | None) -> lis
     return [
         f"### {markdown.text(measured.title)}: {result.num_examples:,} images of "
         f"{result.num_patients:,} patients",
-        *_subject(result.subject, model),
+        *_subject(_told(result.subject, to_pass_on), model),
         _decision(result),
         markdown.table(
             ("metric", "value", "95 % interval"),
@@ -161,8 +172,12 @@ def _evaluation(run: RunDirectory, measured: Measured, model: str | None) -> lis
         _unlike(result),
         _shifts(result),
         _members(result),
-        _figures(directory, run.path),
+        _figures(directory, run.path, to_pass_on=to_pass_on),
     ]
+
+
+def _told(subject: Subject | None, to_pass_on: bool) -> Subject | None:
+    return redaction.subject(subject) if subject is not None and to_pass_on else subject
 
 
 def _subject(subject: Subject | None, model: str | None) -> list[str]:
@@ -297,14 +312,14 @@ def _members(result: Evaluation) -> str:
     return f"{_capitalized(text)}. Each at its own threshold:\n\n{markdown.table(heads, rows)}"
 
 
-def _figures(directory: Path, base: Path) -> str:
+def _figures(directory: Path, base: Path, *, to_pass_on: bool) -> str:
     links = [
         markdown.image(figure, directory / file, base)
         for file, figure in _FIGURES.items()
-        if (directory / file).is_file()
+        if (directory / file).is_file() and not (to_pass_on and file in redaction.PICTURES)
     ]
     listed = directory / "predictions.csv"
-    if listed.is_file():
+    if listed.is_file() and not to_pass_on:
         links.append(f"Every image: [{listed.name}]({markdown.link(listed, base)})")
     return "\n\n".join(links)
 

@@ -25,6 +25,7 @@ from engine.runs import (
     limits_report,
     markdown,
     model_index,
+    redaction,
     training_report,
 )
 from engine.runs.card_text import CardText
@@ -34,7 +35,12 @@ from engine.runs.evaluation_ranking import Measured, Relation
 from engine.runs.run_directory import RunDirectory
 
 Json = Mapping[str, Any]
-_LINK = re.compile(r"(?<=\]\()(?![a-zA-Z][a-zA-Z0-9+.-]*:|[#/])([^)\s]+)(?=\))")
+# Code, in which nothing is a link; or the target of one that leads to a file beside the text.
+_CODE_OR_LINK = re.compile(
+    r"^(?P<fence>```+|~~~+).*?(?:^(?P=fence)|\Z)|(?P<ticks>`+)[^`]+(?P=ticks)"
+    r"|(?<=\]\()(?P<open><?)(?P<link>(?![a-zA-Z][a-zA-Z0-9+.-]*:|[#/<])[^)\s>]+)",
+    re.DOTALL | re.MULTILINE,
+)
 
 
 def write_report(run: RunDirectory | Path | str) -> Path:
@@ -75,14 +81,17 @@ def write_page(run: RunDirectory | Path | str, path: Path) -> None:
     html_page.write(Path(path), render(run, text), title=_name(run, text), base=run.path)
 
 
-def render(run: RunDirectory, text: CardText | None = None) -> str:
+def render(run: RunDirectory, text: CardText | None = None, *, to_pass_on: bool = False) -> str:
     """The report as Markdown, its links relative to the run directory.
 
     Args:
         text: the run's `card.md`; None for one without any part.
+        to_pass_on: whether it is the text of a card, without what `redaction` leaves out.
     """
     text = CardText() if text is None else text
     settings, environment = _read(run.config), _read(run.environment)
+    if to_pass_on:
+        settings, environment = redaction.settings(settings), redaction.environment(environment)
     training, data = _read(run.training_summary), mapping(environment.get("data"))
     ranking = evaluation_ranking.ranked(run)
     parts = [
@@ -91,7 +100,7 @@ def render(run: RunDirectory, text: CardText | None = None) -> str:
         "nothing about patients, devices or hospitals that are not in the data set.",
         *limits_report.uses(text),
         "## How well",
-        *evaluation_report.sections(run),
+        *evaluation_report.sections(run, to_pass_on=to_pass_on),
         *limits_report.limits(run, data, ranking, text),
         *data_report.section(data, text),
         *_members(run),
@@ -112,14 +121,21 @@ def _name(run: RunDirectory, text: CardText) -> str:
 
 
 def _card(run: RunDirectory, text: CardText) -> str:
-    return model_index.front_matter(run, text) + render(run, text)
+    return model_index.front_matter(run, text) + render(run, text, to_pass_on=True)
 
 
 def _rebased(text: str, base: Path, directory: Path) -> str:
     """Markdown whose links are relative to `base`, with links relative to `directory`."""
     step = Path(os.path.relpath(base.resolve(), directory.resolve())).as_posix()
     prefix = step.replace(" ", "%20")
-    return text if step == "." else _LINK.sub(rf"{prefix}/\1", text)
+    if step == ".":
+        return text
+    return _CODE_OR_LINK.sub(
+        lambda found: (
+            f"{found['open']}{prefix}/{found['link']}" if found["link"] else found.group()
+        ),
+        text,
+    )
 
 
 def _members(run: RunDirectory) -> list[str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from engine.base import output_paths
 from engine.base.config import UserError
 from engine.runs import card_text, report
-from engine.runs.run_directory import RunDirectory
+from engine.runs.run_directory import RunDirectory, require_no_own_file
 
 
 def write(
@@ -26,7 +26,7 @@ def write(
         raise UserError(
             f"{run.path}: no run directory; expected one that engine.train wrote (config.json)"
         )
-    pages = {"page": _target(run, html, "--html"), "card": _target(run, output, "--output")}
+    pages = {"page": _target(html, "--html"), "card": _target(output, "--output")}
     if html is not None and output is not None and Path(html).resolve() == Path(output).resolve():
         raise UserError(f"--html and --output are both {html}; expected two files")
     written: dict[str, Path] = {}
@@ -44,12 +44,10 @@ def write(
     return written
 
 
-def _target(run: RunDirectory, path: str | None, flag: str) -> Path | None:
+def _target(path: str | None, flag: str) -> Path | None:
     """The path, if a file can be written there that is none of the run's own."""
     if path is None:
         return None
-    output_paths.require_file(Path(path), flag)
-    taken = [own.resolve() for own in (*run.owned, run.card_text)]
-    if Path(path).resolve() in taken:
-        raise UserError(f"{flag} {path}: it is a file of the run's own; give another name")
+    require_no_own_file(Path(path), flag)
+    output_paths.require_text_file(Path(path), flag)
     return Path(path)

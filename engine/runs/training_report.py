@@ -7,7 +7,7 @@ from engine.base.progress import format_duration
 from engine.base.settings import TrainConfig
 from engine.metrics.estimate import number_text
 from engine.runs import markdown
-from engine.runs.data_report import mapping
+from engine.runs.data_report import mapping, sequence
 from engine.runs.run_directory import RunDirectory
 
 Json = Mapping[str, Any]
@@ -147,11 +147,12 @@ def _learned_from(environment: Json) -> str:
 
 
 def _resumed(environment: Json) -> str:
-    sessions = [mapping(session) for session in environment.get("resumed", ())]
+    sessions = [mapping(session) for session in sequence(environment, "resumed")]
     if not sessions:
         return ""
-    hosts = ", ".join(sorted({markdown.text(session.get("host", "?")) for session in sessions}))
-    return f"{len(sessions)} times, on {hosts}" if len(sessions) > 1 else f"once, on {hosts}"
+    hosts = sorted({markdown.text(session["host"]) for session in sessions if session.get("host")})
+    times = f"{len(sessions)} times" if len(sessions) > 1 else "once"
+    return f"{times}, on {', '.join(hosts)}" if hosts else times
 
 
 def _refitted(training: Json) -> str:

@@ -71,7 +71,7 @@ def test_files_are_written_and_named(runs, tmp_path, capsys):
     assert json.loads(values.read_text(encoding="utf-8")) == json.loads(
         (output / "compare.json").read_text(encoding="utf-8")
     )
-    assert (output / "roc.pdf").is_file()
+    assert (output / "compare_roc.pdf").is_file()
     assert "Holm" not in printed  # of one comparison there is nothing to correct
 
 

@@ -160,7 +160,7 @@ def test_more_than_two_classes_are_compared_by_means_over_them(tmp_path):
     assert pair.differences["auroc"].low > 0 and pair.tests["accuracy"].p_value < 0.05
     assert any("means over the classes" in sentence for sentence in found.methods())
     comparison_files.write(found, tmp_path / "out")
-    assert (tmp_path / "out" / "roc.png").stat().st_size > 10_000
+    assert (tmp_path / "out" / "compare_roc.png").stat().st_size > 10_000
 
 
 def test_a_split_of_one_class_has_no_area_and_no_figure(tmp_path):
@@ -170,8 +170,8 @@ def test_a_split_of_one_class_has_no_area_and_no_figure(tmp_path):
     found = comparison.compare_runs(runs, resamples=200)
     assert found.pairs[0].areas is None and found.pairs[0].tests["auroc"].p_value is None
     report = comparison_files.write(found, tmp_path / "out").read_text(encoding="utf-8")
-    assert "undefined" in report and "roc.png" not in report
-    assert not (tmp_path / "out" / "roc.png").exists()
+    assert "undefined" in report and "compare_roc.png" not in report
+    assert not (tmp_path / "out" / "compare_roc.png").exists()
 
 
 def test_runs_that_predict_the_same_do_not_differ(tmp_path):
@@ -260,8 +260,8 @@ def test_values_are_valid_json_and_name_the_tests(runs, tmp_path):
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "compare.md",
         "compare.json",
-        "roc.png",
-        "roc.svg",
+        "compare_roc.png",
+        "compare_roc.svg",
     }
 
 

@@ -182,6 +182,14 @@ def test_what_never_differs_has_no_interval_and_says_so():
     assert paired_tests.difference(one, other, "brier").low is not None
 
 
+def test_the_largest_difference_is_no_lack_of_one():
+    labels = np.repeat([0, 1], 100)
+    right = np.where(labels == 1, 0.9, 0.1)
+    found = paired_tests.difference(drawn(labels, right), drawn(labels, 1 - right), "auroc")
+    assert (found.value, found.low, found.high) == (-1.0, -1.0, -1.0)
+    assert found.reason is None and 0 < found.p_value < 0.02
+
+
 def test_undefined_metrics_and_other_examples_are_named():
     labels, first, second = noisy()
     absent = np.zeros(200, np.int64)

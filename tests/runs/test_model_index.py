@@ -83,8 +83,10 @@ def test_a_run_without_results_has_a_head_without_them(tmp_path):
     assert head["library_name"] == "keras" and "model-index" not in head and "license" not in head
 
 
-def test_report_and_card_are_one_text_without_paths_of_shards_in_the_head(run):
+def test_the_card_has_the_figures_of_the_report_below_its_head(run):
     report.write_report(run)
     card = run.model_card.read_text(encoding="utf-8")
     body = run.report.read_text(encoding="utf-8")
-    assert card.endswith(body) and "data/shards" not in card.removesuffix(body)
+    tables = [line for line in body.splitlines() if line.startswith("| ")]
+    assert len(tables) > 10 and all(f"\n{line}\n" in card for line in tables)
+    assert "data/shards" in body and "data/shards" not in card

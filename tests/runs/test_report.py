@@ -326,7 +326,7 @@ def test_links_lead_from_elsewhere_to_the_same_files(run, tmp_path):
     report.write_card(run, tmp_path / "hub" / "README.md")
     text = (tmp_path / "hub" / "README.md").read_text(encoding="utf-8")
     links = {link for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link}
-    assert "../my%20run/history.png" in links and len(links) == 4
+    assert "../my%20run/history.png" in links and len(links) == 3
     for link in links:
         assert (tmp_path / "hub" / link.replace("%20", " ")).is_file()
 
@@ -337,3 +337,51 @@ def test_a_page_holds_the_report_and_its_figures(run, tmp_path):
     assert page.count("data:image/png;base64,") == 3  # history, roc, calibration
     assert "0.9850 to 0.9960" in page and "<title>my run</title>" in page
     assert page.count("<details>") == page.count("</details>") == 2
+
+
+def test_a_card_to_pass_on_names_no_image_directory_or_host(run):
+    environment = files.read_json(run.environment)
+    environment["data"] |= {
+        "shards": "/home/someone/shards",
+        "warnings": ["2 images are in two splits, for example test/person7_virus_3.jpeg"],
+        "learned_from": [{"flag": "--init-from", "source": "/home/someone/runs/first"}],
+    }
+    environment["resumed"] = [{"host": "ward-7"}, {"host": "ward-8"}]
+    files.write_json(run.environment, environment)
+    files.write_json(run.config, {"model": "cnn", "init_from": "/home/someone/runs/first"})
+    subject = dataclasses.replace(
+        SUBJECT, shards="/home/someone/shards", warnings=("--init-from /home/someone/first knows",)
+    )
+    directory = run.evaluation("test")
+    store(run, stored(subject=subject))
+    for name in ("most_wrong.png", "roc.png", "predictions.csv"):
+        (directory / name).write_bytes(b"x")
+    report.write_report(run)
+    own, card = run.report.read_text("utf-8"), run.model_card.read_text("utf-8")
+    for told in ("/home/someone", "person7", "ward-7", "most_wrong.png", "predictions.csv"):
+        assert told in own and told not in card
+    assert "1 warning of the build" in card and "2 times" in card and "first knows" in card
+    assert "roc.png" in card and "`shards`" in card
+
+
+@pytest.mark.parametrize("name", ["image_size", "class_names", "warnings"])
+def test_parts_without_a_value_are_left_out(run, name):
+    environment = files.read_json(run.environment)
+    environment["data"][name] = environment["resumed"] = None
+    files.write_json(run.environment, environment)
+    assert "## Data" in report.render(run)
+
+
+def test_links_alone_are_moved_to_another_directory(run, tmp_path):
+    run.card_text.write_text(
+        '# Data\n\n[a](one.png) [b](<two.png> "b") `[c](three.png)` [d](https://example.org/x)\n\n'
+        "```\n[e](four.png)\n```\n",
+        "utf-8",
+    )
+    target = tmp_path / "a\\1 b" / "README.md"
+    target.parent.mkdir()
+    report.write_card(run, target)
+    text = target.read_text("utf-8")
+    for expected in ("(../my%20run/one.png)", '(<../my%20run/two.png> "b")', "`[c](three.png)`"):
+        assert expected in text
+    assert "[e](four.png)" in text and "(https://example.org/x)" in text
