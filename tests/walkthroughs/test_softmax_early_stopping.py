@@ -16,7 +16,9 @@ def test_the_page_ends_with_a_softmax_model_a_joblib_file_and_a_prediction(walk,
     settings = files.read_json(run.config)
     assert settings["min_learning_rate"] == 1e-6
     assert settings["early_stopping_patience"] == 5
-    assert joblib.load(there / "data" / "walk-c.joblib").output_shape == (None, 2)
+    exported = run.path / "exports" / "joblib"
+    assert joblib.load(exported / "model.joblib")
+    assert (exported / "classifier.py").is_file()
     printed = capsys.readouterr().out.splitlines()
     for name in ("precision", "recall", "f1"):
         assert any(line.startswith(f"{name} ") for line in printed)
