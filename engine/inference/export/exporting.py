@@ -15,7 +15,7 @@ from engine.base import progress
 from engine.base.config import UserError
 from engine.base.export_settings import ExportConfig
 from engine.inference import ensemble
-from engine.inference.export import checked_images, export_directory, metadata
+from engine.inference.export import checked_images, export_directory, metadata, verification
 from engine.inference.export.checked_images import CheckedImages
 from engine.inference.export.verification import Verification
 from engine.inference.predictor import deciding_threshold, wanted_prevalence
@@ -92,9 +92,7 @@ def export_run(
     predictor = ensemble.load(
         run, batch_size=BATCH_SIZE, prevalence=settings.prevalence, precisions=()
     )
-    from engine.inference.export import (
-        calibrated_model,
-    )  # with Keras, which `load` imported quietly
+    from engine.inference.export import calibrated_model
 
     checked = source.read(contract, settings)
     progress.say(f"running the model on {checked.described} ...")
@@ -108,13 +106,13 @@ def export_run(
         progress.say(f"converting to {settings.format} ...")
         writer.write(aside, described, checked)
         progress.say("running what was written ...")
-        verification = writer.verified(aside, expected, checked)
-        if settings.quantize is None:
-            verification.require_agreement()
-        complete = {**described, "verification": verification.to_json()}
+        found = writer.verified(aside, expected, checked)
+        is_float = settings.quantize is None
+        found.require_agreement(verification.LARGEST_DIFFERENCE if is_float else 1.0)
+        complete = {**described, "verification": found.to_json()}
         metadata.write(aside / writer.metadata_directory, complete)
-    _warn_of_loss(settings, verification)
-    return Exported(place, complete, verification)
+    _warn_of_loss(settings, found)
+    return Exported(place, complete, found)
 
 
 def require_packages(format_name: str) -> None:
@@ -163,8 +161,6 @@ class _Writer:
         self.module.write(self.model, directory, **options)
 
     def verified(self, directory: Path, expected: Any, checked: CheckedImages) -> Verification:
-        from engine.inference.export import verification
-
         expected = verification.both_columns(expected)
         of_files = None
         if self.settings.format == "litert":
