@@ -45,7 +45,9 @@ def test_evidence_is_as_coarse_as_the_last_map_and_relative_to_the_strongest_pla
     maps = PooledEvidence(network())(images(), np.array([0, 1, 1]))
     assert maps.shape == (3, 4, 5)
     assert maps.min() >= 0
-    np.testing.assert_allclose(maps.max(axis=(1, 2)), 1, rtol=1e-5)
+    # On noise, nothing need speak for the first image's class anywhere.
+    np.testing.assert_allclose(maps.max(axis=(1, 2))[1:], 1, rtol=1e-5)
+    assert maps[0].max() == pytest.approx(1) or not maps[0].any()
 
 
 def textured(weights):
