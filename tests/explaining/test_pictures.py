@@ -72,9 +72,7 @@ def test_formats_stand_beside_one_another_and_bytes_are_the_same_twice(tmp_path)
         assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
 
 
-@pytest.mark.parametrize(
-    "shape", [(5, 5, 1, 48), (7, 7, 3, 64), (3, 3, 24, 40), (1, 1, 3, 1)]
-)
+@pytest.mark.parametrize("shape", [(5, 5, 1, 48), (7, 7, 3, 64), (3, 3, 24, 40), (1, 1, 3, 1)])
 def test_kernels_of_any_shape_are_drawn(tmp_path, shape):
     values = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     kernel_figure.draw(Kernels("stem/conv", values), tmp_path / "k.png")
