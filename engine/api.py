@@ -95,12 +95,13 @@ def inspect(
     Args:
         images: an image folder as `build` takes it, or a directory of shards.
         run: made by `train`; labels that it confidently disagrees with are listed.
-        html: where to write one page with figures and pictures.
-        json: where to write everything that was found.
+        html: where to write one page with figures and pictures; it contains images, paths and patient
+            IDs, and must be protected as the images are.
+        json: where to write everything that was found, with paths and patient IDs.
         settings: fields of `engine.base.inspect_settings.InspectConfig`, such as `samples=12`.
 
     Returns:
-        Counts, sizes, what alone tells the classes apart, patients, copies, leaks, unreadable files,
+        Counts, sizes, single measures that separate the classes, patients, copies, leaks, unreadable files,
         doubted labels; `warnings` are the lines to look at.
 
     Raises:

@@ -1,7 +1,7 @@
-"""`python -m engine.inspect_images IMAGES`: shows what a set of images is made of.
+"""`python -m engine.inspect_images IMAGES`: summarizes a set of images and what may be wrong with it.
 
 IMAGES is a folder as engine.build_tfrecords takes it, or a directory of shards. Counts, sizes, kinds of
-files, brightness; which single measure tells the classes apart, as a shortcut would; images per patient;
+files, brightness; single measures that separate the classes, as shortcuts; images per patient;
 copies, near copies and leaks across splits; files that cannot be read. With --run, labels that a trained
 run confidently disagrees with. --html writes one page with figures and pictures.
 """
@@ -16,6 +16,7 @@ from engine.base.inspect_settings import InspectConfig
 from engine.runs import run_directory
 
 PROGRAM = "python -m engine.inspect_images"
+CONTENTS = {"html": "images, paths and patient IDs", "json": "paths and patient IDs"}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -45,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     settings = config.from_flags(InspectConfig, arguments)
-    for flag in ("html", "json"):
+    for flag in CONTENTS:
         if (path := getattr(arguments, flag)) is not None:
             run_directory.require_no_own_file(path, f"--{flag}")
             output_paths.require_text_file(path, f"--{flag}")
@@ -55,9 +56,10 @@ def _run(arguments: argparse.Namespace) -> int:
         arguments.images, settings, run=arguments.run, html=arguments.html, json=arguments.json
     )
     display.show(found)
-    for flag in ("html", "json"):
+    for flag, contents in CONTENTS.items():
         if (path := getattr(arguments, flag)) is not None:
             print(f"{flag}: {files.one_line(path)}")
+            print(f"  contains {contents}: protect it as you protect the images")
     return command_line.DONE
 
 

@@ -3,6 +3,7 @@
 import textwrap
 
 from engine.base import progress
+from engine.base.terminal_tables import WIDTH, print_table
 from engine.base.wording import counted
 from engine.evaluation import display
 from engine.evaluation.comparison import METRICS, Comparison, Pair, interval_text, p_text, signed
@@ -19,12 +20,12 @@ def show(found: Comparison) -> None:
         f"{counted(found.num_patients, 'patient')}, {baseline.subject.shards}"
     )
     for warning in found.warnings:
-        print(textwrap.fill(f"warning: {warning}", display.TABLE_WIDTH, subsequent_indent="  "))
+        print(textwrap.fill(f"warning: {warning}", WIDTH, subsequent_indent="  "))
     rows = [
         (run.name, *(display.on_two_lines(run.result.metrics[name]) for name in _FIRST))
         for run in found.runs
     ]
-    display.print_table(["run", *map(title, _FIRST)], rows, first_wraps=True)
+    print_table(["run", *map(title, _FIRST)], rows, first_wraps=True)
     facts = [
         (
             run.name,
@@ -36,13 +37,13 @@ def show(found: Comparison) -> None:
         for run in found.runs
     ]
     heads = ["run", title("brier"), "network", "parameters", "trained in"]
-    display.print_table(heads, facts, first_wraps=True)
+    print_table(heads, facts, first_wraps=True)
     if found.settings:
         _print_settings(found)
     for pair in found.pairs:
         _print_pair(found, pair)
     for sentence in found.methods():
-        print(textwrap.fill(sentence + ".", display.TABLE_WIDTH))
+        print(textwrap.fill(sentence + ".", WIDTH))
 
 
 def _print_settings(found: Comparison) -> None:
@@ -52,7 +53,7 @@ def _print_settings(found: Comparison) -> None:
         print(
             textwrap.fill(
                 line,
-                display.TABLE_WIDTH,
+                WIDTH,
                 initial_indent="  ",
                 subsequent_indent="    ",
                 break_on_hyphens=False,
@@ -82,12 +83,12 @@ def _print_pair(found: Comparison, pair: Pair) -> None:
                 *map(p_text, values if several else values[:1]),
             )
         )
-    print(textwrap.fill(f"{pair.run} against {found.baseline.name}:", display.TABLE_WIDTH))
-    display.print_table(heads, rows)
+    print(textwrap.fill(f"{pair.run} against {found.baseline.name}:", WIDTH))
+    print_table(heads, rows)
     lines = [
         f"Only {found.baseline.name} has {counted(pair.mcnemar.only_a, 'image')} right, only "
         f"{pair.run} {pair.mcnemar.only_b:,}."
     ]
     if pair.areas is not None and pair.areas.reason is not None:
         lines.append(f"No test of AUROC: {pair.areas.reason}.")
-    print(textwrap.fill(" ".join(lines), display.TABLE_WIDTH) + "\n")
+    print(textwrap.fill(" ".join(lines), WIDTH) + "\n")

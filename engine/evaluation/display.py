@@ -1,21 +1,15 @@
 """An evaluation on standard output, within 80 columns where that is no terminal."""
 
-import sys
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
+from engine.base.terminal_tables import WIDTH, print_table
 from engine.metrics import clinical_measures
 from engine.metrics.estimate import Estimate, number_text, title
 from engine.metrics.evaluation import Evaluation
 from engine.metrics.strata_results import METRICS, StrataResults, Stratum
 from engine.metrics.unlike_results import UnlikeResults
 
-TABLE_WIDTH = 80  # columns, where standard output is no terminal
 _FEW_CLASSES = 4  # whose counts fit a column
 _CLASS_HEADS = {
     "auroc": "AUROC",
@@ -49,9 +43,9 @@ def show(result: Evaluation) -> None:
     _print_operating_points(result)
     _print_predictive_values(result)
     if (known := clinical_measures.calibration_text(result)) is not None:
-        print(textwrap.fill(known, TABLE_WIDTH))
+        print(textwrap.fill(known, WIDTH))
     for curve in result.decision_curves if len(result.decision_curves) == 1 else ():
-        print(textwrap.fill(f"decision curve: {curve.useful_text()}", TABLE_WIDTH))
+        print(textwrap.fill(f"decision curve: {curve.useful_text()}", WIDTH))
     if result.shifts is not None:
         heads = [title(metric) for metric in result.shifts.metrics]
         print_table(["images", *heads], result.shifts.rows())
@@ -61,7 +55,7 @@ def show(result: Evaluation) -> None:
         _print_unlike(result.unlike)
     if result.recalibration is not None:
         print_table(result.recalibration.heads(), result.recalibration.rows())
-        print(textwrap.fill(result.recalibration.account(), TABLE_WIDTH))
+        print(textwrap.fill(result.recalibration.account(), WIDTH))
     if result.members is not None:
         heads = [title(metric) for metric in result.members.metrics]
         print_table(["run", *heads], result.members.rows())
@@ -120,7 +114,7 @@ def _print_predictive_values(result: Evaluation) -> None:
     share = "share" if several else f"share of {result.class_names[1]}"
     heads = [*(["class"] if several else []), share, "PPV", "NPV"]
     print_table(heads, rows, first_wraps=True)
-    print(textwrap.fill(clinical_measures.prevalence_note(result), TABLE_WIDTH))
+    print(textwrap.fill(clinical_measures.prevalence_note(result), WIDTH))
 
 
 def _print_strata(column: StrataResults) -> None:
@@ -170,27 +164,3 @@ def on_two_lines(estimate: Estimate) -> str:
     if estimate.low is None or estimate.high is None:
         return estimate.value_text
     return f"{estimate.value_text}\n{estimate.low:.3f}-{estimate.high:.3f}"
-
-
-def print_table(
-    heads: Sequence[str], rows: Iterable[Sequence[str]], *, first_wraps: bool = False
-) -> None:
-    """A table on standard output: the first column to the left, the others to the right.
-
-    Args:
-        first_wraps: where there is too little room, only the first column wraps: numbers stay whole.
-    """
-    width = None if sys.stdout.isatty() else TABLE_WIDTH
-    console = Console(file=sys.stdout, width=width, highlight=False, soft_wrap=False)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for place, head in enumerate(heads):
-        table.add_column(
-            head,
-            justify="right" if place else "left",
-            no_wrap=first_wraps and place > 0,
-            overflow="fold",  # an ellipsis would make names alike
-        )
-    for row in rows:
-        table.add_row(*map(Text, row))  # a class may be called [red]
-    console.print(table)
-    sys.stdout.flush()

@@ -1,1 +1,1 @@
-"""What a set of images is made of: sizes, brightness, shortcuts, copies, leaks and doubtful labels."""
+"""Inspection of a set of images: sizes, brightness, shortcuts, copies, leaks and doubtful labels."""

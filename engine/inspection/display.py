@@ -25,11 +25,14 @@ def show(found: Inspection) -> None:
     _show_tones(found)
     _show_kinds(found)
     _show_probes(
-        "what alone tells the classes apart", "class", found.class_probes, found.settings.shown
+        "single measures that separate the classes",
+        "class",
+        found.class_probes,
+        found.settings.shown,
     )
     print_lines(joint_lines(found))
     _show_probes(
-        "what alone tells the splits apart, within a class",
+        "single measures that separate the splits, within a class",
         "split",
         found.split_probes,
         found.settings.shown,
@@ -149,7 +152,7 @@ def _show_kinds(found: Inspection) -> None:
     if alike:
         print_lines(
             [
-                f"of {counted(stored, 'image')} stored in colour, shades of grey alone are in {alike:,}"
+                f"of {counted(stored, 'image')} stored in colour, {alike:,} contain only shades of grey"
             ]
         )
 
@@ -171,11 +174,11 @@ def _show_probes(title: str, head: str, probes: Sequence[Probe], shown: int) -> 
 
 
 def joint_lines(found: Inspection) -> list[str]:
-    """What several measures tell together, a line each."""
+    """How well several measures together separate the classes: one line each."""
     several = len(found.class_names) > 2
     return [
         f"{probe.measures} measures of the {probe.kind} together"
-        f"{f' tell {one_line(probe.subject)}' if several else ''}: AUROC {findings.figures(probe)} on "
+        f"{f' separate {one_line(probe.subject)} from the rest' if several else ''}: AUROC {findings.figures(probe)} on "
         "held-out images"
         for probe in found.joint_probes[:MOST_ROWS]
     ]
@@ -229,7 +232,7 @@ def copies_text(copies: CopyFindings, within: int) -> str:
         text += f"; half of all pairs differ in {copies.median_distance:.0f} or more"
     if copies.by_chance is not None and copies.near:
         chance = "fewer than 0.1" if copies.by_chance < 0.1 else f"about {copies.by_chance:,.1f}"
-        text += f"; {chance} pairs of unrelated images are to be expected among them"
+        text += f"; {chance} pairs of unrelated images are expected among them"
     return text + ")"
 
 
@@ -262,7 +265,7 @@ def _show_suspects(found: Inspection) -> None:
         for one in suspects.images[: found.settings.shown]
     ]
     if rows:
-        heads = ["image", "label", "its probability", "the run says"]
+        heads = ["image", "label", "its probability", "class by the run"]
         _print_table(heads, rows, title="labels that the run doubts", left=2)
     print_lines([suspects_text(found)])
 
@@ -277,7 +280,7 @@ def suspects_text(found: Inspection) -> str:
     )
     if suspects.were_trained_on:
         text += (
-            "; images that the run was trained on are among them, whose labels it may know by heart: "
-            "fewer wrong ones show"
+            "; they may include images that the run was trained on and whose labels it has memorized, so "
+            "that wrong labels among them are missed"
         )
     return text

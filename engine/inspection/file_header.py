@@ -1,6 +1,6 @@
 """What the header of an image file says: format, mode, size, and how its pixels are stored.
 
-None of it is medical, and most of it is lost when images are resized; what of it tells the classes apart
+None of it is medical, and most of it is lost when images are resized; what in it separates the classes
 shows that they come from different places.
 """
 
@@ -63,7 +63,7 @@ class FileHeader:
 
 
 def read_header(data: bytes, *, max_pixels: int) -> FileHeader | None:
-    """The header of a whole file; None where it is none of an image that Pillow or pydicom reads.
+    """The header of a whole file; None where neither Pillow nor pydicom reads it as an image.
 
     Whether the pixels can be read is for `engine.images.decoding` to say.
     """

@@ -1,4 +1,4 @@
-"""What of an inspection a user should look at: one line each, the gravest first."""
+"""The warnings of an inspection: one line each, the most serious first."""
 
 from collections.abc import Iterator, Sequence
 
@@ -76,8 +76,8 @@ def _shortcuts(found: Inspection) -> Iterator[str]:
                     f"all {best.measures} together AUROC {figures(best)} on held-out images"
                 )
             yield (
-                f"single measures of the {kind} tell the classes apart: {', '.join(text)}; a network may "
-                "use them instead of what it should see"
+                f"single measures of the {kind} separate the classes: {', '.join(text)}; a network may use "
+                "them instead of the disease"
             )
     if own := notable(found.split_probes):
         yield (
@@ -87,7 +87,7 @@ def _shortcuts(found: Inspection) -> Iterator[str]:
 
 
 def _listed(probes: Sequence[Probe], names: Sequence[str]) -> str:
-    """`width tells PNEUMONIA with AUROC 0.93 (0.92 to 0.94), ...`, the strongest few."""
+    """`width AUROC 0.93 (0.92 to 0.94), ...`, the strongest few."""
     several = len({probe.subject for probe in probes}) > 1 or len(names) > 2
     shown = [
         f"{probe.measure}{f' ({one_line(probe.subject)})' if several else ''} AUROC {figures(probe)}"
@@ -108,14 +108,14 @@ def _other_copies(found: Inspection) -> Iterator[str]:
     if copies.is_cut:
         yield (
             f"more than {len(copies.near):,} pairs of near copies: the search stopped there; a smaller "
-            "--near-distance finds the nearest alone"
+            "--near-distance finds only the nearest"
         )
     divided = [pair for pair in copies.near if pair.crosses_patients and not pair.crosses_splits]
     if divided:
         yield (
             f"pairs of near copies without a common patient ID: {len(divided):,} "
             f"({_alike(divided[0])}); a split by patient may divide them, so look at them, and remove "
-            "what is a copy"
+            "the copies"
         )
     if copies.blank:
         yield (

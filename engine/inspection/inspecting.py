@@ -41,11 +41,17 @@ def inspect_images(
         The findings; and for figures and pictures the measurements, and where the images are.
 
     Raises:
-        UserError: there are no images at the path, none can be read, or the run does not fit them.
+        UserError: there are no images at the path, none can be read, or the run does not fit them; or
+            `predictions` are set and there is no run.
     """
     started = time.monotonic()
+    if run is None and settings.predictions != "auto":
+        raise UserError(
+            f"--predictions {settings.predictions}: --run is missing; give the run whose predictions are "
+            "meant"
+        )
     source = sources.opened(path, settings)
-    opened_run = None if run is None else suspected_labels.checked_run(run, source.class_names)
+    checked = None if run is None else suspected_labels.checked_run(run, source, settings)
     table, rejected = source.read()
     if not len(table):
         first, reason = next(iter(rejected.items()), ("", "there is none"))
@@ -56,8 +62,8 @@ def inspect_images(
     with ProgressBar("comparing", total=len(table), lines=len(table) > MANY_IMAGES) as bar:
         found = copies.find(table, settings.near_distance, advance=bar.advance)
     suspects = None
-    if opened_run is not None:
-        suspects = suspected_labels.find(opened_run, source, table, settings)
+    if checked is not None:
+        suspects = suspected_labels.find(checked, source, table, settings)
     inspection = Inspection(
         path=path,
         kind=source.kind,

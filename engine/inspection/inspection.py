@@ -28,8 +28,8 @@ class Inspection:
         kinds: `format`, `mode`, ... -> value -> class -> images.
         grey_in_colour: images stored in colour whose channels are alike, and images stored in colour.
         constant: measures that are the same for all images.
-        class_probes, split_probes: what tells classes, or splits, apart; the strongest first.
-        joint_probes: what all measures of files, or of pixels, tell of the classes together.
+        class_probes, split_probes: single measures that separate classes, or splits; the strongest first.
+        joint_probes: how well all measures of files, or of pixels, together separate the classes.
         patients: images per patient.
         copies: exact and near copies, and leaks across splits.
         rejected: path -> why it cannot be read.

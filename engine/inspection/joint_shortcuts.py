@@ -1,9 +1,9 @@
-"""How well all measures of the files, or of the pixels, tell classes apart together.
+"""How well all measures of the files, or of the pixels, together separate classes.
 
-What no measure alone tells may still be told by several. A linear classifier on ranks of the measures and
-on their squares (so that what lies in the middle counts too), fitted by ridge regression to the class, is
-measured on images that it was not fitted to: five folds, no patient in two of them. It is a lower limit of
-what a network could take from these measures.
+Several measures together may separate classes where no single one does. A linear classifier on the ranks of
+the measures and on their squares (so that middle values count too), fitted to the class by ridge regression,
+is measured on images that it was not fitted to: five folds, no patient in two of them. It is a lower limit
+of what a network could take from these measures.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ Array = np.ndarray
 
 @dataclasses.dataclass(frozen=True)
 class JointProbe:
-    """How well several measures together tell a class from the others.
+    """How well several measures together separate a class from the others.
 
     Attributes:
         kind: `files` or `pixels`.

@@ -21,6 +21,10 @@ from engine.inspection.sources import Source
 from engine.runs import html_page, markdown
 
 MOST_CLASSES = 24  # with sample images
+PRIVACY = (
+    "This page contains images, paths and patient IDs. Store and share it as you would the images "
+    "themselves."
+)
 
 
 def write(path: Path, found: Inspection, table: ImageTable, source: Source) -> None:
@@ -69,7 +73,7 @@ class _Page:
         notes = "\n".join(f"- {escaped(note)}" for note in found.notes)
         warnings = "\n".join(f"- {escaped(warning)}" for warning in found.warnings)
         warned = f"## What to look at\n\n{warnings}" if warnings else ""
-        parts = ["# What these images are made of", facts, notes, warned]
+        parts = ["# Inspection of the images", facts, PRIVACY, notes, warned]
         return "\n\n".join(part for part in parts if part)
 
     def _counts(self) -> str:
@@ -97,7 +101,9 @@ class _Page:
                 f"samples of {name}", self._pictures.images_of(chosen), columns=6
             )
             listed = "From the left: " + ", ".join(escaped(one.path) for one in chosen)
-            parts.append(f"### {escaped(name)}\n\n{sheet}\n\n{_folded('their paths', listed)}")
+            parts.append(
+                f"### {escaped(name)}\n\n{sheet}\n\n{markdown.folded('their paths', listed)}"
+            )
         if len(names) > MOST_CLASSES:
             parts.append(f"{len(names) - MOST_CLASSES:,} more classes are not shown.")
         return "\n\n".join([*parts, self._means(names[:MOST_CLASSES])])
@@ -106,8 +112,8 @@ class _Page:
         means = self._table.mean_images
         images = [pictures.grey_picture(means[name]) for name in names]
         text = (
-            "What stands still while the images change, such as marks, borders and framing, shows in "
-            f"the mean of a class. From the left: {', '.join(map(escaped, names))}"
+            "What most images of a class share, such as marks, borders and framing, shows in the mean "
+            f"of the class. From the left: {', '.join(map(escaped, names))}"
         )
         if len(names) == 2:
             one, other = names
@@ -156,7 +162,7 @@ class _Page:
         alike, stored = found.grey_in_colour
         if alike:
             parts.append(
-                f"Of {counted(stored, 'image')} stored in colour, shades of grey alone are in {alike:,}: "
+                f"Of {counted(stored, 'image')} stored in colour, {alike:,} contain only shades of grey: "
                 "`--channels 1` loses nothing of these."
             )
         return "\n\n".join(part for part in parts if part)
@@ -167,25 +173,25 @@ class _Page:
 
     def _class_probes(self) -> str:
         text = (
-            "Each measure is taken alone as a classifier: an AUROC of 0.5 tells nothing, 1 would do "
-            "without looking at the image. Intervals are over patients. What tells the classes apart "
-            "for another reason than the disease, such as another device, is a shortcut: a network "
-            "that takes it fails elsewhere. Width, height and file size are gone once images are "
-            "resized, but what comes with them, such as sharpness, is not."
+            "Each measure alone is used as a classifier: an AUROC of 0.5 is chance, and 1 separates "
+            "the classes without the content of the image. Intervals are over patients. A difference "
+            "between the classes with another cause than the disease, such as another device, is a "
+            "shortcut: a network that uses it fails elsewhere. Resizing removes width, height and "
+            "file size, but not what depends on them, such as sharpness."
         )
         joint = "\n".join(f"- {escaped(line)}" for line in display.joint_lines(self._found))
         section = self._probes(
-            "What alone tells the classes apart", text, self._found.class_probes, "class"
+            "Single measures that separate the classes", text, self._found.class_probes, "class"
         )
         return f"{section}\n\n{joint}" if section and joint else section
 
     def _split_probes(self) -> str:
         text = (
-            "The same between splits, among images of one class: what differs here was sampled "
-            "otherwise, and figures of one split need not hold for the other."
+            "The same between splits, among images of one class: where they differ, they were sampled "
+            "differently, and figures of one split need not hold for the other."
         )
         return self._probes(
-            "What alone tells the splits apart", text, self._found.split_probes, "split"
+            "Single measures that separate the splits", text, self._found.split_probes, "split"
         )
 
     def _probes(self, title: str, text: str, probes: Sequence, head: str) -> str:
@@ -206,7 +212,7 @@ class _Page:
         listed = markdown.table(
             ["measure", head, "AUROC (95 % interval)", "images / others"], rows, left=2
         )
-        return f"## {title}\n\n{text}\n\n{figure}\n\n{_folded('all figures', listed)}"
+        return f"## {title}\n\n{text}\n\n{figure}\n\n{markdown.folded('all figures', listed)}"
 
     def _patients(self) -> str:
         patients = self._found.patients
@@ -251,7 +257,7 @@ class _Page:
         listed = markdown.table(["measure", "what it is"], rows, left=2)
         return (
             "## How it was measured\n\nPixels are measured on the image as it is decoded for training, "
-            f"stretched to 128 x 128.\n\n{_folded('measures', listed)}"
+            f"stretched to 128 x 128.\n\n{markdown.folded('measures', listed)}"
         )
 
 
@@ -265,7 +271,3 @@ def sampled(
 
     own = [example for example in examples if example.class_name == class_name]
     return sorted(sorted(own, key=rank)[:count], key=lambda example: example.path)
-
-
-def _folded(title: str, text: str) -> str:
-    return f"<details><summary>{title}</summary>\n\n{text}\n\n</details>"

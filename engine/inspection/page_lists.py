@@ -82,11 +82,11 @@ def suspects(found: Inspection, page: PagePictures) -> str:
         ]
         for one in shown
     ]
-    heads = ["", "image", "label", "its probability", "the run says"]
+    heads = ["", "image", "label", "its probability", "class by the run"]
     table = f"\n\n{markdown.table(heads, rows, left=3)}" if rows else ""
     return (
         f"## Labels that the run doubts\n\n{text}{first_shown(len(shown), len(doubted.images))}. "
-        f"Either may be wrong: somebody who can read the images has to look.{table}"
+        f"Either may be wrong: an expert has to look at the image.{table}"
     )
 
 

@@ -1,11 +1,11 @@
-"""What a network could use instead of what it should: single measures that tell classes or splits apart.
+"""What a network could use instead of the disease: single measures that separate classes or splits.
 
 Each measure of an image (its width, its brightness, ...) is taken as a score by itself. Its AUROC is the
-chance that an image of one class has more of it than an image of the others: 0.5 where it tells nothing, 1
-where it alone would do. Classes are compared within splits and splits within classes, so that a rare class
-that is rarer still in one split is not mistaken for a shift. Intervals are over patients
-(`engine.metrics.intervals.area`), 95 % each; of twenty measures that tell nothing, one is expected to
-exclude 0.5.
+chance that an image of one class has more of it than an image of the others: 0.5 where it carries no
+information, 1 where it separates them completely. Classes are compared within splits and splits within
+classes, so that a rare class that is rarer still in one split is not mistaken for a shift. Intervals are over
+patients (`engine.metrics.intervals.area`), 95 % each; of twenty measures without information, one is expected
+to exclude 0.5.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ Array = np.ndarray
 
 @dataclasses.dataclass(frozen=True)
 class Probe:
-    """How well one measure tells a class, or a split, from the others.
+    """How well one measure separates a class, or a split, from the others.
 
     Attributes:
         measure: among `MEASURES`, or as `format is PNG`.
@@ -49,7 +49,7 @@ class Probe:
 
     @property
     def is_notable(self) -> bool:
-        """Whether it tells so much that a network may well use it."""
+        """Whether it separates so well that a network is likely to use it."""
         return (self.auroc.low or 0) >= NOTABLE
 
     def to_json(self) -> dict[str, Any]:
@@ -136,7 +136,7 @@ def scores(table: ImageTable) -> Iterator[tuple[str, Array, bool]]:
         counts = Counter(text for text in texts if text)
         if len(counts) < 2:
             continue
-        # Of two values one tells as much as the other.
+        # Of two values, either gives the same AUROC.
         chosen = sorted(counts, key=lambda value: (-counts[value], value))[:MOST_VALUES]
         for value in chosen[1:] if len(counts) == 2 else chosen:
             shown = value if value.startswith(name) or name in value else f"{name} is {value}"

@@ -6,11 +6,9 @@ uncertainty in dataset labels, 2021). The measure of confidence is thereby the r
 whatever its calibration.
 """
 
-import csv
 import dataclasses
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -19,13 +17,14 @@ from engine.base.config import UserError
 from engine.base.inspect_settings import InspectConfig
 from engine.images import image_files
 from engine.images.image_folder import Example
+from engine.inspection import stored_probabilities
 from engine.inspection.image_table import ImageTable
 from engine.inspection.sources import ShardsSource, Source
-from engine.runs import contract, ensemble, stored_evaluations
+from engine.inspection.stored_probabilities import StoredProbabilities
+from engine.runs import contract, ensemble, evaluation_ranking, lineage
 from engine.runs.run_directory import RunDirectory
 
 BATCH_SIZE = 32
-PREDICTIONS = "predictions.csv"  # of an evaluation
 
 Array = np.ndarray
 
@@ -53,7 +52,8 @@ class Suspects:
         images: by the probability of their label, the least likely first.
         judged: images with a probability, of `total`.
         source: where the probabilities come from, in words.
-        were_trained_on: whether images may be among them that the run was trained on.
+        were_trained_on: whether images may be among them that the run, or one that it learned from, was
+            trained on.
     """
 
     images: tuple[Suspect, ...]
@@ -63,48 +63,99 @@ class Suspects:
     were_trained_on: bool
 
 
-def checked_run(places: ensemble.Places, class_names: Sequence[str]) -> RunDirectory:
-    """The run, if it knows the classes of the images.
+@dataclasses.dataclass(frozen=True)
+class CheckedRun:
+    """A run that can judge a set of images.
+
+    Attributes:
+        stored: what its evaluations hold of them; None where every image is to be predicted.
+    """
+
+    run: RunDirectory
+    stored: StoredProbabilities | None
+
+    @property
+    def must_predict(self) -> bool:
+        """Whether no stored probability can be used."""
+        return self.stored is None or not self.stored.by_path
+
+
+def checked_run(places: ensemble.Places, source: Source, settings: InspectConfig) -> CheckedRun:
+    """The run, if it can judge the images; no image is decoded to find out.
 
     Raises:
-        UserError: it is not trained, or a class of the images is none of its own.
+        UserError: it is not trained, a class of the images is not among its classes, stored predictions
+            are required and none can be used, or it takes images of another format than shards hold.
     """
     run = ensemble.opened(places)
     run.require_trained()
-    known = contract.stored(run).class_names
-    if strange := sorted(set(class_names) - set(known)):
+    known = contract.stored(run)
+    if strange := sorted(set(source.class_names) - set(known.class_names)):
         raise UserError(
-            f"--run {run.path}: knows the classes {', '.join(known)}, and the images are also of "
-            f"{', '.join(strange)}; give a run trained on these classes"
+            f"--run {run.path}: knows the classes {', '.join(known.class_names)}, and the images are also "
+            f"of {', '.join(strange)}; give a run trained on these classes"
         )
-    return run
-
-
-def find(run: RunDirectory, source: Source, table: ImageTable, settings: InspectConfig) -> Suspects:
-    """The images of a table whose labels a run doubts.
-
-    Raises:
-        UserError: stored predictions are asked for and there are none, or the run cannot predict these
-            images.
-    """
-    stored: dict[str, Array] = {}
-    names: list[str] = []
+    stored = None
     if settings.predictions != "new":
-        stored, names = _stored(run, source, table)
-    if settings.predictions == "stored" and not stored:
+        stored = stored_probabilities.read(run, source.fingerprint)
+    checked = CheckedRun(run, stored)
+    if settings.predictions == "stored" and checked.must_predict:
+        _refuse_stored(checked)
+    if (
+        checked.must_predict
+        and isinstance(source, ShardsSource)
+        and source.image_format != known.image_format
+    ):
         raise UserError(
-            f"--run {run.path}: no evaluation in it is of these images; measure them with "
-            "python -m engine.evaluate, or leave out --predictions stored"
+            f"--run {run.path}: takes images of another format than {source.path} holds; give the image "
+            "folder instead of the shards"
         )
-    if stored:
-        found = suspected(table.examples, contract.stored(run).class_names, stored)
-        described = f"stored by evaluation{'s' * (len(names) > 1)} {', '.join(names)}"
-        trained_on = bool({"train"} & set(names))
-        return Suspects(found, len(stored), len(table), described, trained_on)
-    fresh = dict(_predicted(run, source, table, settings))
-    found = suspected(table.examples, contract.stored(run).class_names, fresh)
-    own = run.read_environment().get("data", {}).get("fingerprint") == source.fingerprint
-    return Suspects(found, len(fresh), len(table), "predicted now", own)
+    return checked
+
+
+def _refuse_stored(checked: CheckedRun) -> NoReturn:
+    unused = checked.stored.unused_text if checked.stored else ""
+    problem = (
+        f"its evaluations of these images cannot be used ({unused})"
+        if unused
+        else "no evaluation in it is of these images"
+    )
+    raise UserError(
+        f"--run {checked.run.path}: {problem}; measure them with python -m engine.evaluate, or leave out "
+        "--predictions stored"
+    )
+
+
+def find(
+    checked: CheckedRun, source: Source, table: ImageTable, settings: InspectConfig
+) -> Suspects:
+    """The images of a table whose labels a run doubts."""
+    run, stored = checked.run, checked.stored
+    class_names = contract.stored(run).class_names
+    if stored is not None and stored.by_path:
+        judged = {
+            example.path: found
+            for example in table.examples
+            if (found := stored.by_path.get(example.path)) and found.label == example.class_name
+        }
+        values = {path: found.values for path, found in judged.items()}
+        described = f"stored by evaluation{'s' * (len(stored.used) > 1)} {', '.join(stored.used)}"
+        were_trained_on = any(found.was_trained_on for found in judged.values())
+    else:
+        values = dict(_predicted(run, source, table, settings))
+        described = "predicted now"
+        were_trained_on = _may_know(run, source.fingerprint)
+    if stored is not None and stored.unused:
+        described += f"; not used: {stored.unused_text}"
+    suspects = suspected(table.examples, class_names, values)
+    return Suspects(suspects, len(values), len(table), described, were_trained_on)
+
+
+def _may_know(run: RunDirectory, fingerprint: str) -> bool:
+    """Whether the run, or one that it learned from, was trained on images of a set with a fingerprint."""
+    data = evaluation_ranking.trained_on(run)
+    # Of no certain split: any of the set counts.
+    return data.get("fingerprint") == fingerprint or lineage.may_know(data, fingerprint, "", "")
 
 
 def suspected(
@@ -146,62 +197,11 @@ def suspected(
     )
 
 
-def _stored(
-    run: RunDirectory, source: Source, table: ImageTable
-) -> tuple[dict[str, Array], list[str]]:
-    """Path -> float[K], from the run's evaluations of these very images; and the evaluations used."""
-    class_names = contract.stored(run).class_names
-    wanted = {example.path: example.class_name for example in table.examples}
-    found: dict[str, Array] = {}
-    used = []
-    for name in stored_evaluations.names(run):
-        directory = run.evaluation(name)
-        try:
-            subject = stored_evaluations.read(directory).subject
-        except UserError:
-            continue
-        if (
-            subject is None
-            or subject.fingerprint != source.fingerprint
-            or subject.classes
-            or subject.averaged
-            or subject.prevalence
-        ):
-            continue
-        before = len(found)
-        for path, label, values in stored_rows(directory / PREDICTIONS, class_names):
-            if wanted.get(path) == label:
-                found.setdefault(path, values)
-        if len(found) > before:
-            used.append(name)
-    return found, used
-
-
-def stored_rows(path: Path, class_names: Sequence[str]) -> Iterator[tuple[str, str, Array]]:
-    """Path, label and float[K] of each row of predictions.csv; nothing of a file that cannot be read."""
-    try:
-        with open(path, encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                if len(class_names) == 2:
-                    positive = float(row["probability"])
-                    values = np.array([1 - positive, positive])
-                else:
-                    values = np.array([float(row[f"probability_{name}"]) for name in class_names])
-                yield row["path"], row["label"], values
-    except (OSError, KeyError, TypeError, ValueError, csv.Error):
-        return
-
-
 def _predicted(
     run: RunDirectory, source: Source, table: ImageTable, settings: InspectConfig
 ) -> Iterator[tuple[str, Array]]:
     """Path and float[K] of every image that can be read, by the run's model."""
     image_format = contract.read(run).image_format
-    if isinstance(source, ShardsSource) and source.image_format != image_format:
-        raise UserError(
-            f"--run {run.path}: takes images of another format than {source.path} holds; give the image "
-            "folder instead of the shards"
-        )
     progress.say("loading TensorFlow and the model ...")
     from engine.inference import ensemble as predictors
 

@@ -87,7 +87,7 @@ def _type(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
 def _resized(image: np.ndarray, size: tuple[int, int]) -> Image.Image:
     """uint8[H, W, 1 or 3] as a picture of so many pixels across and down."""
     picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).convert("RGB")
-    # Pixels of a small image stay squares: a blur would be none of the camera's.
+    # Pixels of a small image stay squares: interpolation would show a blur that is not in the image.
     few = image.shape[1] * 3 < size[0]
     return picture.resize(size, Image.Resampling.NEAREST if few else Image.Resampling.BICUBIC)
 

@@ -87,8 +87,8 @@ class Measured:
 def ranked(run: RunDirectory) -> list[Measured]:
     """All evaluations: unseen sets, the hardest first, then what settings altered, then what training or
     choices used, then figures of another model than the run's own, then what cannot be read."""
-    trained_on, model = _trained_on(run), run.model_digest()
-    found = [_measured(run, name, trained_on, model) for name in stored_evaluations.names(run)]
+    data, model = trained_on(run), run.model_digest()
+    found = [_measured(run, name, data, model) for name in stored_evaluations.names(run)]
     relations = list(Relation)
 
     def place(measured: Measured) -> tuple[float, ...]:
@@ -172,7 +172,8 @@ def _own_relation(trained_on: Mapping[str, Any], subject: Subject) -> Relation:
     return Relation.OWN if subject.held_out_by is None else Relation.HELD_OUT
 
 
-def _trained_on(run: RunDirectory) -> Mapping[str, Any]:
+def trained_on(run: RunDirectory) -> Mapping[str, Any]:
+    """The run's data set as `environment.json` describes it; empty where that cannot be read."""
     try:
         data = run.read_environment().get("data")
     except (AttributeError, UserError):

@@ -148,6 +148,7 @@ CASES = [
     ("engine.inspect_images {images} --json {file}/x.json", "is a file; expected a directory"),
     ("engine.inspect_images {images} --run {tmp}/absent", "no such run directory"),
     ("engine.inspect_images {images} --group-by person", "a regular expression without a group"),
+    ("engine.inspect_images {images} --predictions new", "--run is missing"),
     ("engine.inspect_images {images} --sample 3", "did you mean --samples?"),
     ("engine.phantoms.__main__ {file}/new", "is a file; expected a directory"),
     ("engine.demo_summary {tmp}/absent", "no such run directory"),

@@ -1,4 +1,4 @@
-"""Measures that tell nothing alone may tell the classes together; noise tells nothing, whatever its number."""
+"""Measures may separate the classes only together; noise does not, however many measures there are."""
 
 import numpy as np
 from measured_table import table

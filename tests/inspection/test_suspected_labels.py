@@ -1,7 +1,6 @@
 """Labels are doubted where the run is as sure of another class as it is of that class's own images."""
 
 import numpy as np
-import pytest
 
 from engine.images.image_folder import Example
 from engine.inspection import suspected_labels
@@ -49,25 +48,3 @@ def test_images_without_a_probability_and_classes_without_images_are_left_out():
     del probabilities["2.png"]
     assert suspected_labels.suspected(examples, ("a", "b", "c"), probabilities) == ()
     assert suspected_labels.suspected(examples, ("a", "b", "c"), {}) == ()
-
-
-@pytest.mark.parametrize(
-    ("names", "text", "expected"),
-    [
-        (("a", "b"), "path,label,probability\nx.png,b,0.25\n", [("x.png", "b", [0.75, 0.25])]),
-        (
-            ("a", "b", "c"),
-            "path,label,probability,probability_a,probability_b,probability_c\nx,c,.5,.5,.3,.2\n",
-            [("x", "c", [0.5, 0.3, 0.2])],
-        ),
-        (("a", "b", "c"), "path,label,probability\nx.png,b,0.25\n", []),
-        (("a", "b"), "path,label,probability\nx.png,b,no number\n", []),
-        (("a", "b"), "", []),
-    ],
-)
-def test_predictions_of_an_evaluation_are_read_whatever_the_number_of_classes(
-    tmp_path, names, text, expected
-):
-    (tmp_path / "predictions.csv").write_text(text)
-    rows = suspected_labels.stored_rows(tmp_path / "predictions.csv", names)
-    assert [(path, label, values.tolist()) for path, label, values in rows] == expected
