@@ -261,8 +261,9 @@ def test_a_calibration_bin_without_positives_has_an_interval(saved, tmp_path):
     (figure,) = saved()
     (bars,) = figure.axes[0].containers[0].lines[2]
     low, high = (segment[:, 1] for segment in bars.get_segments())
-    assert low == pytest.approx([0, 0.168], abs=1e-3)
-    assert high == pytest.approx([0.832, 1], abs=1e-3)
+    # Wilson, of 0 in 20: z² / (20 + z²)
+    assert low == pytest.approx([0, 0.1611], abs=1e-4)
+    assert high == pytest.approx([0.8389, 1], abs=1e-4)
 
 
 def test_areas_stand_in_the_legend_as_they_are_given(saved, tmp_path):
