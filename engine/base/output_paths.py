@@ -1,6 +1,7 @@
 """Whether something can be written where a user wants it, checked before any work begins."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from engine.base.config import UserError
@@ -61,3 +62,43 @@ def require_text_file(path: Path, name: str) -> None:
             f"{name} {path}: is a file that holds no text, such as an image; give another path, or remove "
             "it first"
         )
+
+
+def require_other(path: Path, inputs: Iterable[Path | str], name: str) -> None:
+    """Checks that writing a file replaces none of those that are read; links are followed.
+
+    Args:
+        inputs: files, of which some may be absent; directories are none.
+
+    Raises:
+        UserError: it is one of them.
+    """
+    try:
+        written = path.stat()
+    except OSError:  # nothing is replaced
+        return
+    for one in inputs:
+        try:
+            is_same = os.path.samestat(Path(one).stat(), written)
+        except (OSError, ValueError):
+            continue
+        if is_same:
+            raise UserError(
+                f"{name} {path}: is among what is read and would be replaced; give another path"
+            )
+
+
+def require_unowned(path: Path, owned: Iterable[Path], name: str, owner: Path) -> None:
+    """Checks that a file is none of those that a run, or the like, keeps; links are followed.
+
+    Args:
+        owned: files and directories, such as `RunDirectory.owned`, which need not exist.
+        owner: whose they are, such as the run's directory.
+
+    Raises:
+        UserError: it is one of them, or would lie in one of them.
+    """
+    real = Path(os.path.realpath(path))
+    kept = {os.path.realpath(one) for one in owned}
+    if any(str(place) in kept for place in (real, *real.parents)):
+        raise UserError(f"{name} {path}: is part of {owner}, which has to stay; give another path")

@@ -66,3 +66,27 @@ def test_only_text_is_replaced(tmp_path):
         output_paths.require_text_file(Path("/dev/null"), "--output")
     with pytest.raises(UserError, match="is a directory"):
         output_paths.require_text_file(tmp_path, "--output")
+
+
+def test_what_is_read_is_not_replaced(tmp_path):
+    listed = tmp_path / "list"
+    listed.write_text("a.png\n")
+    (tmp_path / "link").symlink_to(listed)
+    inputs = [str(tmp_path), str(tmp_path / "absent"), "nul\0", listed]
+    for path in (listed, tmp_path / "link", tmp_path / "." / "list"):
+        with pytest.raises(UserError, match=r"--output .* is among what is read"):
+            output_paths.require_other(path, inputs, "--output")
+    for path in (tmp_path / "absent", tmp_path / "new"):  # nothing is there to be replaced
+        output_paths.require_other(path, inputs, "--output")
+
+
+def test_what_a_run_keeps_is_not_replaced(tmp_path):
+    run = tmp_path / "run"
+    (run / "evaluation").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(run)
+    owned = [run / "config.json", run / "evaluation"]  # of which one is absent
+    for path in ("run/config.json", "link/config.json", "run/evaluation/test/a.csv"):
+        with pytest.raises(UserError, match=f"is part of {run}, which has to stay"):
+            output_paths.require_unowned(tmp_path / path, owned, "--output", run)
+    for path in ("config.json", "run/results.csv", "run/evaluation.csv"):
+        output_paths.require_unowned(tmp_path / path, owned, "--output", run)
