@@ -9,6 +9,9 @@ be read are named on standard error and passed over. Not for diagnosis.
 """
 
 import argparse
+import contextlib
+import os
+import stat
 import sys
 from pathlib import Path
 
@@ -72,14 +75,20 @@ def _run(arguments: argparse.Namespace) -> int:
     output = None if arguments.output == STANDARD_OUTPUT else arguments.output
     if output is not None:
         output_paths.require_text_file(output, "--output")
-    paths = list(arguments.paths)
+    paths, read = list(arguments.paths), []
     if arguments.paths_from is not None:
         paths += path_list.read(arguments.paths_from)
+        read = [arguments.paths_from]
     with command_line.quiet_imports():
         from engine.inference import prediction, prediction_output
 
     run = ensemble.opened([arguments.run, *arguments.others])
-    written = () if output is None else (output, files.aside_path(output))
+    if output is not None:
+        output_paths.require_other(output, [*read, *paths], "--output")
+        for one in (run, *run.members):
+            owned = [*one.owned, one.card_text]
+            output_paths.require_unowned(output, owned, "--output", one.path)
+    written = _standard_output() if output is None else (output, files.aside_path(output))
     batches = prediction.predict_files(run, paths, settings, left_out=written)
     given = "json" if arguments.json else "csv" if arguments.csv else None
     with (
@@ -103,6 +112,14 @@ def _run(arguments: argparse.Namespace) -> int:
     if output is not None:
         print(f"predictions: {files.one_line(output)}")
     return command_line.DONE
+
+
+def _standard_output() -> tuple[Path, ...]:
+    """The file that standard output was redirected to, where it was and the system knows its name."""
+    with contextlib.suppress(OSError, ValueError):  # it may be closed, or no file at all
+        if stat.S_ISREG(os.fstat(sys.stdout.fileno()).st_mode):
+            return (Path(os.path.realpath(f"/dev/fd/{sys.stdout.fileno()}")),)
+    return ()
 
 
 def _progress(output: Path | None, num_files: int) -> ProgressBar:

@@ -93,6 +93,38 @@ def require_files(
     return itertools.chain([first], found)
 
 
+def would_find(paths: Iterable[str], file: Path) -> bool:
+    """Whether a file, which need not exist yet, is among those that paths stand for.
+
+    Of a glob with `**` this is said of every file below the folder where the glob begins.
+    """
+    real = Path(os.path.realpath(file))
+    return any(_would_find(Path(text), real) for text in paths)
+
+
+def _would_find(path: Path, real: Path) -> bool:
+    if image_folder.is_folder(path):
+        below = _parts_below(path, real)
+        return below is not None and all(map(image_folder.is_visible, below))
+    if os.path.lexists(path) or not _GLOB_CHARACTERS & set(str(path)):
+        return path.name == real.name and Path(os.path.realpath(path)) == real
+    parts = path.parts
+    start = next(i for i, part in enumerate(parts) if _GLOB_CHARACTERS & set(part))
+    below, wanted = _parts_below(Path(*parts[:start]), real), parts[start:]
+    if below is None or ("**" not in wanted and len(below) < len(wanted)):
+        return False
+    return "**" in wanted or all(
+        name == part or fnmatch.fnmatchcase(name, part)
+        for name, part in zip(below, wanted, strict=False)
+    )
+
+
+def _parts_below(folder: Path, real: Path) -> tuple[str, ...] | None:
+    """Of a path without links, what lies below a folder; None where it is elsewhere."""
+    folder = Path(os.path.realpath(folder))
+    return real.relative_to(folder).parts if real.is_relative_to(folder) else None
+
+
 def _found(path: Path, failures: Failures) -> Iterable[Path]:
     """The files that one path stands for."""
     if image_folder.is_folder(path):

@@ -85,12 +85,13 @@ def predict_files(
     Args:
         run: see `runs.ensemble.opened`, for several that are averaged.
         paths: files, folders (searched through) and globs.
-        left_out: files that are passed over.
+        left_out: files that are passed over, such as those that are written meanwhile.
 
     Raises:
         UserError: the run is missing or damaged, the prevalence does not fit it, it cannot tell which
-            images to abstain from, or the paths lead to no file or to fewer than parts (at once, before TensorFlow is
-            imported); or none of the files can be read (at the end).
+            images to abstain from, or the paths lead to no file or to fewer than parts, or, with parts, to one of
+            `left_out` (at once, before TensorFlow is imported); or none of the files can be read (at the
+            end).
     """
     image_files.check_paths(paths)
     run.require_trained()
@@ -102,11 +103,15 @@ def predict_files(
         )
     if settings.abstain:
         applicability.require(run)
+    if settings.part is not None:
+        _require_equal_parts(paths, left_out)
     failures = image_files.Failures()
     found = image_files.require_files(paths, failures, left_out=left_out)
     names: Sequence[str] = [str(path) for path in found]
     if settings.part is not None:
-        names = path_list.part(names, *setting_values.parse_part(settings.part))
+        number, count = setting_values.parse_part(settings.part)
+        whole, names = len(names), path_list.part(names, number, count)
+        progress.say(f"part {number} of {count}: {len(names):,} of {whole:,} files")
     missing = failures.count
     progress.say("loading TensorFlow and the model ...")
     predictor = ensemble.load(
@@ -119,6 +124,17 @@ def predict_files(
         applicability.say_absent(run)
     batches = _predictions(predictor, map(Path, names), failures, settings)
     return PredictedFiles(batches, len(names), predictor.measures_distances, failures, missing)
+
+
+def _require_equal_parts(paths: Sequence[str], written: Collection[Path]) -> None:
+    """Raises `UserError` where what a part writes is itself among the files of the next part, which would
+    then be divided elsewhere: some would be in two parts and some in none."""
+    for file in written:
+        if image_files.would_find(paths, file):
+            raise UserError(
+                f"--part: the results go to {file}, which is among the given paths, and the other parts "
+                "would count it as one of their files; write it elsewhere"
+            )
 
 
 def _predictions(

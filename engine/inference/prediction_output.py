@@ -121,7 +121,8 @@ class JsonWriter(TextWriter):
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._file.write("\n]\n")
+        if exception[0] is None:  # an array without its end shows that it is not whole
+            self._file.write("\n]\n")
 
     def write(self, found: Prediction) -> None:
         """As `TextWriter.write`."""

@@ -145,6 +145,65 @@ def test_parts_are_the_whole_in_order(run, images, printed, capsys, count):
     assert max(sizes) - min(sizes) <= 1
 
 
+@pytest.mark.parametrize("given", ["{0}", "{0}/*", "{0}/../images/?.*", "{0}/**"])
+def test_a_part_is_not_written_among_the_files_of_the_next_one(run, images, capsys, given):
+    """Whose cuts it would move, so that an image is in no part."""
+    output = images / "1.csv"
+    flags = ["--part", "1/2", "--output", str(output)]
+    assert predict.main([run, given.format(images), *flags]) == 1
+    assert f"--part: the results go to {output}, which is among" in capsys.readouterr().err
+    assert not output.exists()
+
+
+def test_a_part_may_lie_beside_the_files_that_a_glob_takes(run, images, capsys):
+    shown = []
+    for number in (1, 2, 3):
+        output = images / f"part-{number}.csv"
+        flags = ["--part", f"{number}/3", "--output", str(output)]
+        assert predict.main([run, f"{images}/*.png", *flags]) == 0
+        assert f"part {number} of 3:" in capsys.readouterr().err
+        shown += [Path(row["path"]).name for row in csv.DictReader(output.open())]
+    assert shown == [f"{i}.png" for i in range(7)]
+
+
+def test_a_part_is_not_redirected_among_the_files_either(run, images, monkeypatch, capsys):
+    with open(images / "out.txt", "w", encoding="utf-8") as redirected:
+        monkeypatch.setattr(sys, "stdout", redirected)
+        assert predict.main([run, str(images), "--part", "1/2"]) == 1
+    assert "--part: the results go to" in capsys.readouterr().err
+
+
+def test_what_it_reads_is_not_replaced(run, images, tmp_path, capsys):
+    listed = tmp_path / "list"
+    listed.write_text(f"{images}/0.png\n")
+    for flags in (["--paths-from", str(listed)], [str(images), str(listed)]):
+        assert predict.main([run, *flags, "--output", str(listed)]) == 1
+        assert f"--output {listed}: is among what is read" in capsys.readouterr().err
+    assert listed.read_text() == f"{images}/0.png\n"
+
+
+@pytest.mark.parametrize("name", ["inference.json", "card.md", "evaluation/test/predictions.csv"])
+def test_what_a_run_keeps_is_not_replaced(run, images, capsys, name):
+    path = Path(run, name)
+    before = path.read_bytes() if path.exists() else None
+    assert predict.main([run, str(images), "--output", str(path)]) == 1
+    assert f"--output {path}: is part of {run}" in capsys.readouterr().err
+    assert (path.read_bytes() if path.exists() else None) == before
+
+
+def test_a_json_array_has_its_end_only_where_it_is_whole(run, images, monkeypatch, capsys):
+    def decoded(paths, failures, **options):
+        yield next(paths), np.zeros((*fake_run.IMAGE_SIZE, 1), np.uint8)
+        raise UserError("killed")
+
+    monkeypatch.setattr(image_files, "decoded_images", decoded)
+    assert predict.main([run, str(images), "--json", "--batch-size", "1"]) == 1
+    shown = capsys.readouterr().out
+    assert shown.startswith("[")
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(shown)
+
+
 def test_parts_from_python(run, images):
     found = [engine.predict(run, images, part=f"{number}/2") for number in (1, 2)]
     assert [len(part) for part in found] == [3, 4]

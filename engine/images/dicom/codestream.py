@@ -13,6 +13,8 @@ _ITEM, _DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 _JPEG_START, _JPEG_LS_FRAME = b"\xff\xd8", 0xF7
 _JPEG_FRAMES = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0))
 _J2K_START = b"\xff\x4f\xff\x51"
+_JP2_START = b"\0\0\0\x0cjP  \r\n\x87\n"
+_MOST_BOXES = 64  # in front of the codestream; writers put 3 to 10 there
 _TRUNCATED = "truncated DICOM file: ends within its compressed pixels"
 
 
@@ -85,12 +87,32 @@ def read_header(frame: bytes) -> Stated:
 
 
 def _j2k_header(frame: bytes) -> Stated | None:
-    at = frame.find(_J2K_START, 0, 4096)  # JP2 boxes may stand before it
-    if at < 0 or len(frame) < at + 43:
+    """Read where a decoder reads it: what looks like a header anywhere else says nothing of the image."""
+    at = _codestream_place(frame) if frame.startswith(_JP2_START) else 0
+    if at is None or frame[at : at + 4] != _J2K_START or len(frame) < at + 43:
         return None
     right, bottom, left, top = struct.unpack_from(">4L", frame, at + 8)
     components, depth = struct.unpack_from(">HB", frame, at + 40)
     return Stated(bottom - top, right - left, components, (depth & 0x7F) + 1)
+
+
+def _codestream_place(frame: bytes) -> int | None:
+    """Where the content of the first `jp2c` box begins (ISO/IEC 15444-1, annex I.4); None without one."""
+    at = 0
+    for _ in range(_MOST_BOXES):
+        if len(frame) < at + 16:
+            return None
+        length, kind = struct.unpack_from(">L4s", frame, at)
+        header_bytes = 8
+        if length == 1:  # a longer one follows
+            (length,) = struct.unpack_from(">Q", frame, at + 8)
+            header_bytes = 16
+        if kind == b"jp2c":
+            return at + header_bytes
+        if length < header_bytes:  # 0 is all that follows, in which there is no other box
+            return None
+        at += length
+    return None
 
 
 def _jpeg_header(frame: bytes) -> Stated | None:

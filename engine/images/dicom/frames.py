@@ -64,7 +64,7 @@ def _require_readable(file: DicomFile) -> None:
             f"{', '.join((*GREY, PALETTE, *COLOURS))}"
         )
     allocated, stored = file.whole("BitsAllocated"), stored_bits(file)
-    if allocated not in (1, 8, 16) or not 1 <= stored <= allocated:
+    if allocated not in header.ALLOCATED_BITS or not 1 <= stored <= allocated:
         raise DecodeError(f"DICOM pixels of {stored} bits in {allocated}; expected 1 to 16 bits")
     if file.whole("HighBit", stored - 1) != stored - 1:
         raise DecodeError(

@@ -20,6 +20,7 @@ from engine.images.dicom import recognition
 from engine.images.source_file import DecodeError
 
 DEFLATED_HEADER_BYTES = 16 << 20  # inflated to find the image's size
+SAMPLES, ALLOCATED_BITS = (1, 3), (1, 8, 16)  # per pixel and per sample, of images that are read
 
 _DEFLATED, _EXPLICIT = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.1"
 _LONG_FORM = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"UC", b"UN", b"UR", b"UT")
@@ -237,9 +238,18 @@ def _inflated(data: bytes, meta_end: int, max_pixels: int) -> DicomFile:
 
 
 def frame_bytes(file: DicomFile) -> int:
-    """The size of one uncompressed frame, by the header."""
-    samples = file.whole("SamplesPerPixel", 1)
-    bits = file.whole("Rows") * file.whole("Columns") * samples * file.whole("BitsAllocated")
+    """The size of one uncompressed frame, by the header.
+
+    Raises:
+        DecodeError: its samples are more or larger than those of an image, and its size means nothing.
+    """
+    samples, allocated = file.whole("SamplesPerPixel", 1), file.whole("BitsAllocated")
+    if samples not in SAMPLES or allocated not in ALLOCATED_BITS:
+        raise DecodeError(
+            f"DICOM pixels of {samples} samples with {allocated} bits; expected 1 or 3 samples with 1, 8 "
+            "or 16 bits"
+        )
+    bits = file.whole("Rows") * file.whole("Columns") * samples * allocated
     if file.get("PhotometricInterpretation") == "YBR_FULL_422":
         bits = bits * 2 // 3
     return -(-bits // 8)

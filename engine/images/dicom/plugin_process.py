@@ -4,6 +4,10 @@ The plugins are C and C++ that damaged data can end: GDCM lets exceptions throug
 process. Here that costs one image instead of a build. A process is started when the first such frame is
 met (0.5 s), is used again, and ends with the process that started it. What passes between the two is a
 line of JSON and the bytes of a frame.
+
+Its memory is limited by the size of the image (Linux), so that a frame that takes more than such an image
+can is refused. One that the kernel kills all the same, as memory runs out, may be no fault of the frame:
+it is decoded once more, with no other such frame of this process beside it, and then given up.
 """
 
 import atexit
@@ -15,25 +19,31 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from engine.base.config import UserError
 from engine.images.source_file import DecodeError
 
 # The first that is installed and succeeds. GDCM comes last: it takes damaged data for images most often.
 PLUGINS = ("pyjpegls", "pylibjpeg", "pillow", "gdcm")
 LIMIT_SECONDS = 600.0  # of a frame; JPEG 2000 takes 0.3 s per megapixel on an idle core
 
+# Of address space, beside what the process has before: OpenJPEG takes 12 bytes per sample.
+BYTES_PER_SAMPLE = 64
+SPARE_BYTES = 512 << 20
+
 KILLED = (
-    "a process that decodes DICOM files was killed, most likely because the machine ran out of memory; run "
-    "the same command again with fewer --workers or smaller --max-pixels"
+    "a DICOM file whose decoder was killed twice, most likely because the machine ran out of memory; try "
+    "fewer --workers or smaller --max-pixels"
 )
+_SIGKILL = getattr(signal, "SIGKILL", 9)  # Windows has none, nor exit statuses below 0
 _START = "import sys; sys.path[:] = {path!r}; from {module} import serve; serve()"
 _idle: "list[_Process]" = []
 _owner = 0  # the process that started those
 _lock = threading.Lock()
+_second_tries = threading.Lock()
 
 
 def decode(
@@ -51,15 +61,31 @@ def decode(
         The values, and the Photometric Interpretation that they have now.
 
     Raises:
-        DecodeError: no plugin decodes it, or it takes longer than `limit`.
-        UserError: the process was killed, most likely because memory ran out.
+        DecodeError: no plugin decodes it, it takes longer than `limit` or more memory than such an image, or
+            the process was killed twice.
     """
-    with _process() as process:
-        answer, data = process.ask({"syntax": syntax, "options": options}, pixels, limit)
+    question = {"syntax": syntax, "options": options}
+    try:
+        answer, data = _asked(question, pixels, limit)
+    except _KilledError:
+        try:
+            with _second_tries:
+                answer, data = _asked(question, pixels, limit)
+        except _KilledError:
+            raise DecodeError(KILLED) from None
     if "error" in answer:
         raise DecodeError(f"damaged DICOM file: {answer['error']}")
     values = np.frombuffer(data, np.dtype(answer["dtype"])).reshape(answer["shape"])
     return values, answer["photometric"]
+
+
+def _asked(question: dict[str, Any], pixels: bytes, limit: float) -> tuple[dict[str, Any], bytes]:
+    with _process() as process:
+        return process.ask(question, pixels, limit)
+
+
+class _KilledError(Exception):
+    """Somebody else killed the process, such as the kernel when memory ran out."""
 
 
 class _Process:
@@ -76,7 +102,12 @@ class _Process:
     def ask(
         self, question: dict[str, Any], data: bytes, limit: float
     ) -> tuple[dict[str, Any], bytes]:
-        """The answer, and the bytes behind it; ends the process where there is none."""
+        """The answer, and the bytes behind it; ends the process where there is none.
+
+        Raises:
+            _KilledError: see there.
+            DecodeError: the process broke off, or took longer than `limit` seconds.
+        """
         assert self._child.stdin is not None and self._child.stdout is not None
         late = threading.Event()
 
@@ -91,10 +122,10 @@ class _Process:
             _send(self._child.stdin, question, data)
             return _receive(self._child.stdout)
         except (OSError, EOFError):
-            killed = self._status() == -signal.SIGKILL and not late.is_set()
+            killed = self._status() == -_SIGKILL and not late.is_set()
             self.end()
-            if killed:  # no fault of the file, which must not be left out for it
-                raise UserError(KILLED) from None
+            if killed:
+                raise _KilledError from None
             why = f"not decoded in {limit:g} s" if late.is_set() else "its decoder broke off"
             raise DecodeError(f"damaged DICOM file: {why}") from None
         except BaseException:
@@ -184,6 +215,7 @@ def serve() -> None:
         while True:
             question, pixels = _receive(sys.stdin.buffer)
             try:
+                _limit_memory(question["options"])
                 values, photometric = decode_here(pixels, question["syntax"], question["options"])
             except Exception as error:
                 _send(answers, {"error": _reason(error)}, b"")
@@ -192,7 +224,25 @@ def serve() -> None:
             _send(answers, shape, values.tobytes())
 
 
+def _limit_memory(options: dict[str, Any]) -> None:
+    """Limits this process to what decoding an image of this size may take, where the system can."""
+    try:
+        import resource
+
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+    except (ImportError, OSError):
+        return
+    samples = options["rows"] * options["columns"] * options["samples_per_pixel"]
+    limit = pages * resource.getpagesize() + SPARE_BYTES + BYTES_PER_SAMPLE * samples
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    if hard != resource.RLIM_INFINITY:
+        limit = min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+
+
 def _reason(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return "its decoder takes more memory than such an image needs"
     detail = " ".join((str(error).strip().splitlines() or [type(error).__name__])[-1].split())
     if "NoneType" in detail:  # all that GDCM says
         return "its pixels cannot be decoded"

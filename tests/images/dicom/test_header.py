@@ -12,7 +12,7 @@ from pydicom.encaps import encapsulate
 
 from engine.images import decoding
 from engine.images.decoding import DecodeError
-from engine.images.dicom import header
+from engine.images.dicom import description, header
 from engine.images.format import ImageFormat
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (48, 48)).astype(np.uint8)
@@ -113,10 +113,8 @@ def peak_bytes(data: bytes, **options) -> int:
         tracemalloc.stop()
 
 
-def test_a_deflated_file_is_inflated_no_further_than_its_image(monkeypatch):
-    """16 MB of zeros in 16 KB, behind a header that asks for more pixels than are allowed."""
-    monkeypatch.setattr(header, "DEFLATED_HEADER_BYTES", 1 << 18)
-    data = dicom_files.encoded(PIXELS, syntax=uid.DeflatedExplicitVRLittleEndian, Rows=9000)
+def with_zeros(data: bytes, count: int) -> bytes:
+    """A deflated file with so many zeros at its end."""
     start = data.index(uid.DeflatedExplicitVRLittleEndian.encode()) + 22
     start = data.index(b"\x02\x00\x12\x00", start)
     start += 8 + int.from_bytes(data[start + 6 : start + 8], "little")
@@ -126,9 +124,29 @@ def test_a_deflated_file_is_inflated_no_further_than_its_image(monkeypatch):
         start, rest = start + size, rest[size:]
     plain = zlib.decompress(rest, -15)
     packer = zlib.compressobj(9, wbits=-15)
-    bomb = data[:start] + packer.compress(plain + bytes(16 << 20)) + packer.flush()
+    return data[:start] + packer.compress(plain + bytes(count)) + packer.flush()
+
+
+def test_a_deflated_file_is_inflated_no_further_than_its_image(monkeypatch):
+    """16 MB of zeros in 16 KB, behind a header that asks for more pixels than are allowed."""
+    monkeypatch.setattr(header, "DEFLATED_HEADER_BYTES", 1 << 18)
+    data = dicom_files.encoded(PIXELS, syntax=uid.DeflatedExplicitVRLittleEndian, Rows=9000)
+    bomb = with_zeros(data, 16 << 20)
     assert "max-pixels 100,000" in reason(bomb, max_pixels=100_000)
     assert peak_bytes(bomb, max_pixels=100_000) < 2 << 20
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [{"SamplesPerPixel": 65_535}, {"BitsAllocated": 65_528}, {"BitsAllocated": 64}],
+)
+def test_a_deflated_file_of_samples_that_no_image_has_is_not_inflated(attributes, monkeypatch):
+    monkeypatch.setattr(header, "DEFLATED_HEADER_BYTES", 1 << 12)
+    syntax = uid.DeflatedExplicitVRLittleEndian
+    data = with_zeros(dicom_files.encoded(PIXELS, syntax=syntax, **attributes), 16 << 20)
+    assert "expected 1 or 3 samples with 1, 8 or 16 bits" in reason(data)
+    assert peak_bytes(data) < 2 << 20
+    assert description.describe(data, 10**6) is None
 
 
 def test_run_lengths_are_expanded_no_further_than_the_image():

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from pydicom import uid
 
-from engine.base.config import UserError
 from engine.images import decoding
 from engine.images.decoding import DecodeError
 from engine.images.dicom import plugin_process
@@ -58,11 +57,59 @@ def test_a_decoder_that_ends_its_process_costs_one_image(no_processes, monkeypat
     np.testing.assert_array_equal(decode(data), PIXELS)
 
 
-def test_a_process_that_is_killed_is_no_fault_of_the_file(no_processes, monkeypatch):
+def test_a_process_that_is_killed_once_costs_nothing(no_processes, tmp_path, monkeypatch):
+    """The kernel may end it for what others take."""
+    mark = tmp_path / "killed"
+    program = (
+        "import os, signal\n"
+        f"if not os.path.exists({str(mark)!r}):\n"
+        f"    open({str(mark)!r}, 'w').close()\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    monkeypatch.setattr(plugin_process, "_START", program + plugin_process._START)
+    np.testing.assert_array_equal(decode(dicom_files.encoded(PIXELS, syntax=SYNTAX)), PIXELS)
+    assert mark.exists()
+
+
+def test_a_frame_whose_process_is_killed_twice_costs_one_image(no_processes, monkeypatch):
+    data = dicom_files.encoded(PIXELS, syntax=SYNTAX)
     program = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    with monkeypatch.context() as patch:
+        patch.setattr(plugin_process, "_START", program)
+        with pytest.raises(DecodeError, match=r"killed twice, most likely .* ran out of memory"):
+            decode(data)
+    np.testing.assert_array_equal(decode(data), PIXELS)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits memory on Linux only")
+def test_memory_is_limited_by_the_size_of_the_image(no_processes):
+    import resource
+
+    limits = []
+    for side in (48, 480, 48):
+        pixels = np.zeros((side, side), np.uint8)
+        decoding.decode_bytes(dicom_files.encoded(pixels, syntax=SYNTAX), FORMAT)
+        (process,) = plugin_process._idle
+        limits.append(resource.prlimit(process._child.pid, resource.RLIMIT_AS)[0])
+    small, large, again = limits
+    assert plugin_process.SPARE_BYTES < small < large < 2 << 30
+    assert again < large  # raised for one image only
+    ours = resource.getrlimit(resource.RLIMIT_AS)
+    assert ours[0] == ours[1] or ours[0] == resource.RLIM_INFINITY  # this process is not limited
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits memory on Linux only")
+def test_more_memory_than_such_an_image_takes_is_refused(no_processes, monkeypatch):
+    """By a decoder that asks for 4 GiB."""
+    program = (
+        "import sys; sys.path[:] = {path!r}; import {module} as m\n"
+        "m.decode_here = lambda *given: bytearray(4 << 30)\n"
+        "m.serve()"
+    )
     monkeypatch.setattr(plugin_process, "_START", program)
-    with pytest.raises(UserError, match="ran out of memory"):
+    with pytest.raises(DecodeError, match="more memory than such an image needs"):
         decode(dicom_files.encoded(PIXELS, syntax=SYNTAX))
+    assert len(plugin_process._idle) == 1  # which can be asked again
 
 
 def test_it_ends_with_the_process_that_asks():
