@@ -150,7 +150,7 @@ def test_a_part_is_not_written_among_the_files_of_the_next_one(run, images, caps
     """Whose cuts it would move, so that an image is in no part."""
     output = images / "1.csv"
     flags = ["--part", "1/2", "--output", str(output)]
-    assert predict.main([run, given.format(images), *flags]) == 1
+    assert predict.main([run, given.format(images), *flags]) == 2
     assert f"--part: the results go to {output}, which is among" in capsys.readouterr().err
     assert not output.exists()
 
@@ -169,7 +169,7 @@ def test_a_part_may_lie_beside_the_files_that_a_glob_takes(run, images, capsys):
 def test_a_part_is_not_redirected_among_the_files_either(run, images, monkeypatch, capsys):
     with open(images / "out.txt", "w", encoding="utf-8") as redirected:
         monkeypatch.setattr(sys, "stdout", redirected)
-        assert predict.main([run, str(images), "--part", "1/2"]) == 1
+        assert predict.main([run, str(images), "--part", "1/2"]) == 2
     assert "--part: the results go to" in capsys.readouterr().err
 
 
@@ -177,7 +177,7 @@ def test_what_it_reads_is_not_replaced(run, images, tmp_path, capsys):
     listed = tmp_path / "list"
     listed.write_text(f"{images}/0.png\n")
     for flags in (["--paths-from", str(listed)], [str(images), str(listed)]):
-        assert predict.main([run, *flags, "--output", str(listed)]) == 1
+        assert predict.main([run, *flags, "--output", str(listed)]) == 2
         assert f"--output {listed}: is among what is read" in capsys.readouterr().err
     assert listed.read_text() == f"{images}/0.png\n"
 
@@ -186,7 +186,7 @@ def test_what_it_reads_is_not_replaced(run, images, tmp_path, capsys):
 def test_what_a_run_keeps_is_not_replaced(run, images, capsys, name):
     path = Path(run, name)
     before = path.read_bytes() if path.exists() else None
-    assert predict.main([run, str(images), "--output", str(path)]) == 1
+    assert predict.main([run, str(images), "--output", str(path)]) == 2
     assert f"--output {path}: is part of {run}" in capsys.readouterr().err
     assert (path.read_bytes() if path.exists() else None) == before
 
@@ -197,7 +197,7 @@ def test_a_json_array_has_its_end_only_where_it_is_whole(run, images, monkeypatc
         raise UserError("killed")
 
     monkeypatch.setattr(image_files, "decoded_images", decoded)
-    assert predict.main([run, str(images), "--json", "--batch-size", "1"]) == 1
+    assert predict.main([run, str(images), "--json", "--batch-size", "1"]) == 2
     shown = capsys.readouterr().out
     assert shown.startswith("[")
     with pytest.raises(json.JSONDecodeError):
