@@ -33,7 +33,7 @@ def draw(
     if not curves:
         return
     if len(curves) == 1:
-        figure = new_figure(5.6, 4.6)
+        figure = new_figure(5.6, 5.3)
         axes = styled(
             figure.add_subplot(),
             title=title,
@@ -41,7 +41,7 @@ def draw(
             ylabel="Net benefit",
         )
         _draw(axes, curves[0])
-        legend(axes, "upper right")
+        legend(axes, "upper left", anchor=(0, -0.13))  # within the axes it would hide curves
         save_all(figure, path, formats)
         return
     columns = min(_COLUMNS, len(curves))
@@ -53,11 +53,13 @@ def draw(
         axes.title.set_fontsize(9.5)
         _draw(axes, curve)
     figure.suptitle(
-        f"{title}, each class against the others", fontsize=11, color=INK, weight="bold"
+        f"{title}, each class against the others\n"
+        "solid: model, with 95 % interval; dashed: call all; dotted: call none",
+        fontsize=10,
+        color=INK,
     )
     figure.supxlabel("Threshold probability of the class", fontsize=9.5, color=INK)
     figure.supylabel("Net benefit", fontsize=9.5, color=INK)
-    legend(panels[0], "upper right")
     save_all(figure, path, formats)
 
 

@@ -35,7 +35,7 @@ def draw(
     title: str = "Probabilities",
     formats: Sequence[str] = ("png",),
 ) -> None:
-    """Draws one histogram per true class, all over the same bins.
+    """Draws one histogram per true class, all over the same bins, counts by their square roots.
 
     Of two classes, the probability is that of the positive one; of more, that which an image was given for
     its own class.
@@ -75,8 +75,10 @@ def _of_two(
                 label=f"threshold {threshold:.3f}: {share}",
             )
         legend(axes, "upper center")
-    styled(top, title=title, ylabel="Images")
-    styled(bottom, xlabel=f"Predicted probability of {class_names[1]}", ylabel="Images")
+    styled(top, title=title, ylabel="Images (root scale)")
+    styled(
+        bottom, xlabel=f"Predicted probability of {class_names[1]}", ylabel="Images (root scale)"
+    )
     figure.align_ylabels()
     return figure
 
@@ -113,7 +115,7 @@ def _of_more(labels: Array, probabilities: Array, class_names: Sequence[str], ti
     figure.supxlabel(
         "Probability that images were given for their true class", fontsize=9.5, color=INK
     )
-    figure.supylabel("Images", fontsize=9.5, color=INK)
+    figure.supylabel("Images (square-root scale)", fontsize=9.5, color=INK)
     return figure
 
 
@@ -132,6 +134,12 @@ def _histogram(axes: Axes, values: Array, colour: str, label: str | None = None)
         zorder=2,
     )
     axes.set_xlim(0, 1)
+    # By square roots, the few images on the wrong side show beside the many on the right one.
+    axes.set_yscale("function", functions=(_root, np.square))
     # Room above the tallest bar, which legends and notes would cover.
-    axes.set_ylim(0, max(1, 1.35 * counts.max()))
+    axes.set_ylim(0, max(1, 1.9 * counts.max()))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+
+
+def _root(values: Array) -> Array:
+    return np.sqrt(np.maximum(values, 0))

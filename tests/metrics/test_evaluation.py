@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from labelled_scores import BINARY, binary_data
+from labelled_scores import BINARY, binary_data, multiclass_data
 
 from engine.base.config import UserError
 from engine.metrics import bootstrap, evaluation, metric_names
@@ -209,3 +209,53 @@ def test_many_classes_cost_resamples_but_never_below_the_floor():
     assert bootstrap.affordable_resamples(1000, examples=5000, classes=2) == 1000
     few = bootstrap.affordable_resamples(1000, examples=50_000, classes=1000)
     assert few == bootstrap.FEWEST_RESAMPLES
+
+
+def test_a_class_of_which_there_is_no_example_leaves_the_others_measured():
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 2, 60)
+    probabilities = random.dirichlet(np.ones(3), 60)
+    found = evaluation.evaluate(labels, probabilities, class_names=names(3), resamples=200)
+    values = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    absent = values["per_class"]["class 2"]
+    for name in ("auroc", "auroc_delong", "auroc_bootstrap", "sensitivity", "calibration_slope"):
+        assert absent[name]["value"] is None and absent[name]["reason"], name
+    assert absent["npv"]["value"] is not None
+    for name in metric_names.METRICS:
+        assert found.metrics[name].value is not None, name
+    two = np.mean([found.per_class[f"class {k}"]["auroc"].value for k in (0, 1)])
+    assert found.metrics["auroc_delong"].value == pytest.approx(two)
+    assert found.averages["weighted"]["auroc"].value is not None
+    assert [curve.class_name for curve in found.decision_curves] == ["class 0", "class 1"]
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_equal_probabilities_are_measured(classes):
+    labels = np.arange(30) % classes
+    equal = np.full(30, 0.3) if classes == 2 else np.full((30, 3), 1 / 3)
+    found = evaluation.evaluate(labels, equal, class_names=names(classes), resamples=200)
+    json.dumps(found.to_json(), allow_nan=False)
+    assert found.metrics["auroc"].value == found.metrics["auroc_delong"].value == 0.5
+    assert found.metrics["mcc"].value == found.metrics["kappa"].value == 0
+    if classes == 2:
+        assert "alike" in found.metrics["calibration_slope"].reason
+        assert found.metrics["calibration_in_the_large"].value is not None
+        assert found.metrics["likelihood_ratio_positive"].reason == "both of its rates are 0"
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_one_patient_alone_has_values_and_no_interval(classes):
+    labels, probabilities = multiclass_data(40, classes)
+    found = evaluation.evaluate(
+        labels,
+        probabilities,
+        ["one"] * 40,
+        class_names=names(classes),
+        resamples=200,
+        prevalence=np.full(classes, 1 / classes),
+    )
+    json.dumps(found.to_json(), allow_nan=False)
+    for row in (found.metrics, *found.per_class.values(), *found.averages.values()):
+        for name, estimate in row.items():
+            assert estimate.value is not None and estimate.low is None, name
+            assert "two patients" in estimate.reason, name

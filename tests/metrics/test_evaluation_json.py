@@ -8,7 +8,7 @@ import pytest
 from labelled_scores import BINARY, binary_data, multiclass_data
 
 from engine.base.config import UserError
-from engine.metrics import evaluation
+from engine.metrics import clinical_measures, evaluation, metric_names
 from engine.metrics.evaluation import Evaluation
 from engine.metrics.shift_results import ShiftResults
 from engine.metrics.subject import Subject
@@ -70,6 +70,30 @@ def test_the_subject_and_the_shifts_come_back_too(result):
     whole = dataclasses.replace(result, subject=SUBJECT, shifts=shifts)
     assert_equal(through_json(whole), whole)
     assert through_json(whole).to_json() == whole.to_json()
+
+
+def test_files_of_earlier_versions_are_read(result):
+    values = result.to_json()
+    added = set(metric_names.CLASS_METRICS) | set(metric_names.METRICS)
+    added -= {*metric_names.FIRST_METRICS}
+    added |= {
+        "averages",
+        "operating_points",
+        "predictive_values",
+        "decision_curves",
+        "expected_calibration_error_equal_mass",
+        "expected_calibration_error_by_chance",
+    }
+    earlier = {name: value for name, value in values.items() if name not in added}
+    for name, row in earlier.get("per_class", {}).items():
+        earlier["per_class"][name] = {k: v for k, v in row.items() if k not in added}
+    read = Evaluation.from_json(json.loads(json.dumps(earlier)))
+    assert set(read.metrics) == set(metric_names.FIRST_METRICS)
+    assert all(read.metrics[name] == result.metrics[name] for name in read.metrics)
+    assert read.operating_points == read.decision_curves == () and read.averages == {}
+    assert read.reliability.equal_mass_error is None
+    assert clinical_measures.calibration_text(read) is None
+    assert read.to_json()["auroc"] == values["auroc"]
 
 
 def test_a_file_without_a_name_is_named_after_its_split(result):
