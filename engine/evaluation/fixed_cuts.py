@@ -35,7 +35,8 @@ def chosen_on_validation(
 
     Args:
         subject: what is measured now.
-        used: the run's contract; the rule of its own threshold may be one that is asked for.
+        used: the run's contract; the rule of its own threshold may be one that is asked for. It was chosen
+            on plain outputs, so it is none of `--flip-average`.
         identity: that of the data which the run was trained on.
     """
     if subject.split == "validation" and subject.identity == identity:
@@ -49,7 +50,8 @@ def chosen_on_validation(
             for point in result.operating_points
             if point.chosen_on == HERE and point.threshold is not None
         }
-    if used.is_binary and used.threshold is not None and used.threshold_rule is not None:
+    own = used.is_binary and not subject.flip_average
+    if own and used.threshold is not None and used.threshold_rule is not None:
         found[used.class_names[1], used.threshold_rule] = used.threshold
     if subject.prevalence is None:
         return found

@@ -16,7 +16,7 @@ D. R. Cox, Two further applications of a model for binary regression, Biometrika
 import dataclasses
 
 import numpy as np
-from scipy import special
+from scipy import optimize, special
 
 from engine.metrics import intervals
 from engine.metrics.estimate import Estimate
@@ -26,6 +26,9 @@ Array = np.ndarray
 _LARGEST_FITTED = 100.0  # log-odds beyond this are fitted as if they were this large
 _STEPS = 100
 _ENOUGH = 1e-10  # the largest change of a step after which the fit is done
+_LEAST_INFORMATION = 1e-3  # sum of p (1 - p), below which no interval means anything
+_ROUNDING = 1e-9  # information below which rounding alone decides the intercept
+_TOO_EXTREME = "the probabilities are too extreme for an interval"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,15 +52,42 @@ def fit(positive: Array, log_odds: Array, groups: Array) -> CalibrationFit:
     if positive.all() or not positive.any():
         missing = Estimate(None, reason="it needs examples of both classes")
         return CalibrationFit(missing, missing, missing)
-    ones = np.ones((len(log_odds), 1))
-    (large,) = _fitted(positive, ones, log_odds, groups)
+    large = _in_the_large(positive, log_odds, groups)
     why = _why_no_slope(positive, log_odds)
     if why is not None:
         missing = Estimate(None, reason=why)
         return CalibrationFit(missing, missing, large)
-    columns = np.concatenate([ones, log_odds[:, None]], axis=1)
-    intercept, slope = _fitted(positive, columns, np.zeros(len(log_odds)), groups)
+    columns = np.stack([np.ones(len(log_odds)), log_odds], axis=1)
+    coefficients = _newton(positive, columns)
+    if coefficients is None:
+        missing = Estimate(None, reason="the fit has no solution")
+        return CalibrationFit(missing, missing, large)
+    given = special.expit(columns @ coefficients)
+    intercept, slope = _with_limits(coefficients, positive, columns, given, groups)
     return CalibrationFit(slope, intercept, large)
+
+
+def _in_the_large(positive: Array, log_odds: Array, groups: Array) -> Estimate:
+    """The intercept at which as many positives are expected as there are, where the slope is 1."""
+
+    def surplus(intercept: float) -> float:  # of positives expected, without subtracting from 1
+        logits = log_odds + intercept
+        return float(
+            special.expit(logits[~positive]).sum() - special.expit(-logits[positive]).sum()
+        )
+
+    # Beyond it less than half an example is expected to be positive, or to be negative.
+    reach = np.abs(log_odds).max() + np.log(len(log_odds)) + 1
+    found = float(optimize.brentq(surplus, -reach, reach, xtol=1e-12))
+    given = special.expit(log_odds + found)
+    information = float((given * special.expit(-log_odds - found)).sum())
+    if information < _ROUNDING:
+        return Estimate(None, reason="the probabilities are too extreme to tell")
+    if information < _LEAST_INFORMATION:
+        return Estimate(found, reason=_TOO_EXTREME)
+    ones = np.ones((len(log_odds), 1))
+    (estimate,) = _with_limits(np.array([found]), positive, ones, given, groups)
+    return estimate
 
 
 def _why_no_slope(positive: Array, log_odds: Array) -> str | None:
@@ -70,32 +100,39 @@ def _why_no_slope(positive: Array, log_odds: Array) -> str | None:
     return None
 
 
-def _fitted(positive: Array, columns: Array, offset: Array, groups: Array) -> list[Estimate]:
-    """The coefficients of a logistic regression, float[N, P] and an offset float[N], with limits."""
-    coefficients = _newton(positive, columns, offset)
-    if coefficients is None:
-        return [Estimate(None, reason="the fit has no solution")] * columns.shape[1]
+def _with_limits(
+    coefficients: Array, positive: Array, columns: Array, given: Array, groups: Array
+) -> list[Estimate]:
+    """The coefficients float[P] of a logistic regression on columns float[N, P], with limits.
+
+    Args:
+        given: float[N], the probabilities that it gives.
+    """
+    reason = None
     if groups.max() < 1:
         reason = "an interval needs two patients or more"
-        return [Estimate(float(value), reason=reason) for value in coefficients]
-    try:
-        variances = _robust_variances(positive, columns, offset, coefficients, groups)
-    except np.linalg.LinAlgError:
-        reason = "one patient alone decides it"
+    else:
+        try:
+            variances = _robust_variances(positive, columns, given, groups)
+        except np.linalg.LinAlgError:
+            reason = "one patient alone decides it"
+    if reason is not None:
         return [Estimate(float(value), reason=reason) for value in coefficients]
     half = intervals.student(int(groups.max())) * np.sqrt(variances)
     return [
         Estimate(float(value), float(value - width), float(value + width))
+        if width <= _LARGEST_FITTED
+        else Estimate(float(value), reason=_TOO_EXTREME)
         for value, width in zip(coefficients, half, strict=True)
     ]
 
 
-def _newton(positive: Array, columns: Array, offset: Array) -> Array | None:
+def _newton(positive: Array, columns: Array) -> Array | None:
     """The coefficients of the greatest likelihood, by Newton's steps, halved while they lead uphill."""
     coefficients: Array = np.zeros(columns.shape[1])
-    loss = _loss(positive, columns @ coefficients + offset)
+    loss = _loss(positive, columns @ coefficients)
     for _ in range(_STEPS):
-        given = special.expit(columns @ coefficients + offset)
+        given = special.expit(columns @ coefficients)
         gradient = columns.T @ (positive - given)
         information = columns.T @ (columns * (given * (1 - given))[:, None])
         try:
@@ -103,7 +140,7 @@ def _newton(positive: Array, columns: Array, offset: Array) -> Array | None:
         except np.linalg.LinAlgError:
             return None
         for _ in range(_STEPS):
-            reached = _loss(positive, columns @ (coefficients + step) + offset)
+            reached = _loss(positive, columns @ (coefficients + step))
             if reached <= loss + 1e-12 * abs(loss):
                 break
             step = step / 2
@@ -117,9 +154,7 @@ def _loss(positive: Array, logits: Array) -> float:
     return float(np.logaddexp(0, np.where(positive, -logits, logits)).sum())
 
 
-def _robust_variances(
-    positive: Array, columns: Array, offset: Array, coefficients: Array, groups: Array
-) -> Array:
+def _robust_variances(positive: Array, columns: Array, given: Array, groups: Array) -> Array:
     """float[P]: the variances between patients of the coefficients.
 
     By Mancl and DeRouen (A covariance estimator for GEE with improved small-sample properties, 2001) a
@@ -127,7 +162,6 @@ def _robust_variances(
     V the variances and A the inverse of the information. That equals (I - D'V D A)^-1 D'r, which needs a
     matrix of the size of the coefficients only.
     """
-    given = special.expit(columns @ coefficients + offset)
     spread = (given * (1 - given))[:, None]
     count, size = int(groups.max()) + 1, columns.shape[1]
     inverse = np.linalg.inv(columns.T @ (columns * spread))

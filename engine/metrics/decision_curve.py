@@ -108,13 +108,14 @@ def measure(
 ) -> tuple[DecisionCurve, ...]:
     """The curve of the positive class of two, or of each of more, against the others.
 
-    Classes that no example is of, or every one, have none.
+    Classes that no example is of, or every one, have none. At a prevalence no class has one where a class
+    that has a share there has no example: nothing says what the model makes of its images.
 
     Args:
         prevalence: the share of each class for which the benefit is given; None: that of the examples.
         resamples, seed: of the bootstrap behind the limits.
     """
-    if len(class_names) > MOST_CLASSES:
+    if len(class_names) > MOST_CLASSES or _lacks_a_class(examples.labels, prevalence):
         return ()
     found = [
         _Counts.of(examples, place, label, prevalence)
@@ -210,6 +211,14 @@ class _Counts:
             lost = np.where(others > 0, (1 - share) / others, 0.0)[:, None] * (drawn @ self.alarms)
         treat_all = share[:, None] - (1 - share)[:, None] * _odds()
         return found - lost * _odds(), treat_all, share
+
+
+def _lacks_a_class(labels: Array, prevalence: Sequence[float] | None) -> bool:
+    """Whether a class that has a share at the prevalence has no example."""
+    if prevalence is None:
+        return False
+    counts = np.bincount(labels, minlength=len(prevalence))
+    return bool(np.any((counts == 0) & (np.asarray(prevalence) > 0)))
 
 
 def _weights(labels: Array, prevalence: Sequence[float] | None) -> Array:

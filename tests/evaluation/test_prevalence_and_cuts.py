@@ -111,17 +111,19 @@ def test_averages_over_mirror_images_are_kept_apart_and_do_not_lead(run, shards)
     assert both.subject.name == "test-flip-average-prevalence-0.1"
 
 
-def test_cuts_chosen_on_validation_are_used_elsewhere(tmp_path, run, shards):
-    held = make_shards(tmp_path / "held", positives=40, seed=5, split="validation")
-    manifest = files.read_json(held / "manifest.json")
+def train_on(run, shards):
+    """Lets shards be those that a run says it was trained on."""
     from engine.shards import data_identity, tfrecords
 
-    described = data_identity.describe(tfrecords.read_manifest(held))
+    described = data_identity.describe(tfrecords.read_manifest(shards))
     environment = files.read_json(run / "environment.json")
-    environment["data"].update(
-        identity=described["identity"], fingerprint=manifest["source"]["fingerprint"]
-    )
+    environment["data"].update(identity=described["identity"], fingerprint=described["fingerprint"])
     files.write_json(run / "environment.json", environment)
+
+
+def test_cuts_chosen_on_validation_are_used_elsewhere(tmp_path, run, shards):
+    held = make_shards(tmp_path / "held", positives=40, seed=5, split="validation")
+    train_on(run, held)
     first = evaluate_run(run, shards, **FAST)
     assert {point.chosen_on for point in first.operating_points} == {HERE}
     chosen = evaluate_run(run, held, split="validation", at_specificity="0.8,0.9", **FAST)
@@ -141,6 +143,25 @@ def test_cuts_chosen_on_validation_are_used_elsewhere(tmp_path, run, shards):
     moved = evaluate_run(run, shards, prevalence="0.1", **FAST).operating_points
     rates = [(p.sensitivity.value, p.specificity.value) for p in moved if p.chosen_on == VALIDATION]
     assert rates == [(p.sensitivity.value, p.specificity.value) for p in elsewhere]
+
+
+def test_the_cut_of_plain_outputs_is_none_of_averages_over_mirror_images(tmp_path, shards):
+    run = fake_run.make_run(tmp_path / "run", threshold=0.41)
+    contract = files.read_json(run / "inference.json")
+    files.write_json(run / "inference.json", {**contract, "threshold_rule": "specificity=0.9"})
+    held = make_shards(tmp_path / "held", positives=40, seed=5, split="validation")
+    train_on(run, held)
+
+    def cuts(**settings):
+        found = evaluate_run(run, shards, **settings, **FAST).operating_points
+        return {point.rule: point.threshold for point in found if point.chosen_on == VALIDATION}
+
+    assert cuts() == {"specificity=0.9": 0.41}
+    assert cuts(flip_average=True) == {}
+    chosen = evaluate_run(run, held, split="validation", flip_average=True, **FAST)
+    thresholds = {point.rule: point.threshold for point in chosen.operating_points}
+    assert cuts(flip_average=True) == thresholds
+    assert thresholds["specificity=0.9"] != 0.41
 
 
 @pytest.mark.parametrize("text", ["1.2", "0", "0.9,0.9", "many", "0.9,"])

@@ -100,3 +100,36 @@ def test_infinite_log_odds_and_a_patient_who_decides_alone_do_no_harm():
     assert np.isfinite(found.slope.value) and found.slope.value < 0.1
     alone = calibration_fit.fit(positive, log_odds, np.array([0] * 19 + [1]))
     assert np.isfinite(alone.slope.value)
+
+
+def sure(size, *, wrong=(3, 3), count=200):
+    """Images called with log-odds of +-size, some of each class wrongly."""
+    positive = np.arange(count) % 2 == 1
+    log_odds = np.where(positive, size, -size).astype(float)
+    for label, number in enumerate(wrong):
+        log_odds[np.flatnonzero(positive == bool(label))[:number]] *= -1
+    return positive, log_odds
+
+
+@pytest.mark.parametrize("size", [1.0, 3.0, 6.0, 9.0, 15.0])
+@pytest.mark.parametrize("wrong", [(3, 3), (4, 2), (0, 6), (6, 0)])
+def test_in_the_large_as_many_positives_are_expected_as_there_are(size, wrong):
+    positive, log_odds = sure(size, wrong=wrong)
+    found = calibration_fit.fit(positive, log_odds, np.arange(200)).in_the_large
+    expected = special.expit(log_odds + found.value).sum()
+    assert expected == pytest.approx(positive.sum(), abs=1e-9)
+    if found.low is not None:
+        assert 0.01 < found.high - found.low < 200
+
+
+@pytest.mark.parametrize("size", [20.0, 40.0, 60.0, 99.0, np.inf])
+def test_of_very_sure_models_no_interval_pretends_to_know(size):
+    found = calibration_fit.fit(*sure(size), np.arange(200))
+    large = found.in_the_large
+    assert large.low is large.high is None and "too extreme" in large.reason
+    assert large.value is None or large.value == pytest.approx(0, abs=1e-6)
+    assert 0 < found.slope.low < found.slope.high < 1
+    # With more errors of one kind than of the other there is an intercept that makes up for them.
+    positive, log_odds = sure(size, wrong=(4, 2))
+    shifted = calibration_fit.fit(positive, log_odds, np.arange(200)).in_the_large
+    assert shifted.value < -10 and shifted.low < shifted.value < shifted.high

@@ -74,6 +74,16 @@ def test_each_class_has_a_curve_that_is_there_and_not_alone():
     assert curves(np.ones(20, int), np.linspace(0, 1, 20)) == ()
 
 
+def test_no_class_takes_over_the_share_of_one_without_examples():
+    labels, probabilities = multiclass_data(120, 4)
+    names = tuple("abcd")
+    assert len(curves(labels, probabilities, names=names, prevalence=(0.1, 0.2, 0.3, 0.4))) == 4
+    labels[labels == 2] = 0
+    assert curves(labels, probabilities, names=names, prevalence=(0.1, 0.2, 0.3, 0.4)) == ()
+    found = curves(labels, probabilities, names=names, prevalence=(0.4, 0.3, 0.0, 0.3))
+    assert [curve.class_name for curve in found] == ["a", "b", "d"]
+
+
 def test_many_classes_have_none_and_one_patient_has_no_limits():
     labels, probabilities = multiclass_data(60, decision_curve.MOST_CLASSES + 1)
     names = [str(k) for k in range(decision_curve.MOST_CLASSES + 1)]
