@@ -48,6 +48,8 @@ def test_the_files_of_the_design_are_written(evaluated):
         "precision_recall.png",
         "confusion_matrix.png",
         "calibration.png",
+        "probabilities.png",
+        "decision_curve.png",
         "most_wrong.png",
         "least_certain.png",
     }
