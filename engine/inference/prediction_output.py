@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from engine.base import files
+from engine.base.config import UserError
 from engine.base.csv_rows import CsvRows
 from engine.inference.prediction import Prediction
 
@@ -121,7 +122,9 @@ class JsonWriter(TextWriter):
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if exception[0] is None:  # an array without its end shows that it is not whole
+        # An array without its end shows that it is not whole. That of no file that could be read is.
+        nothing_read = isinstance(exception[1], UserError) and self._separator == "\n"
+        if exception[0] is None or nothing_read:
             self._file.write("\n]\n")
 
     def write(self, found: Prediction) -> None:
