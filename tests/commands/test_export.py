@@ -90,6 +90,7 @@ def read(path):
     return json.loads((path / metadata.NAME).read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_each_is_used_without_the_project(exports, expected, tmp_path):
     np.save(tmp_path / "images.npy", IMAGES)
     done = subprocess.run(
@@ -109,6 +110,7 @@ def test_each_is_used_without_the_project(exports, expected, tmp_path):
     assert json.loads(found["onnx metadata"])["threshold"] == 0.4
 
 
+@pytest.mark.slow
 def test_metadata_says_what_belongs_to_the_model(exports, run):
     for path in ("litert", "onnx", "joblib", "saved_model/two/1/assets.extra"):
         found = read(exports / path)
@@ -127,6 +129,7 @@ def test_metadata_says_what_belongs_to_the_model(exports, run):
         assert json.loads(attached.read("metadata.json"))["threshold"] == 0.4
 
 
+@pytest.mark.slow
 def test_the_requests_of_tensorflow_serving_are_answered(exports, run, tmp_path):
     """As its server does it: `b64` is decoded, and each instance gets a row of every output."""
     import tensorflow as tf
@@ -155,6 +158,7 @@ def test_the_requests_of_tensorflow_serving_are_answered(exports, run, tmp_path)
     assert predict.structured_input_signature[1].keys() == {"image_bytes"}
 
 
+@pytest.mark.slow
 def test_a_session_as_in_the_server_loads_it_by_its_tensors(exports):
     import tensorflow as tf
 
@@ -169,6 +173,7 @@ def test_a_session_as_in_the_server_loads_it_by_its_tensors(exports):
     assert found["probabilities"].shape == (2, 2) and not found["valid"].any()
 
 
+@pytest.mark.slow
 def test_the_copied_classifier_reads_files_as_the_engine_does(exports, run, tmp_path):
     model = joblib_classifier.load(exports / "joblib/model.joblib")
     path = tmp_path / "large.jpeg"
@@ -188,6 +193,7 @@ def test_the_copied_classifier_reads_files_as_the_engine_does(exports, run, tmp_
     assert "engine" not in source.replace("TensorFlow", "")
 
 
+@pytest.mark.slow
 def test_pickles_are_warned_of_in_words_and_in_the_file(run, exports, tmp_path, capsys):
     import joblib
 
@@ -196,6 +202,7 @@ def test_pickles_are_warned_of_in_words_and_in_the_file(run, exports, tmp_path, 
     assert "pickles" in joblib.load(tmp_path / "new/model.joblib")["warning"]
 
 
+@pytest.mark.slow
 def test_an_earlier_export_is_replaced_only_if_asked(run, exports, capsys):
     before = (exports / "joblib/metadata.json").read_bytes()
     assert export.main([str(run), "--format", "joblib"]) == 2
@@ -228,6 +235,7 @@ def test_an_export_that_disagrees_is_removed(run, tmp_path, monkeypatch, capsys)
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_files_of_a_folder_are_checked_too(run, tmp_path, capsys):
     for place, level in enumerate(LEVELS):
         suffix = ("png", "jpeg", "tiff")[place % 3]
