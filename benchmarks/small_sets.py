@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,13 +21,15 @@ from typing import Any
 import numpy as np
 
 import engine
-from engine.base import command_line, files, progress
+from engine.base import command_line, files, output_paths, progress
 from engine.base.config import UserError
 from engine.base.flag_parser import FlagParser
 from engine.images import image_folder, patients
 from engine.metrics import curves
 
 PROGRAM = "python -m benchmarks.small_sets"
+MARKER = ".made-by-small-sets"  # in a working directory: all of it may be replaced
+_OWN_NAMES = re.compile(rf"{re.escape(MARKER)}|held-out|draw-\d+(-shards|-run)?")
 COUNTS = {"train": 32, "val": 10, "test": 16}
 HELD_OUT = 500
 SETTINGS = {"global_batch_size": 10, "epochs": 10}
@@ -52,7 +55,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser = FlagParser(prog=PROGRAM, description=__doc__)
     parser.add_argument("images", type=Path, metavar="IMAGES", help="the image folder")
     parser.add_argument(
-        "--workdir", type=Path, default=Path("data/small-sets"), metavar="DIR", help="replaced"
+        "--workdir",
+        type=Path,
+        default=Path("data/small-sets"),
+        metavar="DIR",
+        help="new, or of an earlier call, which is replaced",
     )
     parser.add_argument("--draws", type=int, default=10, metavar="N", help="(default: 10)")
     parser.add_argument("--held-out", type=int, default=HELD_OUT, metavar="N", help="images")
@@ -70,8 +77,6 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     workdir: Path = arguments.workdir
-    if workdir.exists():
-        shutil.rmtree(workdir)
     draws = draw(
         arguments.images,
         workdir,
@@ -95,9 +100,15 @@ def draw(images: Path, workdir: Path, *, draws: int, held_out: int, seed: int) -
 
     The patients of the held-out images are in no draw.
 
+    Args:
+        workdir: where they are made; what an earlier call left there is removed once all else is known
+            to be right.
+
     Raises:
-        UserError: there are not two classes, or too few patients of one.
+        UserError: there are not two classes, or too few patients of one; or `workdir` holds anything
+            else, or the images, or lies among them.
     """
+    require_replaceable(workdir, images)
     by_class = _one_per_patient(images, np.random.default_rng(seed))
     if len(by_class) != 2:
         raise UserError(f"{images}: got {len(by_class)} classes, expected 2")
@@ -108,6 +119,7 @@ def draw(images: Path, workdir: Path, *, draws: int, held_out: int, seed: int) -
                 f"{images}: got images of {len(paths)} patients of the class {name}, expected "
                 f"{kept + taken} or more"
             )
+    _make_empty(workdir)
     folders = tuple(workdir / f"draw-{number}" for number in range(draws))
     for label, (name, paths) in enumerate(by_class.items()):
         _link(paths[:kept], workdir / "held-out" / name)
@@ -118,6 +130,37 @@ def draw(images: Path, workdir: Path, *, draws: int, held_out: int, seed: int) -
             for split, part in zip(COUNTS, np.split(chosen, ends[:-1]), strict=True):
                 _link(part, folder / split / name)
     return Draws(folders, workdir / "held-out")
+
+
+def require_replaceable(workdir: Path, images: Path) -> None:
+    """Checks that removing a directory loses nothing but what an earlier call made there.
+
+    Raises:
+        UserError: it would lose more, or links would be made among the images.
+    """
+    output_paths.require_directory(workdir, "--workdir")
+    own, given = workdir.resolve(), images.resolve()
+    if own.is_relative_to(given) or given.is_relative_to(own):
+        raise UserError(
+            f"--workdir {workdir}: lies among the images of {images}, or holds them; give another directory"
+        )
+    if not own.is_dir():
+        return
+    names = {path.name for path in own.iterdir()}
+    others = sorted(name for name in names if not _OWN_NAMES.fullmatch(name))
+    if others or (names and MARKER not in names):
+        held = others[0] if others else "files that this command did not make"
+        raise UserError(
+            f"--workdir {workdir}: holds {held}; expected a new directory, or that of an earlier call"
+        )
+
+
+def _make_empty(workdir: Path) -> None:
+    real = workdir.resolve()
+    if real.is_dir():
+        shutil.rmtree(real)
+    real.mkdir(parents=True)
+    (real / MARKER).write_text(f"Made, and replaced as a whole, by {PROGRAM}.\n", encoding="utf-8")
 
 
 def _one_per_patient(images: Path, random: np.random.Generator) -> dict[str, list[Path]]:

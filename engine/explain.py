@@ -58,14 +58,20 @@ def _run(arguments: argparse.Namespace) -> int:
     failures = image_files.Failures()
     found = image_files.require_files(arguments.paths, failures) if arguments.paths else iter(())
     known: dict[str, list[boxes.Box]] | None = None
-    if settings.boxes is not None:
-        paths = list(found)
-        known = boxes.read(settings.boxes, [path.as_posix() for path in paths])
-        found = iter(paths)
     output = arguments.output or run.explanations
     draws = arguments.output is not None or not settings.measures
-    if draws or settings.filters or settings.feature_maps:
+    writes = draws or settings.filters or settings.feature_maps
+    if writes:
         output_paths.require_directory(output, "--output")
+    if writes or settings.boxes is not None:
+        paths = list(found)
+        if writes:
+            output_paths.require_holds_none(output, paths, "--output")
+        if settings.boxes is not None:
+            known = boxes.read(settings.boxes, [path.as_posix() for path in paths])
+        found = iter(paths)
+    if draws and (settings.boxes is not None or settings.outside_body):
+        request.require_own_table(output)
 
     with command_line.quiet_imports():
         from engine.explaining import checks, explained_files, pictures

@@ -88,6 +88,28 @@ def require_other(path: Path, inputs: Iterable[Path | str], name: str) -> None:
             )
 
 
+def require_holds_none(directory: Path, inputs: Iterable[Path], name: str) -> None:
+    """Checks that none of the files that are read lies in a directory of files to be written.
+
+    A link counts both where it is and where it leads.
+
+    Raises:
+        UserError: one of them does.
+    """
+    if not directory.is_dir():
+        return
+    is_it: dict[Path, bool] = {}
+    for one in inputs:
+        for parent in {one.parent, Path(os.path.realpath(one)).parent}:
+            if parent not in is_it:
+                is_it[parent] = parent.is_dir() and parent.samefile(directory)
+            if is_it[parent]:
+                raise UserError(
+                    f"{name} {directory}: holds {one.name}, which is read and could be replaced; give "
+                    "another directory"
+                )
+
+
 def require_unowned(path: Path, owned: Iterable[Path], name: str, owner: Path) -> None:
     """Checks that a file is none of those that a run, or the like, keeps; links are followed.
 

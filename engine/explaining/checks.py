@@ -11,10 +11,10 @@ from engine.base.csv_rows import CsvRows
 from engine.explaining import localisation, sanity_check
 from engine.explaining.explained_files import ExplainedRun, Explanation
 from engine.explaining.localisation import Located, Rate
+from engine.explaining.request import TABLE, TABLE_COLUMNS
 from engine.images.boxes import Box
 from engine.inference import explanation as methods
 
-TABLE = "localisation.csv"
 _LAYER_WIDTH = 40
 
 
@@ -66,7 +66,7 @@ class Checks:
         """Writes `localisation.csv`: where each map is strongest, and what lies there."""
         text = io.StringIO(newline="")
         rows = CsvRows(text)
-        rows.writerow(["path", "target", "x", "y", "in_box", "outside_body"])
+        rows.writerow(TABLE_COLUMNS)
         for one in self._located:
             place = ("", "") if one.place is None else (f"{side:.1f}" for side in one.place)
             known = (
@@ -142,6 +142,8 @@ def sanity_lines(found: sanity_check.SanityCheck | None) -> list[str]:
 
 def _in_boxes(rates: Mapping[str, Rate]) -> list[str]:
     head = "strongest place in a box, by the class that the evidence is for"
+    if not rates:
+        return [head, "  no image with a box could be read"]
     return [head, *_table(rates, with_others=True)]
 
 
@@ -154,7 +156,7 @@ def _outside_body(rates: Mapping[str, Rate]) -> list[str]:
 
 def _table(rates: Mapping[str, Rate], *, with_others: bool) -> list[str]:
     """A row for each class, with what chance would give."""
-    width = min(max(len("class"), *map(len, rates)), 20)
+    width = min(max([len("class"), *map(len, rates)]), 20)
     last = f" {'other image':>12}" if with_others else ""
     lines = [
         f"  {'class':{width}} {'images':>7} {'share':>7}  {'95 % interval':17} {'at random':>10}{last}"

@@ -90,3 +90,22 @@ def test_what_a_run_keeps_is_not_replaced(tmp_path):
             output_paths.require_unowned(tmp_path / path, owned, "--output", run)
     for path in ("config.json", "run/results.csv", "run/evaluation.csv"):
         output_paths.require_unowned(tmp_path / path, owned, "--output", run)
+
+
+def test_a_directory_that_holds_what_is_read_is_refused_through_links_too(tmp_path):
+    for name in ("read", "elsewhere"):
+        (tmp_path / name).mkdir()
+    image = tmp_path / "read" / "a.png"
+    image.touch()
+    (tmp_path / "elsewhere" / "b.png").symlink_to(image)
+    (tmp_path / "alias").symlink_to(tmp_path / "read")
+    output_paths.require_holds_none(tmp_path / "new", [image], "--output")
+    output_paths.require_holds_none(tmp_path, [image], "--output")
+    for directory, read in [
+        ("read", image),
+        ("alias", image),
+        ("read", tmp_path / "elsewhere" / "b.png"),
+        ("elsewhere", tmp_path / "elsewhere" / "b.png"),
+    ]:
+        with pytest.raises(UserError, match="is read and could be replaced"):
+            output_paths.require_holds_none(tmp_path / directory, [read], "--output")

@@ -67,3 +67,27 @@ def test_the_table_has_the_mean_over_the_draws_and_their_range():
     lines = small_sets.table({"one": rows, "other": rows[:1]})
     assert lines[0] == "| | one | other |"
     assert "| accuracy on 16 test images | 0.750 (0.500-1.000) | 0.500 (0.500-0.500) |" in lines
+
+
+@pytest.mark.parametrize("place", ["", "NORMAL", "..", "../mine"])
+def test_nothing_but_an_earlier_call_is_replaced(images, place, capsys):
+    mine = images.parent / "mine"
+    mine.mkdir(exist_ok=True)
+    (mine / "thesis.txt").write_text("mine")
+    before = sorted(images.parent.rglob("*"))
+    assert small_sets.main([str(images), "--workdir", str(images / place)]) == 2
+    assert "--workdir" in capsys.readouterr().err
+    assert sorted(images.parent.rglob("*")) == before
+
+
+def test_an_earlier_call_is_replaced_once_the_images_are_known_to_do(images, tmp_path):
+    workdir = tmp_path / "work"
+    small_sets.draw(images, workdir, draws=2, held_out=20, seed=1)
+    with pytest.raises(UserError, match="expected 129 or more"):
+        small_sets.draw(images, workdir, draws=1, held_out=200, seed=1)
+    assert (workdir / "draw-1").is_dir()
+    small_sets.draw(images, workdir, draws=1, held_out=20, seed=1)
+    assert not (workdir / "draw-1").exists() and (workdir / "held-out").is_dir()
+    (workdir / "patients.csv").touch()
+    with pytest.raises(UserError, match=r"holds patients\.csv"):
+        small_sets.draw(images, workdir, draws=1, held_out=20, seed=1)

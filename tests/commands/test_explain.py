@@ -179,3 +179,29 @@ def test_from_python_each_image_has_its_evidence(run, spotted):
     assert found.image().shape == (180, 400, 1)
     with pytest.raises(UserError, match="did you mean 'method'"):
         engine.explain(run, spotted, metod="occlusion")
+
+
+def test_neither_an_image_nor_a_foreign_table_is_replaced(run, images, tmp_path, capsys):
+    inputs = {path: path.read_bytes() for path in images.rglob("*.png")}
+    for paths in ([str(images / "a")], [str(images / "*" / "*.png")], [str(images)]):
+        assert explain.main([str(run), *paths, "--output", str(images / "b" / ".." / "a")]) == 2
+        assert "holds same.png, which is read" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in images.rglob("*.png")} == inputs
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "localisation.csv").write_text("patient,finding\n1,none\n")
+    arguments = [str(run), str(images / "a"), "--outside-body", "--output", str(output)]
+    assert explain.main(arguments) == 2
+    assert "localisation.csv of something else" in capsys.readouterr().err
+    assert [path.name for path in output.iterdir()] == ["localisation.csv"]
+    (output / "localisation.csv").unlink()
+    for _ in range(2):  # its own is replaced
+        assert explain.main(arguments) == 0
+
+
+def test_without_a_readable_image_in_a_box_that_is_said(run, images, tmp_path, capsys):
+    (images / "b" / "bad.png").write_bytes(b"bad")
+    (tmp_path / "boxes.csv").write_text("path,x,y,width,height\nb/bad.png,0,0,5,5\n")
+    arguments = [str(run), str(images / "a"), str(images / "b")]
+    assert explain.main([*arguments, "--boxes", str(tmp_path / "boxes.csv")]) == 0
+    assert "no image with a box could be read" in capsys.readouterr().out

@@ -7,6 +7,7 @@ TensorFlow Serving passes over directories whose names are no numbers, so it nev
 """
 
 import contextlib
+import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,11 +20,7 @@ from engine.runs.run_directory import RunDirectory
 
 _SAVED_MODEL_METADATA = Path("assets.extra", metadata.NAME)
 _DEFAULT_NAME = "model"
-# All that an export may hold at its top, with what Python and Keras put there.
-_PARTS = {
-    *(metadata.NAME, "model.tflite", "model.onnx", "model.joblib", "classifier.py", "__pycache__"),
-    *("saved_model.pb", "variables", "assets", "assets.extra", "fingerprint.pb"),
-}
+_COMPILED = "__pycache__"  # made by Python where classifier.py is imported
 
 
 def place_of(run: RunDirectory, settings: ExportConfig, output: Path | None) -> Path:
@@ -68,20 +65,20 @@ def require_free(place: Path, *, overwrite: bool) -> None:
 def written_aside(place: Path, *, overwrite: bool) -> Iterator[Path]:
     """Yields an empty directory, which takes the name `place` only when the block ends well.
 
-    When the block raises, `place` is as it was and nothing is left aside. What an earlier process left there
-    when it was killed is removed.
+    When the block raises, `place` is as it was and nothing is left aside. A process that is killed leaves a
+    hidden directory, `.NAME.<random>.partial`, which no other process writes to or removes.
 
     Raises:
         UserError: as `require_free`, if something was put there meanwhile.
     """
-    aside, former = (place.with_name(f"{place.name}{end}") for end in (".partial", ".former"))
-    _remove(aside)
-    aside.mkdir(parents=True)
+    unique = f".{place.name}.{secrets.token_hex(8)}"
+    aside, former = (place.with_name(f"{unique}{end}") for end in (".partial", ".former"))
+    place.parent.mkdir(parents=True, exist_ok=True)
+    aside.mkdir()
     try:
         with files.errors_named(place):
             yield aside
             require_free(place, overwrite=overwrite)
-            _remove(former)
             if place.exists():
                 place.rename(former)
             aside.rename(place)
@@ -89,18 +86,37 @@ def written_aside(place: Path, *, overwrite: bool) -> Iterator[Path]:
     except BaseException:
         if former.exists() and not place.exists():
             former.rename(place)
+        _remove(former)  # where another export took the place meanwhile
         _remove(aside)
         raise
     files.sync_directory(place.parent)
 
 
+def files_in(directory: Path) -> list[str]:
+    """The files of an export, relative to its directory, sorted, but for what Python compiled."""
+    return sorted(
+        path.relative_to(directory).as_posix()
+        for path in directory.rglob("*")
+        if (path.is_symlink() or not path.is_dir()) and not _is_compiled(directory, path)
+    )
+
+
+def _is_compiled(directory: Path, path: Path) -> bool:
+    return path.parent == directory / _COMPILED and path.suffix == ".pyc"
+
+
 def _is_export(place: Path) -> bool:
     """Whether a directory holds an export and nothing else: only such a one may be replaced."""
-    if {path.name for path in place.iterdir()} - _PARTS:
-        return False
-    for name in (metadata.NAME, _SAVED_MODEL_METADATA):
-        with contextlib.suppress(OSError, ValueError, TypeError):
-            return files.read_json(place / name)["format"] in EXPORT_FORMATS
+    for path in (place / metadata.NAME, place / _SAVED_MODEL_METADATA):
+        try:
+            found = files.read_json(path)
+        except (OSError, ValueError):
+            continue
+        if not isinstance(found, dict) or found.get("format") not in EXPORT_FORMATS:
+            return False
+        own = found.get("files")
+        known = set(map(str, own)) if isinstance(own, list) else set()
+        return known.issuperset({*files_in(place)} - {path.relative_to(place).as_posix()})
     return False
 
 

@@ -109,7 +109,11 @@ def export_run(
         found = writer.verified(aside, expected, checked)
         is_float = settings.quantize is None
         found.require_agreement(verification.LARGEST_DIFFERENCE if is_float else 1.0)
-        complete = {**described, "verification": found.to_json()}
+        complete = {
+            **described,
+            "verification": found.to_json(),
+            "files": export_directory.files_in(aside),
+        }
         metadata.write(aside / writer.metadata_directory, complete)
     _warn_of_loss(settings, found)
     return Exported(place, complete, found)

@@ -7,6 +7,7 @@ image_format                       how an image file becomes the model's input
 inputs, outputs                    by name: dtype and shape
 model                              the digest of the run's model
 verification                       how far the export differs from the run, and on what images
+files                              those of the export, beside this one; only they are ever replaced
 """
 
 import importlib.metadata
@@ -37,7 +38,7 @@ def describe(
     inputs: dict[str, Any],
     outputs: dict[str, Any],
 ) -> dict[str, Any]:
-    """The contents of `metadata.json`, but for `verification`.
+    """The contents of `metadata.json`, but for `verification` and `files`.
 
     Args:
         prevalence: the share of each class that probabilities are given for; None for the prior.
