@@ -3,19 +3,23 @@
     most_wrong.png      classified wrongly, those first of which the model was surest
     least_certain.png   closest to the threshold, or with the smallest lead of the most likely class
 
-Both are chosen while the split is predicted, so that no image is read twice, and each is drawn beside the
-evidence for the class that was predicted.
+Both are chosen while the split is predicted, so that no image is read twice, but for predictions at a
+prevalence that only all of them together give. Each is drawn beside the evidence for the class that was
+predicted.
 """
 
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import special
 
 from engine.base import files
 from engine.base.config import UserError
+from engine.evaluation.class_mapping import ClassMapping
+from engine.evaluation.evaluation_files import SplitPredictions
 from engine.explaining import overlay
 from engine.inference import explanation
 from engine.inference.predictor import Outputs, Predictor
@@ -23,6 +27,9 @@ from engine.metrics.predictions import predict_labels
 from engine.runs import contact_sheet
 from engine.runs.contact_sheet import Entry
 from engine.runs.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    from engine.pipeline.reading import StoredSplit
 
 MOST_WRONG, LEAST_CERTAIN = "most_wrong.png", "least_certain.png"
 Evidence = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -101,6 +108,37 @@ class Candidates:
         self.most_wrong = sorted(found, key=lambda example: example.order)[: self._number]
         found = [*self.least_certain, *examples(closest, leads)]
         self.least_certain = sorted(found, key=lambda example: example.order)[: self._number]
+
+
+def of_predictions(
+    number: int,
+    stored: "StoredSplit",
+    mapping: ClassMapping,
+    predictions: SplitPredictions,
+    *,
+    threshold: float | None,
+) -> Candidates:
+    """Those of a split that has been predicted, whose images are read again.
+
+    Args:
+        number, threshold: as of `Candidates`.
+        mapping, predictions: by which examples were left out, and what the others gave, in order.
+
+    Raises:
+        UserError: a shard is damaged.
+    """
+    found = Candidates(number, threshold=threshold)
+    if not number:
+        return found
+    start = 0
+    with stored.damage_named():
+        for raw in stored.dataset().as_numpy_iterator():
+            batch = mapping.applied(raw)
+            part = slice(start, start + len(batch["label"]))
+            outputs = Outputs(predictions.probabilities[part], predictions.log_odds[part])
+            found.offer(batch["image"], batch["label"], outputs, predictions.paths[part])
+            start = part.stop
+    return found
 
 
 def leads_and_errors(

@@ -35,6 +35,7 @@ from engine.metrics import evaluation, member_results, prior_shift, recalibratio
 from engine.metrics import strata as stratification
 from engine.metrics.evaluation import Evaluation
 from engine.metrics.member_results import MemberResults
+from engine.metrics.prior_shift import EstimatedShares
 from engine.metrics.recalibration import Recalibration
 from engine.metrics.subject import Subject
 from engine.runs import contract, lineage, report
@@ -157,13 +158,22 @@ def evaluate_run(
 
         stored = StoredSplit(shards, settings.split, manifest)
         shown = sheets.Candidates(settings.contact_sheets, threshold=predictor.threshold)
-        predictions = predict_split(predictor, stored, mapping, shown)
         shares = None
-        if subject.prevalence_estimated:
+        if not subject.prevalence_estimated:
+            predictions = predict_split(predictor, stored, mapping, shown)
+        else:  # what is wrong and what is close is known when the shares are
+            predictions = predict_split(predictor, stored, mapping)
             shares, predictor, predictions = estimated_prevalence.applied(
                 predictor, predictions, seed=settings.seed
             )
-            subject = dataclasses.replace(subject, prevalence=shares.prevalence)
+            subject = _at_estimated_shares(subject, shares, predictions, used.class_names)
+            shown = sheets.of_predictions(
+                settings.contact_sheets,
+                stored,
+                mapping,
+                predictions,
+                threshold=predictor.threshold,
+            )
         trained_on = run.read_environment()["data"].get("identity")
         cuts = fixed_cuts.chosen_on_validation(run, subject, contract.read(run), trained_on)
         result = _measured(predictions, predictor, settings, columns, cuts)
@@ -241,6 +251,21 @@ def _subject(
         name=settings.name or evaluation_files.settings_name(name, subject, class_names),
         warnings=tuple(dict.fromkeys(warnings)),
     )
+
+
+def _at_estimated_shares(
+    subject: Subject,
+    shares: EstimatedShares,
+    predictions: SplitPredictions,
+    class_names: Sequence[str],
+) -> Subject:
+    """The subject at shares that are known now; says what a reader must know of them."""
+    subject = dataclasses.replace(subject, prevalence=shares.prevalence)
+    counts = np.bincount(predictions.labels, minlength=len(class_names)).tolist()
+    warnings = settings_warnings.about_shares(subject, counts, class_names)
+    for warning in warnings:
+        progress.say(f"warning: {warning}")
+    return dataclasses.replace(subject, warnings=(*subject.warnings, *warnings))
 
 
 def _held_out(manifest: Manifest, split: str) -> tuple[str | None, str | None]:

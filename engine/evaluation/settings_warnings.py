@@ -26,14 +26,22 @@ def about(subject: Subject, counts: Sequence[int], class_names: Sequence[str]) -
             "log-odds are the mean of each image's and its mirror image's; calibration and threshold were "
             "fitted without that"
         )
+    return [*warnings, *about_shares(subject, counts, class_names)]
+
+
+def about_shares(subject: Subject, counts: Sequence[int], class_names: Sequence[str]) -> list[str]:
+    """That probabilities are for other shares of the classes than the set has, if so.
+
+    Of estimated shares, which are not known before the images are predicted, `about` cannot say it.
+    """
     if subject.prevalence is not None and not are_shares_of(subject.prevalence, counts):
         wanted = ", ".join(
             f"{share:.3g} {name}"
             for share, name in zip(subject.prevalence, class_names, strict=True)
         )
         found = ", ".join(f"{count / sum(counts):.3g}" for count in counts)
-        warnings.append(
+        return [
             f"probabilities are for other shares of the classes ({wanted}) than these images have "
             f"({found}), so Brier score, loss and calibration error do not hold for them"
-        )
-    return warnings
+        ]
+    return []

@@ -1,5 +1,7 @@
 """The sheets show the images that were wrong and those that were closest to being so."""
 
+import csv
+
 import fake_run
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from scipy import special
 
 from engine.evaluation import contact_sheets, run_evaluation
 from engine.inference.predictor import Outputs
+from engine.metrics.temperature import Calibration
 
 NAMES = ("NORMAL", "PNEUMONIA")
 
@@ -105,6 +108,36 @@ def test_both_sheets_are_drawn_of_three_classes_in_colour(three_classes):
     for name in ("most_wrong.png", "least_certain.png"):
         assert (drawn / name).stat().st_size > 5_000
     assert "most_wrong.png" in (run / "report.md").read_text(encoding="utf-8")
+
+
+def test_sheets_at_an_estimated_prevalence_are_of_its_predictions(tmp_path, capsys, monkeypatch):
+    names = ("dark", "grey", "light")
+    levels = np.random.default_rng(0).integers(0, 256, 150)
+    labels = np.where(levels < 170, 0, np.where(levels < 240, 1, 2))
+    shards = fake_run.make_shards(
+        tmp_path / "shards",
+        fake_run.grey_images(levels),
+        labels.tolist(),
+        [""] * 150,
+        class_names=names,
+    )
+    calibration = Calibration(1.0, prior=(1 / 3, 1 / 3, 1 / 3))
+    run = fake_run.make_run(tmp_path / "run", class_names=names, calibration=calibration)
+    drawn = []
+    monkeypatch.setattr(contact_sheets, "draw", lambda shown, *args, **more: drawn.append(shown))
+    result = run_evaluation.evaluate_run(run, shards, prevalence="estimate", resamples=200)
+    with (run / "evaluation" / result.subject.name / "predictions.csv").open() as file:
+        rows = {row["path"]: row for row in csv.DictReader(file)}
+    (shown,) = drawn
+    assert len(shown.least_certain) == 12 and shown.most_wrong
+    for example in [*shown.most_wrong, *shown.least_certain]:
+        row = rows[example.path]
+        assert names[example.predicted] == row["predicted"]
+        assert names[example.label] == row["label"]
+        assert example.probability == pytest.approx(float(row[f"probability_{row['predicted']}"]))
+    # Shares that the images do not have are warned of when they are known.
+    said = [text for text in result.subject.warnings if "other shares of the classes" in text]
+    assert len(said) == 1 and said[0] in capsys.readouterr().err
 
 
 def test_without_errors_or_without_sheets_nothing_is_drawn(tmp_path):
