@@ -84,6 +84,7 @@ def _run(arguments: argparse.Namespace) -> int:
         scale=settings.scale,
         formats=settings.figures,
         max_pixels=settings.max_pixels,
+        keeps_others=output != run.explanations,
     )
     if settings.filters:
         _print_row(arguments.run, drawn.kernels())

@@ -1,5 +1,6 @@
 """The pictures that `engine.explain` leaves in a directory: evidence, kernels, feature maps."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from engine.explaining import evidence_figure, feature_map_figure, kernel_figure
 from engine.explaining.explained_files import ExplainedRun, Explanation
 from engine.images.boxes import Box
 from engine.inference import feature_maps, kernels
+from engine.runs import figure_style
 
 
 class Pictures:
@@ -20,6 +22,8 @@ class Pictures:
         scale: what the strongest colour stands for; None for the strongest place of each image.
         formats: see `figure_style.save_all`; the paths returned are those of the PNG.
         max_pixels: the largest image to decode; None for the decoder's own bound.
+        keeps_others: whether files of the same names that are no figures stay, and pictures get other
+            names; false in a directory of the run itself.
     """
 
     def __init__(
@@ -31,7 +35,9 @@ class Pictures:
         scale: float | None = None,
         formats: Sequence[str] = ("png",),
         max_pixels: int | None = None,
+        keeps_others: bool = True,
     ) -> None:
+        self._keeps_others = keeps_others
         self._explained, self._output = explained, output
         self._layer, self._scale = layer, scale
         self._formats, self._max_pixels = formats, max_pixels
@@ -94,7 +100,11 @@ class Pictures:
         return paths
 
     def _path(self, stem: str) -> Path:
-        return self._output / free_name(stem, self._taken)
+        while True:
+            path = self._output / free_name(stem, self._taken)
+            written = [path.with_suffix(f".{kind}") for kind in self._formats]
+            if not self._keeps_others or all(map(_may_be_replaced, written)):
+                return path
 
 
 def free_name(stem: str, taken: set[str]) -> str:
@@ -105,6 +115,10 @@ def free_name(stem: str, taken: set[str]) -> str:
         name = f"{stem}-{number}.png"
     taken.add(name)
     return name
+
+
+def _may_be_replaced(path: Path) -> bool:
+    return not os.path.lexists(path) or figure_style.is_figure(path)
 
 
 def _as_name(layer: str) -> str:

@@ -33,12 +33,11 @@ BLUES = LinearSegmentedColormap.from_list("white to blue", ["#FFFFFF", "#9CC9E5"
 DOTS_PER_INCH = 150
 PADDING = 0.1  # inches around each panel
 _SETTINGS = {"svg.hashsalt": "engine", "svg.fonttype": "none", "pdf.fonttype": 42}
-_WITHOUT: dict[
-    str, dict[str, None]
-] = {  # what would differ by the day, or by the version of matplotlib
-    "png": {"Software": None},
-    "svg": {"Date": None, "Creator": None},
-    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+_MAKER = "tfdata-engine"  # written into every figure
+_METADATA: dict[str, dict[str, str | None]] = {  # without what differs by day, or by matplotlib
+    "png": {"Software": _MAKER},
+    "svg": {"Date": None, "Creator": _MAKER},
+    "pdf": {"CreationDate": None, "Creator": _MAKER, "Producer": None},
 }
 _NOT_IN_XML = re.compile(r"[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -116,9 +115,17 @@ def save(figure: Figure, path: Path) -> None:
         # Names of classes and files are no formulas: `$\\frac{$` would fail to be drawn.
         text.set_parse_math(False)
     with files.written_aside(path) as aside, rc_context(_SETTINGS):
-        figure.savefig(aside, format=kind, metadata=_WITHOUT[kind])
+        figure.savefig(aside, format=kind, metadata=_METADATA[kind])
         if kind == "svg":
             _replace_what_no_xml_holds(aside)
+
+
+def is_figure(path: Path) -> bool:
+    """Whether `save` wrote a file, as far as one can tell: it says so in all that it writes."""
+    try:
+        return _MAKER.encode() in path.read_bytes()
+    except OSError:
+        return False
 
 
 def _replace_what_no_xml_holds(path: Path) -> None:

@@ -205,3 +205,13 @@ def test_without_a_readable_image_in_a_box_that_is_said(run, images, tmp_path, c
     arguments = [str(run), str(images / "a"), str(images / "b")]
     assert explain.main([*arguments, "--boxes", str(tmp_path / "boxes.csv")]) == 0
     assert "no image with a box could be read" in capsys.readouterr().out
+
+
+def test_pictures_replace_earlier_ones_and_no_other_images(run, images, tmp_path, capsys):
+    before = (images / "a" / "same.png").read_bytes()
+    arguments = [str(run), str(images / "b"), "--output", str(images / "a"), "--figures", "png,svg"]
+    for _ in range(2):
+        assert explain.main(arguments) == 0
+        names = sorted(path.name for path in (images / "a").iterdir())
+        assert names == ["same-2.png", "same-2.svg", "same.png"]
+    assert (images / "a" / "same.png").read_bytes() == before

@@ -9,6 +9,7 @@ from engine.explaining.mosaic import mosaic
 from engine.images.boxes import Box
 from engine.images.format import ImageFormat
 from engine.inference.kernels import Kernels
+from engine.runs import figure_style
 
 
 def panels(path):
@@ -124,3 +125,13 @@ def test_the_strongest_colour_is_as_opaque_as_the_bar_says():
     grey = np.full((4, 4, 1), 128, np.uint8)
     shown = overlay.overlay(grey, np.ones((4, 4)))
     assert (shown == shown[0, 0]).all() and np.abs(shown[0, 0].astype(int) - 128).max() > 40
+
+
+def test_every_format_of_a_figure_is_known_as_one(tmp_path):
+    kinds = ("png", "svg", "pdf")
+    image = np.zeros((50, 80, 1), np.uint8)
+    draw(tmp_path / "a.png", image, np.eye(50, 80, dtype=np.float32), formats=kinds)
+    assert all(figure_style.is_figure(tmp_path / f"a.{kind}") for kind in kinds)
+    Image.fromarray(image[..., 0]).save(tmp_path / "b.png")
+    assert not figure_style.is_figure(tmp_path / "b.png")
+    assert not figure_style.is_figure(tmp_path / "absent.png")

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
+from engine.base import progress
 from engine.base.config import UserError
 from engine.base.export_settings import ExportConfig
 from engine.images import decoding, image_files, source_file
 from engine.images.format import ImageFormat
 from engine.runs.contract import InferenceContract
 from engine.runs.run_directory import RunDirectory
-from engine.shards import dataset_checks, tfrecords
+from engine.shards import data_identity, dataset_checks, tfrecords
 from engine.shards.tfrecords import Manifest
 
 _NUM_GENERATED = 32
@@ -73,6 +74,9 @@ class ImageSource:
             return _of_shards(self.shards, self.manifest, settings)
         if self.files:
             return _of_files(self.files, contract.image_format, settings)
+        progress.say(
+            "warning: no real images; checked on generated ones (give --shards SHARDS or --images PATH...)"
+        )
         images = generated(contract.image_format, seed=settings.seed)
         return CheckedImages(images, f"{len(images)} generated images")
 
@@ -157,8 +161,8 @@ def _of_files(
     found: Sequence[Path], image_format: ImageFormat, settings: ExportConfig
 ) -> CheckedImages:
     random = np.random.default_rng(settings.seed)
-    most = max(settings.num_images, settings.num_representative if settings.quantize else 0)
-    chosen = [found[place] for place in np.sort(random.permutation(len(found))[:most])]
+    most = settings.num_images + (settings.num_representative if settings.quantize else 0)
+    chosen = [found[place] for place in random.permutation(len(found))[:most]]
     decoded = dict(
         image_files.decoded_images(
             chosen,
@@ -174,20 +178,32 @@ def _of_files(
         images[: settings.num_images],
         f"{len(images[: settings.num_images])} image files",
         given_files=tuple(map(source_file.read_file, list(decoded)[: settings.num_images])),
-        representative=images[: settings.num_representative] if settings.quantize else None,
+        # The last ones: those checked are among them only where there are too few others.
+        representative=images[-settings.num_representative :] if settings.quantize else None,
     )
 
 
 def _own_shards(
     run: RunDirectory, contract: InferenceContract, settings: ExportConfig
 ) -> ImageSource | None:
-    """The shards that the run was trained on; None if they are gone, or replaced by others."""
+    """The shards that the run was trained on; None if they are gone, or replaced by others.
+
+    Raises:
+        UserError: they are there, without a split that was asked for.
+    """
     try:
-        shards = Path(run.read_environment()["data"]["shards"])
+        trained_on = run.read_environment()["data"]
+        shards = Path(trained_on["shards"])
         manifest = tfrecords.read_manifest(shards)
         _check_fits(shards, manifest, contract)
+        others = data_identity.differences(trained_on, data_identity.describe(manifest))
     except (UserError, KeyError, TypeError):
         return None
+    if others:
+        progress.say(f"warning: {shards}: not as in the training: {'; '.join(others)}; not used")
+        return None
+    if settings.split != ExportConfig.split:  # by default, a set without validation images will do
+        dataset_checks.split_info(manifest, settings.split)
     return ImageSource(shards, manifest) if _has_split(manifest, settings.split) else None
 
 

@@ -35,7 +35,10 @@ _PICKLE_WARNING = (
     "warning: joblib files are pickles, and loading one runs whatever code it holds: load only files "
     "whose maker you trust"
 )
-_MOST_LOST_AUROC = 0.005  # by quantization, before the user is warned
+# By quantization, before the user is warned:
+_MOST_LOST_AUROC = 0.005
+_MOST_CHANGED_LABELS = 0.02  # as a share of the images
+_LARGEST_SHIFT = 0.1  # of a probability
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,6 +204,15 @@ def _is_installed(module: str) -> bool:
 
 
 def _warn_of_loss(settings: ExportConfig, verification: Verification) -> None:
+    if settings.quantize is None:
+        return
+    changed, count = verification.num_labels_changed, verification.num_images
+    if changed > _MOST_CHANGED_LABELS * count or verification.largest_difference > _LARGEST_SHIFT:
+        progress.say(
+            f"warning: {settings.quantize} changes {changed} of {count} predicted classes, and "
+            f"probabilities by up to {verification.largest_difference:.2f}; threshold and calibration were "
+            "chosen for the float model, so measure this one before it is used"
+        )
     before, after = verification.auroc, verification.auroc_exported
     if before is not None and after is not None and before - after > _MOST_LOST_AUROC:
         progress.say(
