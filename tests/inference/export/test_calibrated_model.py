@@ -1,5 +1,8 @@
 """One Keras model gives what the run gives: calibration, prevalence and the average of several runs included."""
 
+import json
+import zipfile
+
 import fake_run
 import keras
 import numpy as np
@@ -7,9 +10,11 @@ import pytest
 from keras import layers
 
 from engine.inference import ensemble as predictors
+from engine.inference import precision, predictor
 from engine.inference.export import calibrated_model, verification
 from engine.inference.predictor import wanted_prevalence
 from engine.metrics.temperature import Calibration
+from engine.networks import saved_models
 from engine.runs import contract, ensemble
 
 IMAGES = fake_run.grey_images(range(0, 256, 9))
@@ -99,3 +104,15 @@ def test_it_is_saved_and_loaded_as_stock_keras(tmp_path):
     np.testing.assert_array_equal(
         model.predict(IMAGES, verbose=0), again.predict(IMAGES, verbose=0)
     )
+
+
+def test_a_network_of_lower_precision_computes_in_float32(tmp_path, monkeypatch):
+    run = fake_run.make_run(tmp_path / "run", calibration=EVEN)
+    noted = {"policy": "mixed_bfloat16", "layers": ["last_convolution", "logits"]}
+    with zipfile.ZipFile(run / "model.keras", "a") as archive:
+        archive.writestr(saved_models.PRECISION, json.dumps(noted))
+    monkeypatch.setattr(precision, "fast_here", lambda: ("mixed_bfloat16",))
+    lowered = predictor.load_model(run / "model.keras").get_layer("last_convolution")
+    assert lowered.compute_dtype == "bfloat16"
+    model = calibrated_model.build(ensemble.opened(run))
+    assert {layer.compute_dtype for layer in model._flatten_layers()} <= {"float32", "uint8"}
