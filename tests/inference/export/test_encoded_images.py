@@ -16,7 +16,10 @@ FORMATS = {
 WHOLE, DAMAGED = encoded_files.whole(), encoded_files.damaged()
 
 
-@pytest.fixture(scope="module", params=FORMATS)
+@pytest.fixture(
+    scope="module",
+    params=["grey of 12 bits", pytest.param("padded colour", marks=pytest.mark.slow)],
+)
 def image_format(request):
     return FORMATS[request.param]
 
