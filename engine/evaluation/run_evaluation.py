@@ -7,7 +7,7 @@ import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,8 +20,8 @@ from engine.evaluation import (
     estimated_prevalence,
     evaluation_files,
     fixed_cuts,
+    measured_subject,
     metadata_columns,
-    settings_warnings,
 )
 from engine.evaluation import contact_sheets as sheets
 from engine.evaluation.class_mapping import ClassMapping
@@ -30,19 +30,18 @@ from engine.evaluation.metadata_columns import MetadataColumn
 from engine.inference import applicability
 from engine.inference import ensemble as ensembles
 from engine.inference.ensemble import EnsemblePredictor
-from engine.inference.predictor import Outputs, Predictor, first_prevalence
+from engine.inference.predictor import Outputs, Predictor
 from engine.metrics import evaluation, member_results, prior_shift, recalibration
 from engine.metrics import strata as stratification
 from engine.metrics.evaluation import Evaluation
 from engine.metrics.member_results import MemberResults
-from engine.metrics.prior_shift import EstimatedShares
 from engine.metrics.recalibration import Recalibration
 from engine.metrics.subject import Subject
-from engine.runs import contract, lineage, report
+from engine.runs import contract, report
 from engine.runs import ensemble as run_groups
 from engine.runs.contract import InferenceContract
 from engine.runs.run_directory import RunDirectory
-from engine.shards import data_identity, dataset_checks, record_scan, tfrecords
+from engine.shards import dataset_checks, record_scan, tfrecords
 from engine.shards.tfrecords import Manifest
 
 if TYPE_CHECKING:
@@ -145,7 +144,7 @@ def evaluate_run(
         recalibration.check_number(settings.recalibrate, num_examples=left)
     if settings.prevalence == ESTIMATED:
         prior_shift.check_number(left)
-    subject = _subject(run, shards, manifest, settings, mapping, used.class_names)
+    subject = measured_subject.of_run(run, shards, manifest, settings, mapping, used.class_names)
     columns = _columns(shards, manifest, mapping, settings)
     for warning in subject.warnings:
         progress.say(f"warning: {warning}")
@@ -166,7 +165,9 @@ def evaluate_run(
             shares, predictor, predictions = estimated_prevalence.applied(
                 predictor, predictions, seed=settings.seed
             )
-            subject = _at_estimated_shares(subject, shares, predictions, used.class_names)
+            subject = measured_subject.at_estimated_shares(
+                subject, shares, predictions, used.class_names
+            )
             shown = sheets.of_predictions(
                 settings.contact_sheets,
                 stored,
@@ -204,78 +205,6 @@ def evaluate_run(
         )
     report.write_report(run.path)
     return result
-
-
-def _subject(
-    run: RunDirectory,
-    shards: Path,
-    manifest: Manifest,
-    settings: EvaluateConfig,
-    mapping: ClassMapping,
-    class_names: Sequence[str],
-) -> Subject:
-    trained_on, data = run.read_environment()["data"], data_identity.describe(manifest)
-    split, model = settings.split, run.model_digest()
-    name = evaluation_files.directory_name(split, trained_on=trained_on, data=data)
-    averaged: tuple[str, ...] = ()
-    warnings = warnings_about(trained_on, data, split)
-    used = contract.read(run)
-    if isinstance(run, run_groups.RunGroup):
-        averaged = tuple(run_groups.names(run))
-        name = evaluation_files.averaged_name(name, len(averaged), model)
-        for member in run.members[1:]:
-            warnings += warnings_about(member.read_environment()["data"], data, split)
-    held_out_by, held_out_shared = _held_out(manifest, split)
-    subject = Subject(
-        name=name,
-        split=split,
-        shards=str(shards),
-        fingerprint=data["fingerprint"],
-        identity=data["identity"],
-        model=model,
-        threshold_rule=used.threshold_rule,
-        classes=mapping.names,
-        held_out_by=held_out_by,
-        held_out_shared=held_out_shared,
-        left_out=mapping.left_out,
-        calibration=used.calibration,
-        prevalence=first_prevalence(used, settings.prevalence),
-        averaged=averaged,
-        prevalence_estimated=settings.prevalence == ESTIMATED,
-        flip_average=settings.flip_average,
-    )
-    counts = mapping.counts(manifest.splits[split].class_counts.values(), len(class_names))
-    warnings += settings_warnings.about(subject, counts, class_names)
-    return dataclasses.replace(
-        subject,
-        name=settings.name or evaluation_files.settings_name(name, subject, class_names),
-        warnings=tuple(dict.fromkeys(warnings)),
-    )
-
-
-def _at_estimated_shares(
-    subject: Subject,
-    shares: EstimatedShares,
-    predictions: SplitPredictions,
-    class_names: Sequence[str],
-) -> Subject:
-    """The subject at shares that are known now; says what a reader must know of them."""
-    subject = dataclasses.replace(subject, prevalence=shares.prevalence)
-    counts = np.bincount(predictions.labels, minlength=len(class_names)).tolist()
-    warnings = settings_warnings.about_shares(subject, counts, class_names)
-    for warning in warnings:
-        progress.say(f"warning: {warning}")
-    return dataclasses.replace(subject, warnings=(*subject.warnings, *warnings))
-
-
-def _held_out(manifest: Manifest, split: str) -> tuple[str | None, str | None]:
-    """The rule that `build_tfrecords --hold-out` formed the split by, and which side kept the patients
-    that both had; None of other splits."""
-    recipe = manifest.audit.get("hold_out") or {}
-    if recipe.get("split") != split:
-        return None, None
-    rules = [recipe.get("pattern"), (recipe.get("metadata") or {}).get("selection")]
-    return " or ".join(rule for rule in rules if rule) or None, recipe.get("shared")
 
 
 def _load(run: RunDirectory, subject: Subject, settings: EvaluateConfig) -> Predictor:
@@ -386,36 +315,6 @@ def check_same_format(run: InferenceContract, manifest: Manifest, shards: Path) 
                 f"{shards}: got {name} {found}, but the run was trained on {trained_on}; build shards "
                 "of the run's image size and channels"
             )
-
-
-def warnings_about(trained_on: Mapping[str, Any], data: Mapping[str, Any], split: str) -> list[str]:
-    """What a reader of the figures must know about the examples behind them.
-
-    Args:
-        trained_on, data: the run's data set and this one; see `data_identity.describe`.
-    """
-    warnings = []
-    if split == "train":
-        warnings.append(
-            "the run was trained on this split; its figures say nothing about new images"
-        )
-    if split == "validation":
-        warnings.append(
-            "the best epoch and the threshold were chosen on this split, so its figures look better "
-            "than they are"
-        )
-    differing = data_identity.differences(trained_on, data)
-    if trained_on.get("fingerprint", data["fingerprint"]) != data["fingerprint"]:
-        warnings.append(
-            f"these shards come from other images than the run was trained on ({differing[0]}); "
-            "they may share patients with its training split"
-        )
-    elif differing:
-        warnings.append(
-            "these shards split the run's images in another way; the run may have been trained on "
-            f"some of them ({'; '.join(differing)})"
-        )
-    return [*warnings, *lineage.warnings_about(trained_on, data, split)]
 
 
 def predict_split(

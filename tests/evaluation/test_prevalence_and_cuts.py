@@ -13,7 +13,7 @@ from engine.metrics.temperature import Calibration
 from engine.runs import stored_evaluations
 from engine.runs.run_directory import RunDirectory
 
-FAST = {"resamples": 200}
+FAST = {"resamples": 200, "contact_sheets": 0}
 
 
 def make_shards(directory, *, positives, count=80, seed=0, split="test"):
