@@ -48,12 +48,13 @@ SMALL_TRAINING = "--epochs 1 --depth 2 --width 4 --global-batch-size 16"
 SMALL = {
     "engine.phantoms": "--train-images 100 --val-images 8 --test-images 16 --min-size 64 "
     "--max-size 80 --workers 1",
+    "engine.inspect_images": "--workers 1",
     "engine.build_tfrecords": "--image-size 32 --workers 1",
     "engine.train": SMALL_TRAINING,
     "engine.evaluate": "--resamples 200",
     "tuning.search": f"{SMALL_TRAINING} --max-trials 1",
 }
-MAKES_DATA = 2  # commands of the quick start: phantoms, and shards of them
+MAKES_DATA = 3  # commands of the quick start: phantoms, a look at them, and shards of them
 COMMANDS = [
     pytest.param(words, id=f"{page.name}: {' '.join(words)[:60]}")
     for page in PAGES
@@ -126,7 +127,7 @@ def test_the_quick_start_runs_from_top_to_bottom(beside_data, capfd):
     for module, *words in markdown_blocks.commands(quick_start())[MAKES_DATA:]:
         status = command_module(module).main([*words, *SMALL.get(module, "").split()])
         assert status == 0, f"{module} {words}: {capfd.readouterr().err[-2000:]}"
-    for made in ("data/preview.png", "saved_models/quick/report.md", "saved_models/quick-best"):
+    for made in ("data/phantoms.html", "saved_models/quick.html", "saved_models/quick-best"):
         assert (beside_data / made).exists()
     assert list((beside_data / "data/heatmaps").glob("*.png"))
 
