@@ -297,16 +297,16 @@ def test_the_model_file_holds_the_batch_statistics_that_were_validated(striped, 
     assert loss == pytest.approx(result.history[result.best_epoch - 1]["val_loss"], rel=1e-4)
 
 
-def test_images_for_statistics_are_read_once_for_all_epochs(striped, tmp_path, monkeypatch):
+def test_images_for_statistics_and_for_the_sample_are_read_once_for_all_epochs(striped, tmp_path, monkeypatch):
     read, first_images = [], StoredSplit.first_images
 
-    def counted(*arguments):
-        read.append(arguments)
-        return first_images(*arguments)
+    def counted(split, count):
+        read.append(count)
+        return first_images(split, count)
 
     monkeypatch.setattr(StoredSplit, "first_images", counted)
-    train(striped, tmp_path / "run", with_(epochs=2, normalization="batch"))
-    assert len(read) == 1
+    train(striped, tmp_path / "run", with_(epochs=2, normalization="batch", training_sample=30))
+    assert read == [1024, 30]
 
 
 def test_the_tutorial_network_trains(striped, tmp_path):
