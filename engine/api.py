@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from engine.base import command_line, output_paths
+from engine.base import command_line
 from engine.base.build_settings import BuildConfig
 from engine.base.config import Config, UserError, read_settings
 from engine.base.export_settings import ExportConfig
@@ -36,7 +36,7 @@ from engine.base.run_settings import (
 )
 from engine.base.setting_names import did_you_mean
 from engine.base.settings import TrainConfig
-from engine.runs import ensemble, run_directory
+from engine.runs import ensemble, outputs
 
 if TYPE_CHECKING:
     import keras
@@ -110,8 +110,7 @@ def inspect(
     config = _configured(InspectConfig, None, settings, "inspect()")
     for name, path in (("html", html), ("json", json)):
         if path is not None:
-            run_directory.require_no_own_file(Path(path), name)
-            output_paths.require_text_file(Path(path), name)
+            outputs.require_text_file(Path(path), name)
     from engine.inspection import inspecting
 
     return inspecting.inspect(
@@ -271,7 +270,7 @@ def compare(
     config = _configured(CompareConfig, None, settings, "compare()")
     several = [runs] if isinstance(runs, (str, os.PathLike)) else list(runs)
     if output is not None:
-        run_directory.require_other_directory(Path(output), "output")
+        outputs.require_directory(Path(output), "output")
     with _quiet_imports():
         from engine.evaluation import comparison, comparison_files
 

@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 
 from engine import api
-from engine.base import callable_module, command_line, config, files, output_paths
+from engine.base import callable_module, command_line, config, files
 from engine.base.flag_parser import FlagParser
 from engine.base.run_settings import CompareConfig
-from engine.runs import run_directory
+from engine.runs import outputs
 
 PROGRAM = "python -m engine.compare"
 
@@ -53,10 +53,9 @@ def main(argv: list[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     settings = config.from_flags(CompareConfig, arguments)
     if arguments.json is not None:
-        run_directory.require_no_own_file(arguments.json, "--json")
-        output_paths.require_text_file(arguments.json, "--json")
+        outputs.require_text_file(arguments.json, "--json")
     if arguments.output is not None:
-        run_directory.require_other_directory(arguments.output, "--output")
+        outputs.require_directory(arguments.output, "--output")
     with command_line.quiet_imports():
         from engine.evaluation import comparison, comparison_display
 

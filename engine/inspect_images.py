@@ -10,10 +10,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from engine.base import command_line, config, files, output_paths
+from engine.base import command_line, config, files
 from engine.base.flag_parser import FlagParser
 from engine.base.inspect_settings import InspectConfig
-from engine.runs import run_directory
+from engine.runs import outputs
 
 PROGRAM = "python -m engine.inspect_images"
 CONTENTS = {"html": "images, paths and patient IDs", "json": "paths and patient IDs"}
@@ -48,8 +48,7 @@ def _run(arguments: argparse.Namespace) -> int:
     settings = config.from_flags(InspectConfig, arguments)
     for flag in CONTENTS:
         if (path := getattr(arguments, flag)) is not None:
-            run_directory.require_no_own_file(path, f"--{flag}")
-            output_paths.require_text_file(path, f"--{flag}")
+            outputs.require_text_file(path, f"--{flag}")
     from engine.inspection import display, inspecting
 
     found = inspecting.inspect(

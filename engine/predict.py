@@ -21,7 +21,7 @@ from engine.base.flag_parser import FlagParser, add_with_flag
 from engine.base.progress import ProgressBar
 from engine.base.run_settings import PredictConfig
 from engine.images import path_list
-from engine.runs import contract, ensemble
+from engine.runs import contract, ensemble, outputs
 
 PROGRAM = "python -m engine.predict"
 STANDARD_OUTPUT = Path("-")
@@ -74,7 +74,7 @@ def _run(arguments: argparse.Namespace) -> int:
     settings = config.from_flags(PredictConfig, arguments)
     output = None if arguments.output == STANDARD_OUTPUT else arguments.output
     if output is not None:
-        output_paths.require_text_file(output, "--output")
+        outputs.require_text_file(output, "--output")
     paths, read = list(arguments.paths), []
     if arguments.paths_from is not None:
         paths += path_list.read(arguments.paths_from)
@@ -85,7 +85,7 @@ def _run(arguments: argparse.Namespace) -> int:
     run = ensemble.opened([arguments.run, *arguments.others])
     if output is not None:
         output_paths.require_other(output, [*read, *paths], "--output")
-        for one in (run, *run.members):
+        for one in (run, *run.members):  # whose parts may be links to other places
             owned = [*one.owned, one.card_text]
             output_paths.require_unowned(output, owned, "--output", one.path)
     written = _standard_output() if output is None else (output, files.aside_path(output))

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from engine.base import output_paths
 from engine.base.config import UserError
-from engine.runs import card_text, report
-from engine.runs.run_directory import RunDirectory, require_no_own_file
+from engine.runs import card_text, outputs, report
+from engine.runs.run_directory import RunDirectory
 
 
 def write(
@@ -45,9 +44,8 @@ def write(
 
 
 def _target(path: str | None, flag: str) -> Path | None:
-    """The path, if a file can be written there that is none of the run's own."""
+    """The path, if a file can be written there that is part of no run."""
     if path is None:
         return None
-    require_no_own_file(Path(path), flag)
-    output_paths.require_text_file(Path(path), flag)
+    outputs.require_text_file(Path(path), flag)
     return Path(path)

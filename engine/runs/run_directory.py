@@ -15,7 +15,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from engine.base import files, locks, output_paths
+from engine.base import files, locks
 from engine.base.config import UserError
 
 _WEIGHTS = "model.weights.h5"  # in a .keras file
@@ -123,36 +123,6 @@ class RunDirectory:
             raise UserError(
                 f"{path}: cannot be read ({error}); is this a run directory?"
             ) from error
-
-
-def require_no_own_file(path: Path, flag: str) -> None:
-    """Checks that writing a file would replace none of a run's, nor what people wrote there.
-
-    Args:
-        flag: what gave the path, such as `--html`.
-
-    Raises:
-        UserError: it belongs to the run in whose directory it lies.
-    """
-    place = Path(path).resolve()
-    for directory in place.parents:
-        run = RunDirectory(directory)
-        if not (run.config.is_file() or run.model.is_file()):
-            continue
-        if any(own == place or own in place.parents for own in (*run.owned, run.card_text)):
-            raise UserError(f"{flag} {path}: it is a file of the run's own; give another name")
-
-
-def require_other_directory(path: Path, flag: str) -> None:
-    """Checks that files can be written into a directory that holds neither a run nor an evaluation.
-
-    Raises:
-        UserError: as `output_paths.require_directory`, or it holds one of them.
-    """
-    output_paths.require_directory(path, flag)
-    for name, what in (("metrics.json", "an evaluation"), ("config.json", "a run")):
-        if (path / name).is_file():
-            raise UserError(f"{flag} {path}: holds {what}; give a directory of its own")
 
 
 def _digest_of_arrays(content: bytes) -> str:

@@ -44,7 +44,7 @@ def test_no_file_of_the_run_is_written_over(run, tmp_path, capsys):
     for name in ("report.md", "card.md", "model.keras"):
         for flag in ("--html", "--output"):
             assert report.main([str(run.path), flag, str(run.path / name)]) == 2
-            assert "a file of the run's own" in capsys.readouterr().err
+            assert f"is part of {run.path}" in capsys.readouterr().err
     same = str(tmp_path / "x")
     assert report.main([str(run.path), "--html", same, "--output", same]) == 2
     assert "expected two files" in capsys.readouterr().err

@@ -1,10 +1,7 @@
 """What identifies a run's model, and what a run owns."""
 
 import fake_run
-import pytest
 
-from engine.base.config import UserError
-from engine.runs import run_directory
 from engine.runs.run_directory import RunDirectory
 
 
@@ -31,21 +28,3 @@ def test_a_run_owns_every_path_that_it_names():
     assert set(run.owned) == named
     assert run.owned[-1] == run.config
     assert run.evaluation("test").parent in named
-
-
-@pytest.mark.parametrize("name", ["model.keras", "card.md", "config.json", "evaluation/test/a.md"])
-def test_no_output_replaces_a_file_of_a_run(tmp_path, name):
-    run = RunDirectory(tmp_path / "run")
-    run.path.mkdir()
-    run.config.write_text("{}", "utf-8")
-    with pytest.raises(UserError, match="a file of the run's own"):
-        run_directory.require_no_own_file(run.path / name, "--json")
-    run_directory.require_no_own_file(run.path / "other.json", "--json")
-    run_directory.require_no_own_file(tmp_path / name, "--json")
-
-
-def test_results_go_to_a_directory_without_a_run_or_an_evaluation(tmp_path):
-    run_directory.require_other_directory(tmp_path, "--output")
-    (tmp_path / "metrics.json").write_text("{}", "utf-8")
-    with pytest.raises(UserError, match="holds an evaluation"):
-        run_directory.require_other_directory(tmp_path, "--output")
