@@ -5,7 +5,7 @@ The last lines of `make demo`; reads what engine.train and engine.evaluate left 
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +56,7 @@ def _run(arguments: argparse.Namespace) -> int:
     return command_line.DONE
 
 
-def result_lines(ranking: "list[Measured]", split: str) -> list[str]:
+def result_lines(ranking: "Sequence[Measured]", split: str) -> list[str]:
     """How good a run is on the hardest unseen set, then one line for each other set.
 
     Args:

@@ -7,7 +7,7 @@ a set with images of one class, it is the share that is recognized.
 
 import dataclasses
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.base.config import UserError
@@ -84,9 +84,23 @@ class Measured:
         return f"{self.name} ({subject.split} split)"
 
 
-def ranked(run: RunDirectory) -> list[Measured]:
-    """All evaluations: unseen sets, the hardest first, then what settings altered, then what training or
-    choices used, then figures of another model than the run's own, then what cannot be read."""
+@dataclasses.dataclass(frozen=True)
+class Evaluations:
+    """What a report says of a run's evaluations, read once: that takes a digest of the whole model.
+
+    Attributes:
+        model: the digest of the run's model as it is now; None without one.
+        ranking: all evaluations: unseen sets, the hardest first, then what settings altered, then what
+            training or choices used, then figures of another model than the run's own, then what cannot
+            be read.
+    """
+
+    model: str | None
+    ranking: tuple[Measured, ...]
+
+
+def of_run(run: RunDirectory) -> Evaluations:
+    """Reads a run's evaluations."""
     data, model = trained_on(run), run.model_digest()
     found = [_measured(run, name, data, model) for name in stored_evaluations.names(run)]
     relations = list(Relation)
@@ -98,10 +112,15 @@ def ranked(run: RunDirectory) -> list[Measured]:
             return (0, *_difficulty(measured.result))
         return (1 if measured.is_current else 2, relations.index(measured.relation))
 
-    return sorted(found, key=place)
+    return Evaluations(model, tuple(sorted(found, key=place)))
 
 
-def only_own(ranking: list[Measured]) -> bool:
+def ranked(run: RunDirectory) -> tuple[Measured, ...]:
+    """All evaluations in the order of `Evaluations.ranking`."""
+    return of_run(run).ranking
+
+
+def only_own(ranking: Sequence[Measured]) -> bool:
     """Whether all that was measured comes from the run's own data set."""
     return not any(each.is_unseen and each.relation is Relation.OTHER for each in ranking)
 

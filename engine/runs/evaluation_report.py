@@ -1,5 +1,6 @@
 """The part of `report.md` on how good a run is: the hardest set, then one section per evaluation."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from engine.base.wording import counted
@@ -16,7 +17,7 @@ from engine.runs import (
     redaction,
     strata_report,
 )
-from engine.runs.evaluation_ranking import Measured
+from engine.runs.evaluation_ranking import Evaluations, Measured
 from engine.runs.run_directory import RunDirectory
 
 _METRICS = (
@@ -70,24 +71,23 @@ _FIGURES = {
 }
 
 
-def sections(run: RunDirectory, *, to_pass_on: bool = False) -> list[str]:
+def sections(run: RunDirectory, evaluations: Evaluations, *, to_pass_on: bool = False) -> list[str]:
     """What the hardest unseen set showed, then the sections of all evaluations, that one first.
 
     Args:
         to_pass_on: whether to leave out what names images, and directories; see `redaction`.
     """
-    ranking, model = evaluation_ranking.ranked(run), run.model_digest()
-    if not ranking:
+    if not evaluations.ranking:
         return ["Not evaluated yet: `python -m engine.evaluate RUN SHARDS` measures it."]
     parts = [
         part
-        for measured in ranking
-        for part in _evaluation(run, measured, model, to_pass_on=to_pass_on)
+        for measured in evaluations.ranking
+        for part in _evaluation(run, measured, evaluations.model, to_pass_on=to_pass_on)
     ]
-    return [*_lead(ranking), *parts]
+    return [*_lead(evaluations.ranking), *parts]
 
 
-def _lead(ranking: list[Measured]) -> list[str]:
+def _lead(ranking: Sequence[Measured]) -> list[str]:
     """The headline: the lowest figures on unseen examples, and what they do not tell."""
     first = ranking[0]
     if first.leads and first.result is not None:
@@ -120,7 +120,7 @@ def _lead(ranking: list[Measured]) -> list[str]:
     return parts
 
 
-def _all_sets(ranking: list[Measured]) -> str:
+def _all_sets(ranking: Sequence[Measured]) -> str:
     rows = [
         (
             markdown.text(measured.title),

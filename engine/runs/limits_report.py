@@ -57,7 +57,7 @@ def _of_evaluations(ranking: Sequence[Measured], unseen: Sequence[Evaluation]) -
     if not unseen:
         return ["Not measured on images that neither training nor a choice used."]
     found = []
-    if evaluation_ranking.only_own(list(ranking)):
+    if evaluation_ranking.only_own(ranking):
         found.append("Not measured on images from another place than the training images.")
     counted_classes = [
         (name, count)

@@ -6,11 +6,12 @@ choice used, measured as they are; what leads the report comes first.
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from engine.metrics.estimate import Estimate, title
-from engine.runs import evaluation_ranking, yaml_text
+from engine.runs import yaml_text
 from engine.runs.card_text import CardText
 from engine.runs.evaluation_ranking import Measured
 from engine.runs.run_directory import RunDirectory
@@ -33,16 +34,20 @@ _CONFIDENCE = 0.95
 _TASK = {"type": "image-classification", "name": "Image Classification"}
 
 
-def front_matter(run: RunDirectory, text: CardText) -> str:
-    """The metadata between two lines of `---`, and an empty line: what stands above a model card."""
-    return f"---\n{yaml_text.dumped(metadata(run, text))}---\n\n"
+def front_matter(run: RunDirectory, text: CardText, ranking: Sequence[Measured]) -> str:
+    """The metadata between two lines of `---`, and an empty line: what stands above a model card.
+
+    Args:
+        ranking: see `evaluation_ranking.Evaluations`.
+    """
+    return f"---\n{yaml_text.dumped(metadata(run, text, ranking))}---\n\n"
 
 
-def metadata(run: RunDirectory, text: CardText) -> dict[str, Any]:
+def metadata(run: RunDirectory, text: CardText, ranking: Sequence[Measured]) -> dict[str, Any]:
     """The metadata as JSON values; without `model-index` where nothing was measured that it lists."""
     results = [
         _result(each)
-        for each in evaluation_ranking.ranked(run)
+        for each in ranking
         if each.leads and each.result is not None and each.result.subject is not None
     ]
     licence = text.licence_identifier

@@ -7,7 +7,7 @@ that model hubs read. What only people know of a model comes from `card.md` (`en
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ from engine.runs import (
     ensemble,
     evaluation_ranking,
     evaluation_report,
-    html_page,
     limits_report,
     markdown,
     model_index,
@@ -31,7 +30,7 @@ from engine.runs import (
 from engine.runs.card_text import CardText
 from engine.runs.checklists import Answers
 from engine.runs.data_report import mapping
-from engine.runs.evaluation_ranking import Measured, Relation
+from engine.runs.evaluation_ranking import Evaluations, Measured, Relation
 from engine.runs.run_directory import RunDirectory
 
 Json = Mapping[str, Any]
@@ -43,34 +42,43 @@ _CODE_OR_LINK = re.compile(
 )
 
 
-def write_report(run: RunDirectory | Path | str) -> Path:
+def write_report(run: RunDirectory | Path | str, *, evaluations: Evaluations | None = None) -> Path:
     """Writes `report.md` and `model_card.md` into a run directory; returns the path of the first.
 
     A `card.md` that cannot be read is left out, with a line for the user.
+
+    Args:
+        evaluations: those of the run, where they have been read; as in the functions below.
     """
     run = _opened(run)
+    evaluations = evaluations or evaluation_ranking.of_run(run)
     try:
         text = card_text.read(run)
     except UserError as error:
         progress.say(f"warning: {error}")
         text = CardText()
-    files.write_text(run.report, render(run, text))
-    files.write_text(run.model_card, _card(run, text))
+    files.write_text(run.report, render(run, text, evaluations=evaluations))
+    files.write_text(run.model_card, _card(run, text, evaluations))
     return run.report
 
 
-def write_card(run: RunDirectory | Path | str, path: Path) -> None:
+def write_card(
+    run: RunDirectory | Path | str, path: Path, *, evaluations: Evaluations | None = None
+) -> None:
     """Writes the model card with its metadata to `path`, its links leading to the run's files from there.
 
     Raises:
         UserError: the run's `card.md` cannot be read.
     """
     run = _opened(run)
-    card = _card(run, card_text.read(run))
+    text = card_text.read(run)
+    card = _card(run, text, evaluations or evaluation_ranking.of_run(run))
     files.write_text(path, _rebased(card, run.path, Path(path).parent))
 
 
-def write_page(run: RunDirectory | Path | str, path: Path) -> None:
+def write_page(
+    run: RunDirectory | Path | str, path: Path, *, evaluations: Evaluations | None = None
+) -> None:
     """Writes the report as one HTML page that holds its figures.
 
     Raises:
@@ -78,10 +86,19 @@ def write_page(run: RunDirectory | Path | str, path: Path) -> None:
     """
     run = _opened(run)
     text = card_text.read(run)
-    html_page.write(Path(path), render(run, text), title=_name(run, text), base=run.path)
+    from engine.runs import html_page  # and with it a parser, which a training does not need
+
+    shown = render(run, text, evaluations=evaluations)
+    html_page.write(Path(path), shown, title=_name(run, text), base=run.path)
 
 
-def render(run: RunDirectory, text: CardText | None = None, *, to_pass_on: bool = False) -> str:
+def render(
+    run: RunDirectory,
+    text: CardText | None = None,
+    *,
+    evaluations: Evaluations | None = None,
+    to_pass_on: bool = False,
+) -> str:
     """The report as Markdown, its links relative to the run directory.
 
     Args:
@@ -93,14 +110,15 @@ def render(run: RunDirectory, text: CardText | None = None, *, to_pass_on: bool 
     if to_pass_on:
         settings, environment = redaction.settings(settings), redaction.environment(environment)
     training, data = _read(run.training_summary), mapping(environment.get("data"))
-    ranking = evaluation_ranking.ranked(run)
+    evaluations = evaluations or evaluation_ranking.of_run(run)
+    ranking = evaluations.ranking
     parts = [
         f"# Report: {markdown.text(_name(run, text))}",
         "> **Not for diagnosis.** This is a measurement of a research model on one data set. It says "
         "nothing about patients, devices or hospitals that are not in the data set.",
         *limits_report.uses(text),
         "## How well",
-        *evaluation_report.sections(run, to_pass_on=to_pass_on),
+        *evaluation_report.sections(run, evaluations, to_pass_on=to_pass_on),
         *limits_report.limits(run, data, ranking, text),
         *data_report.section(data, text),
         *_members(run),
@@ -120,8 +138,9 @@ def _name(run: RunDirectory, text: CardText) -> str:
     return text.name or run.path.resolve().name
 
 
-def _card(run: RunDirectory, text: CardText) -> str:
-    return model_index.front_matter(run, text) + render(run, text, to_pass_on=True)
+def _card(run: RunDirectory, text: CardText, evaluations: Evaluations) -> str:
+    head = model_index.front_matter(run, text, evaluations.ranking)
+    return head + render(run, text, evaluations=evaluations, to_pass_on=True)
 
 
 def _rebased(text: str, base: Path, directory: Path) -> str:
@@ -162,7 +181,7 @@ def _members(run: RunDirectory) -> list[str]:
 
 
 def _answers(
-    run: RunDirectory, text: CardText, data: Json, training: Json, ranking: list[Measured]
+    run: RunDirectory, text: CardText, data: Json, training: Json, ranking: Sequence[Measured]
 ) -> Answers:
     """What the report holds, for the checklists."""
     audit = mapping(data.get("audit"))

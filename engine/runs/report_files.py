@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from engine.base.config import UserError
-from engine.runs import card_text, outputs, report
+from engine.runs import card_text, evaluation_ranking, outputs, report
 from engine.runs.run_directory import RunDirectory
 
 
@@ -33,12 +33,14 @@ def write(
         card_text.write_template(run)
         written["template"] = run.card_text
     card_text.read(run)  # before anything is replaced
-    written |= {"report": report.write_report(run), "model card": run.model_card}
+    evaluations = evaluation_ranking.of_run(run)
+    written["report"] = report.write_report(run, evaluations=evaluations)
+    written["model card"] = run.model_card
     if (page := pages["page"]) is not None:
-        report.write_page(run, page)
+        report.write_page(run, page, evaluations=evaluations)
         written["page"] = page
     if (card := pages["card"]) is not None:
-        report.write_card(run, card)
+        report.write_card(run, card, evaluations=evaluations)
         written["card"] = card
     return written
 

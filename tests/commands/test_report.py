@@ -66,6 +66,13 @@ def test_from_python(run):
         engine.report(run.path, htm="x")
 
 
+def test_all_that_is_written_takes_one_digest_of_the_model(run, tmp_path, monkeypatch):
+    digests = []
+    monkeypatch.setattr(RunDirectory, "model_digest", lambda run: digests.append(run.path))
+    engine.report(run.path, html=str(tmp_path / "page.html"), output=str(tmp_path / "card.md"))
+    assert digests == [run.path]
+
+
 def test_equal_files_give_equal_pages(run, tmp_path):
     pages = [engine.report(run.path, html=str(tmp_path / name))["page"] for name in ("a", "b")]
     assert pages[0].read_bytes() == pages[1].read_bytes()

@@ -8,7 +8,7 @@ from stored_results import SUBJECT, make_evaluation, store
 
 from engine.base import files
 from engine.metrics.estimate import Estimate
-from engine.runs import model_index, report
+from engine.runs import evaluation_ranking, model_index, report
 from engine.runs.card_text import LICENCE, NAME, CardText
 from engine.runs.run_directory import RunDirectory
 
@@ -27,7 +27,8 @@ def run(tmp_path):
 def head_of(run, text=None):
     """The metadata as a parser reads it, and the Markdown below."""
     text = CardText() if text is None else text
-    card = model_index.front_matter(run, text) + report.render(run, text)
+    ranking = evaluation_ranking.ranked(run)
+    card = model_index.front_matter(run, text, ranking) + report.render(run, text)
     empty, head, body = card.split("---\n", 2)
     assert empty == "" and body.startswith("\n# Report")
     return yaml.safe_load(head)
