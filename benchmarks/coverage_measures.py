@@ -10,14 +10,11 @@ import itertools
 import math
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from scipy import special
 
-from engine.base import command_line, files
-from engine.base.flag_parser import FlagParser
+from benchmarks import coverage_command
 from engine.metrics import bootstrap, calibration, operating_points, predictive_values
 from engine.metrics.estimate import Estimate
 from engine.metrics.estimator import Estimator
@@ -215,30 +212,16 @@ def render(cells: Sequence[Cell]) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the simulation, prints the table, and writes all figures as JSON if requested."""
-    parser = FlagParser(prog=PROGRAM, description=__doc__.partition("\n")[0])
-    parser.add_argument(
-        "--repeats", type=int, default=500, help="measurements per case (default: 500)"
+    """Runs the command; returns its exit status."""
+    return coverage_command.main(
+        argv,
+        program=PROGRAM,
+        description=__doc__.partition("\n")[0],
+        repeats=500,
+        simulate=simulate,
+        render=render,
+        resamples=RESAMPLES,
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE")
-    arguments = parser.parse_args(argv)
-    return command_line.run(PROGRAM, lambda: _run(arguments.repeats, arguments.json))
-
-
-def _run(repeats: int, path: Path | None) -> int:
-    cells = list(simulate(repeats=repeats))
-    print(render(cells))
-    if path is not None:
-        values: dict[str, Any] = {
-            "repeats": repeats,
-            "resamples": RESAMPLES,
-            "cells": [
-                {k: None if v != v else v for k, v in dataclasses.asdict(cell).items()}
-                for cell in cells
-            ],
-        }
-        files.write_json(path, values)
-    return command_line.DONE
 
 
 if __name__ == "__main__":

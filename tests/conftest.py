@@ -18,21 +18,10 @@ IMAGE_SIZE = (32, 32)
 @pytest.fixture(scope="session")
 def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """128 phantoms of 64 to 96 pixels in Kaggle's layout: 96 train, 8 val, 24 test. Read only."""
-    from engine.base.build_settings import PhantomConfig
-    from engine.phantoms.phantom_folder import make_phantoms
+    import small_phantoms
 
     directory = tmp_path_factory.mktemp("images") / "phantoms"
-    config = PhantomConfig(
-        train_images=96,
-        val_images=8,
-        test_images=24,
-        pneumonia_share=0.5,
-        min_size=64,
-        max_size=96,
-        workers=1,
-    )
-    make_phantoms(config, directory)
-    return directory
+    return small_phantoms.make(directory, train_images=96, max_size=96)
 
 
 @pytest.fixture(scope="session")

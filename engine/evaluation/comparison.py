@@ -18,8 +18,7 @@ from engine.evaluation import compared_runs
 from engine.evaluation.compared_runs import ComparedRun
 from engine.metrics import bootstrap, delong, paired_tests
 from engine.metrics.delong import PairedAreas
-from engine.metrics.estimate import title
-from engine.metrics.intervals import CONFIDENCE
+from engine.metrics.estimate import CONFIDENCE, title
 from engine.metrics.paired_tests import Difference, McNemar
 from engine.metrics.predictions import patient_groups
 

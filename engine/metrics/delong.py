@@ -22,9 +22,10 @@ import numpy as np
 from scipy import special
 
 from engine.base.config import UserError
-from engine.metrics.estimate import Estimate
+from engine.metrics.estimate import CONFIDENCE, Estimate
 
 Array = np.ndarray
+_NORMAL = float(special.ndtri((1 + CONFIDENCE) / 2))
 _TOO_FEW = "it needs two patients or more of each class"
 _NO_VARIANCE = "no placement varies, so that DeLong's variance is 0"
 
@@ -49,9 +50,7 @@ class PairedAreas:
     reason: str | None = None
 
 
-def auroc(
-    positive: Array, scores: Array, *, groups: Array | None = None, confidence: float = 0.95
-) -> Estimate:
+def auroc(positive: Array, scores: Array, *, groups: Array | None = None) -> Estimate:
     """The area under the ROC curve with DeLong's interval, cut off at 0 and 1.
 
     Near 1 the interval is too short, and of a perfect ranking it has no width;
@@ -64,7 +63,7 @@ def auroc(
     value, variance = float(areas[0]), float(matrix[0, 0])
     if not np.isfinite(variance):
         return Estimate(value, None, None, _TOO_FEW)
-    reach = _normal(confidence) * np.sqrt(max(variance, 0.0))
+    reach = _NORMAL * np.sqrt(max(variance, 0.0))
     return Estimate(value, max(0.0, value - reach), min(1.0, value + reach))
 
 
@@ -73,7 +72,6 @@ def mean_auroc(
     scores: Sequence[Array],
     *,
     groups: Array | None = None,
-    confidence: float = 0.95,
 ) -> Estimate:
     """The mean of the areas of several classes over the same examples, with the interval of `auroc`.
 
@@ -101,7 +99,7 @@ def mean_auroc(
     mean, variance = float(np.mean(values)), (np.mean(influences, axis=0) ** 2).sum()
     if not np.isfinite(variance):
         return Estimate(mean, None, None, _TOO_FEW)
-    reach = float(_normal(confidence) * np.sqrt(variance))
+    reach = float(_NORMAL * np.sqrt(variance))
     return Estimate(mean, max(0.0, mean - reach), min(1.0, mean + reach))
 
 
@@ -111,7 +109,6 @@ def paired(
     scores_b: Array,
     *,
     groups: Array | None = None,
-    confidence: float = 0.95,
 ) -> PairedAreas:
     """DeLong's test of two areas over the same examples, and the interval of their difference, b - a.
 
@@ -131,7 +128,7 @@ def paired(
             return PairedAreas(difference, reason=_NO_VARIANCE)
         return PairedAreas(0.0, 0.0, 0.0, 1.0, 0.0)
     deviation = np.sqrt(variance)
-    z, reach = float(difference / deviation), float(_normal(confidence) * deviation)
+    z, reach = float(difference / deviation), float(_NORMAL * deviation)
     p_value = float(2 * special.ndtr(-abs(z)))
     return PairedAreas(difference, difference - reach, difference + reach, p_value, z)
 
@@ -208,7 +205,3 @@ def _checked(
 def _unbiased(number: int) -> float:
     """n / (n - 1); NaN for one."""
     return number / (number - 1) if number > 1 else float("nan")
-
-
-def _normal(confidence: float) -> float:
-    return float(special.ndtri((1 + confidence) / 2))

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+CONFIDENCE = 0.95  # of every interval
 # The metrics that a summary of a few lines shows.
 HEADLINE = ("auroc", "accuracy", "sensitivity", "specificity")
 _TITLES = {

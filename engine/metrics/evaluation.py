@@ -26,7 +26,6 @@ from engine.metrics import (
     bootstrap,
     calibration,
     decision_curve,
-    intervals,
     metric_names,
     operating_points,
     predictions,
@@ -36,7 +35,7 @@ from engine.metrics import (
 )
 from engine.metrics import strata as stratification
 from engine.metrics.decision_curve import DecisionCurve
-from engine.metrics.estimate import HEADLINE, Estimate, title
+from engine.metrics.estimate import CONFIDENCE, HEADLINE, Estimate, title
 from engine.metrics.estimator import Estimator
 from engine.metrics.member_results import MemberResults
 from engine.metrics.metric_names import CLASS_METRICS
@@ -130,7 +129,7 @@ class Evaluation:
             "num_examples": self.num_examples,
             "num_patients": self.num_patients,
             "num_resamples": self.num_resamples,
-            "confidence": intervals.CONFIDENCE,
+            "confidence": CONFIDENCE,
             "class_names": list(self.class_names),
             "threshold": self.threshold,
             "loss": self.metrics["loss"].value,

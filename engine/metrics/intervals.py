@@ -22,8 +22,8 @@ import numpy as np
 from scipy import special
 
 from engine.metrics import delong
+from engine.metrics.estimate import CONFIDENCE
 
-CONFIDENCE = 0.95
 _TAIL = (1 - CONFIDENCE) / 2
 _NORMAL = float(special.ndtri(1 - _TAIL))
 

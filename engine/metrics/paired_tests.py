@@ -21,6 +21,7 @@ from scipy import special
 
 from engine.base.config import UserError
 from engine.metrics import bootstrap
+from engine.metrics.estimate import CONFIDENCE
 
 Array = np.ndarray
 _ROUNDING = 1e-12  # of a difference of metrics that is 0
@@ -129,9 +130,7 @@ class Drawn:
         return bootstrap.resample(self.examples, resamples=self.resamples, seed=self.seed)
 
 
-def difference(
-    first: Drawn, second: Drawn, name: str, place: int | None = None, *, confidence: float = 0.95
-) -> Difference:
+def difference(first: Drawn, second: Drawn, name: str, place: int | None = None) -> Difference:
     """The difference of a metric, second - first, with its interval over the same draws of patients.
 
     Args:
@@ -157,7 +156,7 @@ def difference(
         return Difference(value, reason="it is undefined in every resample")
     if np.ptp(drawn) < _ROUNDING and abs(value) < _ROUNDING:
         return Difference(value, reason="the two do not differ in any resample")
-    tail = (1 - confidence) / 2
+    tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail])
     beyond = min((drawn <= _ROUNDING).sum(), (drawn >= -_ROUNDING).sum())
     p_value = min(1.0, 2 * (int(beyond) + 1) / (len(drawn) + 1))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 
+from engine.base.wording import shortened
 from engine.metrics.decision_curve import DecisionCurve
 from engine.runs.figure_style import (
     BLUE,
@@ -14,7 +15,6 @@ from engine.runs.figure_style import (
     legend,
     new_figure,
     save_all,
-    shortened,
     styled,
 )
 

@@ -89,14 +89,6 @@ def legend(
         )
 
 
-def shortened(text: str, length: int) -> str:
-    """Without its middle if it is longer: names that differ do so at one end."""
-    if len(text) <= length:
-        return text
-    head = length // 2
-    return text[:head] + "…" + text[len(text) - (length - 1 - head) :]
-
-
 def save(figure: Figure, path: Path) -> None:
     """Writes the figure as its suffix says, whole or not at all, with every text as it is.
 

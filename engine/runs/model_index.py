@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.metrics.estimate import Estimate, title
+from engine.metrics.estimate import CONFIDENCE, Estimate, title
 from engine.runs import yaml_text
 from engine.runs.card_text import CardText
 from engine.runs.evaluation_ranking import Measured
@@ -30,7 +30,6 @@ _METRICS = {
     "brier": "brier_score",
     "loss": "log_loss",
 }
-_CONFIDENCE = 0.95
 _TASK = {"type": "image-classification", "name": "Image Classification"}
 
 
@@ -101,7 +100,7 @@ def _metric(name: str, kind: str, estimate: Estimate) -> dict[str, Any]:
     }
     if estimate.low is not None and estimate.high is not None:
         found["args"] = {
-            "confidence": _CONFIDENCE,
+            "confidence": CONFIDENCE,
             "interval_low": estimate.low,
             "interval_high": estimate.high,
         }

@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from engine.base.wording import shortened
 from engine.runs.figure_style import (
     BLUE,
     BLUES,
@@ -27,7 +28,6 @@ from engine.runs.figure_style import (
     legend,
     new_figure,
     save_all,
-    shortened,
     styled,
 )
 

@@ -8,13 +8,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from engine.base.wording import shortened
 from engine.runs.figure_style import (
     CLASS_COLOURS,
     INK,
     legend,
     new_figure,
     save_all,
-    shortened,
     styled,
 )
 

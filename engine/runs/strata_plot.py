@@ -6,6 +6,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from engine.base.wording import shortened
 from engine.metrics.estimate import Estimate
 from engine.metrics.strata_results import StrataResults
 from engine.runs.figure_style import (
@@ -15,7 +16,6 @@ from engine.runs.figure_style import (
     VERMILION,
     new_figure,
     save_all,
-    shortened,
     styled,
 )
 

@@ -28,6 +28,7 @@ import google_crc32c
 
 from engine.base import files
 from engine.base.config import UserError
+from engine.base.wire_format import field, varint
 from engine.shards.manifest import (  # noqa: F401 (half of the format, found under either name)
     BUILD_STATE,
     DICOM,
@@ -125,7 +126,7 @@ def serialize_example(*, image: bytes, label: int, path: str, patient: str) -> b
         _map_entry("path", _bytes_feature(path.encode("utf-8", "surrogateescape"))),
         _map_entry("patient", _bytes_feature(patient.encode("utf-8", "surrogateescape"))),
     )
-    return _field(1, b"".join(features))  # Example.features
+    return field(1, b"".join(features))  # Example.features
 
 
 def decoded_text(stored: bytes) -> str:
@@ -246,29 +247,15 @@ def masked_crc(*parts: Any) -> bytes:
 
 
 def _map_entry(name: str, feature: bytes) -> bytes:
-    return _field(1, _field(1, name.encode()) + _field(2, feature))  # Features.feature
+    return field(1, field(1, name.encode()) + field(2, feature))  # Features.feature
 
 
 def _bytes_feature(value: bytes) -> bytes:
-    return _field(1, _field(1, value))  # Feature.bytes_list, BytesList.value
+    return field(1, field(1, value))  # Feature.bytes_list, BytesList.value
 
 
 def _int64_feature(value: int) -> bytes:
-    return _field(3, _field(1, _varint(value)))  # Feature.int64_list, Int64List.value (packed)
-
-
-def _field(number: int, payload: bytes) -> bytes:
-    """A length-delimited protocol buffer field."""
-    return _varint(number << 3 | 2) + _varint(len(payload)) + payload
-
-
-def _varint(value: int) -> bytes:
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
+    return field(3, field(1, varint(value)))  # Feature.int64_list, Int64List.value (packed)
 
 
 # ---------------------------------------------------------------------------- TFDS metadata

@@ -3,9 +3,9 @@ import contextlib
 import sys
 from pathlib import Path
 
+import grey_files
 import numpy as np
 import pytest
-from PIL import Image
 
 from benchmarks import context as context_module
 from benchmarks import peer_process, peers
@@ -21,8 +21,7 @@ def request_for(tmp_path):
     """What a peer is asked for: 5 flat images of 16 x 16 in two classes."""
     for index in range(5):
         path = tmp_path / "files" / ("ill" if index % 2 else "well") / f"{index}.jpeg"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.full((16, 16), 20 * index, np.uint8)).save(path)
+        grey_files.write(path, 20 * index, (16, 16))
 
     def make(**changes):
         options = {

@@ -9,9 +9,11 @@ import sys
 import zipfile
 
 import fake_run
+import grey_files
 import numpy as np
 import pytest
 from PIL import Image
+from refused_imports import PROJECT, without
 
 import engine
 from engine import export
@@ -25,11 +27,6 @@ IMAGES = fake_run.grey_images(LEVELS)
 # Uses every export as its documentation says, where this project cannot be imported.
 PROGRAM = """
 import json, pathlib, sys
-class Refused:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("engine", "tuning", "benchmarks"):
-            raise ImportError(name)
-sys.meta_path.insert(0, Refused())
 import numpy as np
 exports, images = pathlib.Path(sys.argv[1]), np.load(sys.argv[2])
 found = {}
@@ -94,7 +91,7 @@ def read(path):
 def test_each_is_used_without_the_project(exports, expected, tmp_path):
     np.save(tmp_path / "images.npy", IMAGES)
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, exports, tmp_path / "images.npy"],
+        [sys.executable, "-c", without(PROJECT, PROGRAM), exports, tmp_path / "images.npy"],
         cwd=tmp_path,
         env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
         capture_output=True,
@@ -136,9 +133,7 @@ def test_the_requests_of_tensorflow_serving_are_answered(exports, run, tmp_path)
 
     model = tf.saved_model.load(str(exports / "saved_model/two/1"))
     predict = model.signatures["serving_default"]
-    paths = [tmp_path / f"{place}.png" for place in range(len(LEVELS))]
-    for path, level in zip(paths, LEVELS, strict=True):
-        Image.fromarray(np.full((40, 30), level, np.uint8)).save(path)
+    paths = grey_files.write_all(tmp_path, LEVELS, (40, 30))
     contents = [path.read_bytes() for path in paths] + [b"no image"]
     body = {"instances": [{"b64": base64.b64encode(data).decode()} for data in contents]}
     decoded = [
@@ -239,7 +234,7 @@ def test_an_export_that_disagrees_is_removed(run, tmp_path, monkeypatch, capsys)
 def test_files_of_a_folder_are_checked_too(run, tmp_path, capsys):
     for place, level in enumerate(LEVELS):
         suffix = ("png", "jpeg", "tiff")[place % 3]
-        Image.fromarray(np.full((40, 30), level, np.uint8)).save(tmp_path / f"{place}.{suffix}")
+        grey_files.write(tmp_path / f"{place}.{suffix}", level, (40, 30))
     found = engine.export(run, tmp_path / "out", images=tmp_path, name="chest", version=7)
     assert found.path == tmp_path / "out" / "chest" / "7"
     assert found.verification.num_files_not_valid == 2  # TIFF

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import fake_run
+import grey_files
 import numpy as np
 import pytest
 from PIL import Image
@@ -24,11 +25,8 @@ def run(tmp_path_factory):
 
 @pytest.fixture
 def images(tmp_path):
-    folder = tmp_path / "images"
-    folder.mkdir()
-    for i, level in enumerate(LEVELS):
-        Image.fromarray(np.full((30, 40), level, np.uint8)).save(folder / f"{i}.png")
-    return folder
+    grey_files.write_all(tmp_path / "images", LEVELS)
+    return tmp_path / "images"
 
 
 def probability(level):

@@ -9,9 +9,9 @@ import tracemalloc
 from pathlib import Path
 
 import fake_run
+import grey_files
 import numpy as np
 import pytest
-from PIL import Image
 
 import engine
 from engine import predict
@@ -29,11 +29,8 @@ def run(tmp_path_factory):
 
 @pytest.fixture
 def images(tmp_path):
-    folder = tmp_path / "images"
-    folder.mkdir()
-    for i, level in enumerate(LEVELS):
-        Image.fromarray(np.full((30, 40), level, np.uint8)).save(folder / f"{i}.png")
-    return folder
+    grey_files.write_all(tmp_path / "images", LEVELS)
+    return tmp_path / "images"
 
 
 @pytest.fixture
@@ -219,8 +216,7 @@ def test_flags_may_stand_between_paths(run, images, printed, capsys):
 
 def test_more_files_than_a_command_line_takes(run, tmp_path, monkeypatch, capsys):
     """120,000 paths of one list, the first quarter of them, in bounded memory beyond the paths."""
-    image = tmp_path / "a.png"
-    Image.fromarray(np.full((30, 40), 90, np.uint8)).save(image)
+    image = grey_files.write(tmp_path / "a.png", 90)
     pixels = decoding.decode_file(image, fake_run_format())
 
     def decoded(paths, failures, **options):

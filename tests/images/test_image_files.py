@@ -2,10 +2,10 @@
 
 import os
 
+import grey_files
 import numpy as np
 import other_user
 import pytest
-from PIL import Image
 
 from engine.base import files
 from engine.base.config import UserError
@@ -18,9 +18,7 @@ FORMAT = ImageFormat(image_size=(12, 16), channels=1)
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     for name in ("b.png", "a.png", "sub/c.png", ".hidden.png", ".git/d.png", "sub [1]/e.png"):
-        path = tmp_path / "images" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.full((20, 20), 90, np.uint8)).save(path)
+        grey_files.write(tmp_path / "images" / name, 90)
     (tmp_path / "images" / "Thumbs.db").write_bytes(b"x")
     (tmp_path / "images" / "notes.txt").write_text("no image", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
@@ -93,11 +91,7 @@ def test_link_loops_end(folder):
 
 
 def test_images_come_in_order_and_bad_ones_are_named(folder, capsys):
-    paths = []
-    for i in range(23):
-        path = folder / f"{i:02d}.png"
-        Image.fromarray(np.full((20, 20), 10 * i, np.uint8)).save(path)
-        paths.append(path)
+    paths = [grey_files.write(folder / f"{i:02d}.png", 10 * i) for i in range(23)]
     paths[5].write_bytes(paths[5].read_bytes()[:40])
     paths[9].write_bytes(b"")
     paths[11].unlink()

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers, ops
+from refused_imports import PROJECT, without
 
 from engine.base.settings import ModelSettings
 from engine.images.format import ImageFormat
@@ -22,11 +23,6 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (3, *SIZE, 1), np.uint8)
 # Loads a model as anyone would, where this project cannot be imported.
 PROGRAM = """
 import sys
-class Refused:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("engine", "tuning", "benchmarks"):
-            raise ImportError(name)
-sys.meta_path.insert(0, Refused())
 import keras, numpy as np
 model = keras.models.load_model(sys.argv[1])
 assert all(layer.dtype_policy.name in ("float32", "uint8") for layer in model._flatten_layers())
@@ -192,7 +188,9 @@ def test_a_process_without_this_project_loads_it(tmp_path):
     images, found = tmp_path / "images.npy", tmp_path / "found.npy"
     np.save(images, IMAGES)
     done = subprocess.run(
-        [sys.executable, "-I", "-c", PROGRAM, path, images, found], capture_output=True, text=True
+        [sys.executable, "-I", "-c", without(PROJECT, PROGRAM), path, images, found],
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     np.testing.assert_allclose(np.load(found), probabilities_of(form), atol=1e-5)

@@ -3,9 +3,8 @@
 import os
 import signal
 
-import numpy as np
+import grey_files
 import pytest
-from PIL import Image
 
 from engine.base import ordered_pool
 from engine.base.config import UserError
@@ -26,8 +25,7 @@ def sources(tmp_path) -> list[SourceFile]:
     """100 flat images, each of its own grey; every tenth is missing."""
     for index in range(100):
         if index % 10:
-            pixels = np.full((8, 8), index, np.uint8)
-            Image.fromarray(pixels).save(tmp_path / f"{index}.png")
+            grey_files.write(tmp_path / f"{index}.png", index, (8, 8))
     return [SourceFile(f"{index}.png", index % 2, "") for index in range(100)]
 
 

@@ -6,9 +6,7 @@ from pathlib import Path
 
 import page_runs
 import pytest
-
-from engine.base.build_settings import PhantomConfig
-from engine.phantoms.phantom_folder import make_phantoms
+import small_phantoms
 
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "walkthroughs"
 SIZES = (128, 150, 224)  # of images in the pages, which become 32
@@ -38,17 +36,7 @@ def small(module: str, words: list[str]) -> str:
 def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """64 phantoms to train on, 8 in `val` and 24 to test, of 64 to 80 pixels. Read only."""
     directory = tmp_path_factory.mktemp("walkthroughs") / "chest_xray"
-    config = PhantomConfig(
-        train_images=64,
-        val_images=8,
-        test_images=24,
-        pneumonia_share=0.5,
-        min_size=64,
-        max_size=80,
-        workers=1,
-    )
-    make_phantoms(config, directory)
-    return directory
+    return small_phantoms.make(directory, train_images=64, max_size=80)
 
 
 @pytest.fixture

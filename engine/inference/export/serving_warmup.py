@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from engine.base.wire_format import field
 from engine.images import decoding
 from engine.images.format import ImageFormat
 from engine.inference.export import checked_images
 
 PLACE = Path("assets.extra", "tf_serving_warmup_requests")
 _BATCH_SIZES = (1, 8)
-_LENGTH_DELIMITED = 2  # a wire type
 
 
 def write(directory: Path, image_format: ImageFormat, inputs: Mapping[str, str]) -> None:
@@ -51,24 +51,10 @@ def prediction_log(signature: str, inputs: Mapping[str, Any]) -> bytes:
     Args:
         inputs: `TensorProto` by name.
     """
-    model_spec = _field(3, signature.encode())
+    model_spec = field(3, signature.encode())
     entries = [
-        _field(2, _field(1, name.encode()) + _field(2, tensor.SerializeToString()))
+        field(2, field(1, name.encode()) + field(2, tensor.SerializeToString()))
         for name, tensor in inputs.items()
     ]
-    request = _field(1, model_spec) + b"".join(entries)
-    return _field(6, _field(1, request))
-
-
-def _field(number: int, content: bytes) -> bytes:
-    """A field of bytes, of text, or of a message."""
-    return _varint(number << 3 | _LENGTH_DELIMITED) + _varint(len(content)) + content
-
-
-def _varint(value: int) -> bytes:
-    """A whole number in groups of 7 bits, the lowest first."""
-    groups = []
-    while value > 0x7F:
-        groups.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*groups, value])
+    request = field(1, model_spec) + b"".join(entries)
+    return field(6, field(1, request))

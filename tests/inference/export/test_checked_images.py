@@ -1,9 +1,9 @@
 """The images that exports are checked on are the same each time, and of every class."""
 
 import fake_run
+import grey_files
 import numpy as np
 import pytest
-from PIL import Image
 
 from engine.base import files
 from engine.base.config import UserError
@@ -87,10 +87,7 @@ def test_a_check_without_real_images_is_warned_of(run, capsys):
 def test_ranges_come_from_files_that_are_not_checked_as_far_as_there_are(
     tmp_path, num_images, overlap
 ):
-    height, width = fake_run.IMAGE_SIZE
-    paths = [tmp_path / f"{number}.png" for number in range(16)]
-    for number, path in enumerate(paths):
-        Image.fromarray(np.full((height, width), number * 10, np.uint8)).save(path)
+    paths = grey_files.write_all(tmp_path, range(0, 160, 10), fake_run.IMAGE_SIZE)
     settings = ExportConfig(
         format="litert", quantize="int8", num_images=num_images, num_representative=8
     )
