@@ -1,6 +1,7 @@
 """All images of a set, measured: one row per image that can be read."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -28,7 +29,7 @@ CATEGORIES = ("format", "mode", "EXIF orientation", "progressive", "animated", *
 
 @dataclasses.dataclass(frozen=True)
 class ImageTable:
-    """N images.
+    """N images. Columns are computed once, and shared by all who read them: nobody writes into them.
 
     Attributes:
         examples: path, class, split and patient of each.
@@ -59,25 +60,25 @@ class ImageTable:
         """Whether anything is known of the image files themselves."""
         return any(header is not None for header in self.headers)
 
-    @property
+    @functools.cached_property
     def splits(self) -> tuple[str, ...]:
         """Those that hold images, '' where the set is not divided."""
         present = {example.split for example in self.examples}
         return tuple(split for split in SPLIT_ORDER if split in present)
 
-    @property
+    @functools.cached_property
     def labels(self) -> np.ndarray:
         """int64[N], the place of each image's class in `class_names`."""
         places = {name: place for place, name in enumerate(self.class_names)}
         return np.array([places[example.class_name] for example in self.examples], np.int64)
 
-    @property
+    @functools.cached_property
     def split_labels(self) -> np.ndarray:
         """int64[N], the place of each image's split in `splits`."""
         places = {name: place for place, name in enumerate(self.splits)}
         return np.array([places[example.split] for example in self.examples], np.int64)
 
-    @property
+    @functools.cached_property
     def groups(self) -> np.ndarray:
         """int64[N], the patient of each image, counted from 0; an image without one is a group of its own."""
         places: dict[str, int] = {}

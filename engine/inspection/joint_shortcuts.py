@@ -54,17 +54,15 @@ def between_classes(table: ImageTable) -> tuple[JointProbe, ...]:
     """Of two classes once for each kind, of more each against the rest; none of fewer than 50 images."""
     if len(table) < FEWEST:
         return ()
-    labels = table.labels
+    measured = list(shortcuts.scores(table))
     found = []
     for kind, is_of_file in (("files", True), ("pixels", False)):
-        columns = [
-            scores for _, scores, of_file in shortcuts.scores(table) if of_file == is_of_file
-        ]
+        columns = [scores for _, scores, of_file in measured if of_file == is_of_file]
         if len(columns) < 2:
             continue
         features = _features(columns)
         for k in shortcuts.compared_classes(table):
-            auroc = _held_out(features, labels == k, table.groups, table.split_labels)
+            auroc = _held_out(features, table.labels == k, table.groups, table.split_labels)
             if auroc is not None:
                 found.append(JointProbe(kind, table.class_names[k], len(columns), auroc))
     return tuple(found)

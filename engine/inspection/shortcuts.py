@@ -59,23 +59,29 @@ class Probe:
 
 def between_classes(table: ImageTable) -> tuple[Probe, ...]:
     """Every measure as a classifier, the strongest first; of two classes once, of more each against the rest."""
-    labels, splits, names = table.labels, table.split_labels, table.class_names
+    measured = list(scores(table))
     return _ranked(
         probe
         for k in compared_classes(table)
-        for probe in _probes(table, labels == k, names[k], strata=splits)
+        for probe in _probes(
+            table, measured, table.labels == k, table.class_names[k], strata=table.split_labels
+        )
     )
 
 
 def between_splits(table: ImageTable) -> tuple[Probe, ...]:
     """As `between_classes`, of splits; images of one class are compared."""
-    splits, labels = table.split_labels, table.labels
     names = table.splits
     if len(names) < 2:
         return ()
+    measured = list(scores(table))
     subjects = range(1, 2) if len(names) == 2 else range(len(names))
     return _ranked(
-        probe for k in subjects for probe in _probes(table, splits == k, names[k], strata=labels)
+        probe
+        for k in subjects
+        for probe in _probes(
+            table, measured, table.split_labels == k, names[k], strata=table.labels
+        )
     )
 
 
@@ -111,11 +117,17 @@ def _ranked(probes: Iterator[Probe]) -> tuple[Probe, ...]:
     )
 
 
-def _probes(table: ImageTable, positive: Array, subject: str, *, strata: Array) -> Iterator[Probe]:
-    groups = table.groups
-    for name, values, is_of_file in scores(table):
+def _probes(
+    table: ImageTable,
+    measured: Sequence[tuple[str, Array, bool]],
+    positive: Array,
+    subject: str,
+    *,
+    strata: Array,
+) -> Iterator[Probe]:
+    for name, values, is_of_file in measured:
         known = ~np.isnan(values)
-        probe = _probe(positive[known], values[known], groups[known], strata[known])
+        probe = _probe(positive[known], values[known], table.groups[known], strata[known])
         if probe is not None:
             value, low, high = probe
             is_higher = value >= 0.5
