@@ -297,7 +297,9 @@ def test_the_model_file_holds_the_batch_statistics_that_were_validated(striped, 
     assert loss == pytest.approx(result.history[result.best_epoch - 1]["val_loss"], rel=1e-4)
 
 
-def test_images_for_statistics_and_for_the_sample_are_read_once_for_all_epochs(striped, tmp_path, monkeypatch):
+def test_images_for_statistics_and_for_the_sample_are_read_once_for_all_epochs(
+    striped, tmp_path, monkeypatch
+):
     read, first_images = [], StoredSplit.first_images
 
     def counted(split, count):
