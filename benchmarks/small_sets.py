@@ -24,6 +24,7 @@ import engine
 from engine.base import command_line, files, output_paths, progress
 from engine.base.config import UserError
 from engine.base.flag_parser import FlagParser
+from engine.base.setting_values import FIGURE_FORMATS
 from engine.images import image_folder, patients
 from engine.metrics import curves
 
@@ -66,6 +67,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the draws")
     parser.add_argument("--no-script", action="store_true", help="measure the engine alone")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures there")
+    parser.add_argument(
+        "--figure", type=Path, metavar="FILE", help="also draw both on every draw (png, svg or pdf)"
+    )
     return parser
 
 
@@ -77,6 +81,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     workdir: Path = arguments.workdir
+    if arguments.figure is not None:
+        _require_figure(arguments.figure)
     draws = draw(
         arguments.images,
         workdir,
@@ -91,6 +97,8 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.json is not None:
         described = {"seed": arguments.seed, "counts": COUNTS, "held_out": arguments.held_out}
         files.write_json(arguments.json, {**described, "figures": found})
+    if arguments.figure is not None:
+        draw_figure(found, arguments.figure)
     print("\n".join(table(found)))
     return command_line.DONE
 
@@ -243,6 +251,38 @@ def table(found: Mapping[str, Sequence[Mapping[str, float]]]) -> list[str]:
             cells.append(f"{np.mean(values):.3f} ({min(values):.3f}-{max(values):.3f})")
         lines.append(f"| {title} | {' | '.join(cells)} |")
     return lines
+
+
+def _require_figure(path: Path) -> None:
+    if path.suffix not in [f".{each}" for each in FIGURE_FORMATS]:
+        raise UserError(
+            f"--figure {path}: expected a name that ends in one of {', '.join(FIGURE_FORMATS)}"
+        )
+    output_paths.require_file(path, "--figure")
+
+
+def draw_figure(found: Mapping[str, Sequence[Mapping[str, float]]], path: Path) -> None:
+    """Draws a row per draw, the dots of both joined, of accuracy and AUROC on the held-out images."""
+    from engine.runs import figure_style as style
+
+    rows = max(map(len, found.values()))
+    figure = style.new_figure(9.6, 1.6 + 0.24 * rows)
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, key in zip(panels, ("held_out", "auroc"), strict=True):
+        title = FIGURES[key]
+        style.styled(axes, title=title[0].upper() + title[1:], xlabel=title.partition(" on ")[0])
+        values = [[row[key] for row in each] for each in found.values()]
+        for place, pair in enumerate(zip(*values, strict=False), start=1):
+            axes.plot(pair, [place] * len(pair), color="#B8B8B8", linewidth=1.5, zorder=1)
+        kinds = zip(found, values, (style.VERMILION, style.BLUE), "so", strict=False)
+        for name, each, colour, marker in kinds:
+            places = range(1, len(each) + 1)
+            axes.scatter(each, places, color=colour, marker=marker, s=34, label=name, zorder=2)
+        axes.set_ylim(rows + 0.7, 0.3)
+        axes.set_yticks(range(1, rows + 1))
+    panels[0].set_ylabel("draw", fontsize=9.5, color=style.INK)
+    style.legend(panels[0], "upper left", anchor=(0, -0.14))
+    style.save(figure, path)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import pytest
 from benchmarks import small_sets
 from engine.base.config import UserError
 from engine.images import image_folder, patients
+from engine.runs import figure_style
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +68,26 @@ def test_the_table_has_the_mean_over_the_draws_and_their_range():
     lines = small_sets.table({"one": rows, "other": rows[:1]})
     assert lines[0] == "| | one | other |"
     assert "| accuracy on 16 test images | 0.750 (0.500-1.000) | 0.500 (0.500-0.500) |" in lines
+
+
+def test_the_figure_joins_both_on_every_draw(tmp_path, monkeypatch):
+    rows = [{"held_out": 0.1 * i, "auroc": 0.5 + 0.1 * i} for i in range(1, 4)]
+    drawn = []
+    monkeypatch.setattr(figure_style, "save", lambda figure, path: drawn.append(figure))
+    small_sets.draw_figure({"one": rows, "other": rows[::-1]}, tmp_path / "a.png")
+    left, right = drawn[0].axes
+    assert [len(axes.lines) for axes in (left, right)] == [3, 3]
+    first = left.lines[0]
+    assert list(first.get_xdata()) == pytest.approx([0.1, 0.3])
+    assert list(first.get_ydata()) == [1, 1]
+
+
+def test_a_figure_of_an_unknown_kind_is_refused_before_anything_is_drawn(images, tmp_path, capsys):
+    workdir = tmp_path / "work"
+    called = [str(images), "--workdir", str(workdir), "--figure", str(tmp_path / "a.bmp")]
+    assert small_sets.main(called) == 2
+    assert "png" in capsys.readouterr().err
+    assert not workdir.exists()
 
 
 @pytest.mark.parametrize("place", ["", "NORMAL", "..", "../mine"])
