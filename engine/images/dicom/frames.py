@@ -166,11 +166,12 @@ def _by_pydicom(
     options = utils.as_pixel_options(
         file.dataset,
         number_of_frames=1,
+        photometric_interpretation=photometric(file),
         pixel_keyword="PixelData",
-        pixel_vr="OW" if file.whole("BitsAllocated") > 8 else "OB",
+        pixel_vr="OW" if file.in_words or file.whole("BitsAllocated") > 8 else "OB",
     )
     options.pop("extended_offsets", None)
-    if syntax != file.transfer_syntax:
+    if file.transfer_syntax.is_encapsulated:  # decoders put the colours of a pixel side by side
         options["planar_configuration"] = 0
     if apart:
         return _in_rgb(*plugin_process.decode(bytes(pixels), str(syntax), options))

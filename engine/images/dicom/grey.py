@@ -122,6 +122,10 @@ def _lookup(item: Any, values: np.ndarray) -> tuple[np.ndarray, int]:
             f"damaged DICOM file: a look-up table of {len(table)} values of {bits} bits, "
             f"expected {entries} of 1 to 16"
         )
+    if first >= 1 << 15 and first > values.max():
+        # A negative number: implicit files do not say so, and Pixel Representation, by which pydicom
+        # tells, is that of the stored values.
+        first -= 1 << 16
     places = np.clip(np.floor(values + 0.5).astype(np.int64) - first, 0, entries - 1)
     table = table[:entries]
     highest = max((1 << bits) - 1, int(table.max()))

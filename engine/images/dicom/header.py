@@ -7,11 +7,14 @@ memory. The deflated transfer syntax is inflated no further than the first frame
 import contextlib
 import dataclasses
 import io
+import itertools
 import math
 import struct
 import zlib
 from collections.abc import Iterator
 from typing import Any
+
+import numpy as np
 
 from engine.base.config import UserError
 from engine.base.files import one_line
@@ -48,6 +51,8 @@ _DESCRIPTION = (
 )
 KEYWORDS = tuple((_PIXELS + _DISPLAY + _DESCRIPTION).split())
 
+_TABLES = ("LUTData", *(f"{name}PaletteColorLookupTableData" for name in ("Red", "Green", "Blue")))
+
 # In multi-frame files these lie in a sequence per frame, or in one that all frames share.
 _FRAME_GROUPS = ("PixelValueTransformationSequence", "FrameVOILUTSequence", "PixelMeasuresSequence")
 
@@ -62,12 +67,14 @@ class DicomFile:
         transfer_syntax: a `pydicom.uid.UID`.
         pixels: the value of Pixel Data, from its first byte to the end of the file; not a copy.
         length: that the file states for this value; 0xFFFFFFFF, undefined, for compressed pixels.
+        in_words: whether the file calls them words of 16 bits (`OW`), whatever the size of its values.
     """
 
     dataset: Any
     transfer_syntax: Any
     pixels: memoryview
     length: int
+    in_words: bool = False
 
     def get(self, keyword: str) -> Any:
         """An attribute's value; None where it is absent or empty.
@@ -150,7 +157,10 @@ def _read(data: bytes, max_pixels: int) -> DicomFile:
     if tag != _PIXEL_DATA:
         raise DecodeError(_without_image(dataset))
     _raise_frame_groups(dataset)
-    found = DicomFile(dataset, syntax, memoryview(data)[value_at:], length)
+    if not little_endian:
+        _swap_tables(dataset)
+    in_words = data[start + 4 : start + 6] == b"OW"
+    found = DicomFile(dataset, syntax, memoryview(data)[value_at:], length, in_words)
     geometry.check_pixels(found.whole("Rows"), found.whole("Columns"), max_pixels)
     return found
 
@@ -203,6 +213,16 @@ def _raise_frame_groups(dataset: Any) -> None:
                     for element in inner:
                         if element.tag not in dataset:
                             dataset[element.tag] = element
+
+
+def _swap_tables(dataset: Any) -> None:
+    """Look-up tables of a big endian file as others have them; pydicom leaves the bytes of words alone."""
+    sequences = (dataset.get(name) or [] for name in ("ModalityLUTSequence", "VOILUTSequence"))
+    for item in (dataset, *itertools.chain(*sequences)):
+        for keyword in _TABLES:
+            value = item.get(keyword)
+            if isinstance(value, bytes):
+                item[keyword].value = np.frombuffer(value, np.uint16).byteswap().tobytes()
 
 
 # ---------------------------------------------------------------------------- deflated

@@ -5,6 +5,7 @@ import math
 import dicom_files
 import numpy as np
 import pytest
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from engine.images import decoding
 from engine.images.decoding import DecodeError
@@ -100,6 +101,32 @@ def test_a_voi_lut_goes_before_a_window(bits):
     found = shown(VOILUTSequence=table, WindowCenter=1, WindowWidth=1)
     looked_up = entries[np.clip(VALUES.astype(int) - 500, 0, 999)].astype(float)
     np.testing.assert_array_equal(found, np.floor(looked_up / (2**bits - 1) * 255 + 0.5))
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("name", ["VOILUTSequence", "ModalityLUTSequence"])
+def test_look_up_tables_of_big_endian_files(name, bits):
+    """pydicom swaps the bytes of numbers, and leaves those of words (OW) as they are."""
+    entries = np.arange(4096, dtype=np.uint16)[::-1] >> 12 - min(bits, 12)
+    table = dicom_files.lut(entries, bits=min(bits, 12))
+    stored = entries.astype(np.uint8 if bits == 8 else np.uint16).tobytes()
+    table[0].LUTData = np.frombuffer(stored, np.uint16).byteswap().tobytes()
+    window = {"WindowCenter": 100, "WindowWidth": 60} if name == "ModalityLUTSequence" else {}
+    options = {name: table, **window}
+    little = dicom_files.lut(entries, bits=min(bits, 12))
+    expected = shown(**{**options, name: little})
+    assert len(np.unique(expected)) > 1
+    np.testing.assert_array_equal(shown(syntax=ExplicitVRBigEndian, **options), expected)
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
+def test_a_voi_lut_that_begins_below_zero_where_stored_values_are_unsigned(syntax):
+    """Of implicit files pydicom takes 64512 for -1024, as the stored values have no sign."""
+    entries = np.round(np.linspace(0, 4095, 4096)).astype(np.uint16)
+    table = dicom_files.lut(entries, first=-1024 & 0xFFFF, bits=12)
+    rescale = {"RescaleSlope": 1, "RescaleIntercept": -1024}
+    found = shown(syntax=syntax, VOILUTSequence=table, **rescale)
+    np.testing.assert_array_equal(found, np.floor(VALUES / 4095 * 255 + 0.5))
 
 
 def test_a_modality_lut_goes_before_the_window():

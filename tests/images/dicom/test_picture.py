@@ -122,6 +122,46 @@ def test_colour_jpeg_is_converted_as_its_attributes_say(colours):
     assert np.abs(difference).max() <= 1
 
 
+@pytest.mark.parametrize("planes", [0, 1, None])
+@pytest.mark.parametrize("kind", ["JPEG", "JPEG 2000"])
+def test_planar_configuration_says_nothing_of_compressed_colours(colours, kind, planes):
+    """Decoders give a pixel's colours side by side; some writers leave another value, or none, behind."""
+    smooth = np.asarray(Image.fromarray(colours[::8, ::8]).resize(SIZE[::-1]))
+    if kind == "JPEG":
+        jpeg = io.BytesIO()
+        Image.fromarray(smooth).save(jpeg, "JPEG", quality=95)
+        data = with_frame(
+            smooth,
+            jpeg.getvalue(),
+            uid.JPEGBaseline8Bit,
+            photometric="YBR_FULL_422",
+            PlanarConfiguration=planes,
+        )
+        expected = np.asarray(Image.open(jpeg))
+    else:
+        data = dicom_files.encoded(smooth, syntax=uid.JPEG2000Lossless, PlanarConfiguration=planes)
+        expected = smooth
+    assert np.abs(decode(data, COLOUR).astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("shape", [(40, 56), (39, 55)])
+def test_bytes_that_a_big_endian_file_stores_as_words(shape):
+    """PS3.5 A.3: the first of two bytes is the lower one of a word, and so comes second."""
+    values = np.random.default_rng(2).integers(0, 256, shape).astype(np.uint8)
+    made = dicom_files.dataset(values, syntax=uid.ExplicitVRBigEndian)
+    padded = values.tobytes() + b"\0" * (values.size % 2)
+    made.PixelData = np.frombuffer(padded, np.uint16).byteswap().tobytes()
+    made["PixelData"].VR = "OW"
+    image_format = ImageFormat(image_size=shape, channels=1)
+    np.testing.assert_array_equal(decode(dicom_files.to_bytes(made), image_format), values)
+
+
+def test_a_kind_of_pixels_in_small_letters(twelve_bits):
+    data = dicom_files.encoded(twelve_bits, bits=12, photometric="MONOCHROME1")
+    data = data.replace(b"MONOCHROME1", b"monochrome1")
+    np.testing.assert_array_equal(decode(data), 255 - scaled(twelve_bits))
+
+
 def with_frame(pixels: np.ndarray, frame: bytes, syntax: uid.UID, **options) -> bytes:
     """A file of one compressed frame that was made elsewhere."""
     from pydicom.encaps import encapsulate
@@ -153,6 +193,16 @@ def test_palette(colours, factor):
     entries = dicom_files.palette(table.astype(np.uint16) * factor)
     data = dicom_files.encoded(index, photometric="PALETTE COLOR", **entries)
     np.testing.assert_array_equal(decode(data, COLOUR), table[index])
+
+
+def test_the_palette_of_a_big_endian_file():
+    table = np.arange(768, dtype=np.uint16).reshape(256, 3) % 256 * 256 + 7
+    index = np.random.default_rng(3).integers(0, 256, SIZE).astype(np.uint8)
+    entries = dicom_files.palette(table.byteswap())
+    data = dicom_files.encoded(
+        index, syntax=uid.ExplicitVRBigEndian, photometric="PALETTE COLOR", **entries
+    )
+    np.testing.assert_array_equal(decode(data, COLOUR), (table >> 8)[index])
 
 
 def test_of_several_frames_the_first_is_read_and_said(twelve_bits):
