@@ -49,6 +49,15 @@ def is_signed(file: DicomFile) -> bool:
     return file.whole("PixelRepresentation", 0) == 1
 
 
+def has_more_bytes(file: DicomFile) -> bool:
+    """Whether uncompressed pixels take more bytes than their attributes say, by more than a byte to an even
+    number: one of Rows, Columns, Bits Allocated and Photometric Interpretation may be wrong."""
+    if file.transfer_syntax.is_encapsulated:
+        return False
+    stated = header.frame_bytes(file) * max(1, file.whole("NumberOfFrames", 1))
+    return file.length > stated + stated % 2
+
+
 def photometric(file: DicomFile) -> str:
     """Photometric Interpretation."""
     return str(file.get("PhotometricInterpretation") or "").strip().upper()
@@ -78,6 +87,11 @@ def _require_readable(file: DicomFile) -> None:
 
 
 def _native(file: DicomFile) -> np.ndarray:
+    if file.length == header.UNDEFINED_LENGTH:
+        raise DecodeError(
+            "damaged DICOM file: pixels without a length, as compressed ones have none, in the "
+            f"syntax {file.transfer_syntax.name}"
+        )
     size, present = header.frame_bytes(file), min(file.length, len(file.pixels))
     if present < size:
         raise DecodeError(f"truncated DICOM file: {present:,} of {size:,} bytes of pixels")

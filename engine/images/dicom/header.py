@@ -25,6 +25,8 @@ from engine.images.source_file import DecodeError
 DEFLATED_HEADER_BYTES = 16 << 20  # inflated to find the image's size
 SAMPLES, ALLOCATED_BITS = (1, 3), (1, 8, 16)  # per pixel and per sample, of images that are read
 
+UNDEFINED_LENGTH = 0xFFFFFFFF  # of compressed pixels, which end with a mark
+
 _DEFLATED, _EXPLICIT = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.1"
 _LONG_FORM = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"UC", b"UN", b"UR", b"UT")
 _PIXEL_DATA, _FLOATS = (0x7FE0, 0x0010), ((0x7FE0, 0x0008), (0x7FE0, 0x0009))
@@ -66,7 +68,7 @@ class DicomFile:
             those of the first one are at the top.
         transfer_syntax: a `pydicom.uid.UID`.
         pixels: the value of Pixel Data, from its first byte to the end of the file; not a copy.
-        length: that the file states for this value; 0xFFFFFFFF, undefined, for compressed pixels.
+        length: that the file states for this value; `UNDEFINED_LENGTH` for compressed pixels.
         in_words: whether the file calls them words of 16 bits (`OW`), whatever the size of its values.
     """
 

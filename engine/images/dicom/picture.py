@@ -12,6 +12,9 @@ from engine.images.source_file import DecodeError
 
 SQUARE = 0.01  # pixels whose sides differ by less than this share are square
 MOST_OBLONG = 10.0  # an aspect beyond this is an error of the file
+MORE_BYTES = (
+    "with more bytes of pixels than the file's attributes say, which may be wrong: look at them"
+)
 SEVERAL_FRAMES = "of several frames, of which the first is read"
 
 _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
@@ -40,6 +43,8 @@ def decode(data: bytes, max_pixels: int, warn: Callable[[str], None]) -> Picture
         values = frames.first_frame(file)
         if file.whole("NumberOfFrames", 1) > 1:
             warn(SEVERAL_FRAMES)
+        if frames.has_more_bytes(file):
+            warn(MORE_BYTES)
         kind = frames.photometric(file)
         if kind in frames.GREY:
             pixels = grey.to_eight_bits(values, file, warn)

@@ -72,6 +72,14 @@ def test_files_cut_off_within_their_pixels(syntax, kept):
     assert "truncated" in reason(data[: -int((1 - kept) * PIXELS.size)])
 
 
+def test_pixels_without_a_length_are_no_uncompressed_ones():
+    """Compressed pixels whose header says that they are not would be shown as noise."""
+    stated = b"OB\0\0" + PIXELS.size.to_bytes(4, "little")
+    data = dicom_files.encoded(PIXELS)
+    assert data.count(stated) == 1
+    assert "pixels without a length" in reason(data.replace(stated, b"OB\0\0\xff\xff\xff\xff"))
+
+
 @pytest.mark.parametrize("length", [132, 140, 200, 300])
 def test_files_cut_off_within_their_attributes(length):
     assert "DICOM file" in reason(dicom_files.encoded(PIXELS)[:length])

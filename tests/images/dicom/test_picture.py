@@ -213,6 +213,26 @@ def test_of_several_frames_the_first_is_read_and_said(twelve_bits):
         assert doubts_of(data) == [picture.SEVERAL_FRAMES]
 
 
+@pytest.mark.parametrize(
+    ("attributes", "expected"),
+    [
+        ({"Rows": SIZE[0] // 2}, [picture.MORE_BYTES]),
+        ({"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}, [picture.MORE_BYTES]),
+        ({}, []),
+    ],
+)
+def test_more_bytes_than_the_attributes_say_are_doubted(twelve_bits, attributes, expected):
+    data = dicom_files.encoded(twelve_bits, bits=12, **attributes)
+    assert doubts_of(data) == expected
+
+
+def test_the_byte_that_makes_a_length_even_is_not_doubted(twelve_bits):
+    values = (twelve_bits[:-1, :-1] >> 4).astype(np.uint8)
+    made = dicom_files.dataset(values)
+    made.PixelData += b"\0"
+    assert doubts_of(dicom_files.to_bytes(made)) == []
+
+
 def test_binary_pixels(twelve_bits):
     binary = twelve_bits > 2000
     made = dicom_files.dataset(binary.astype(np.uint8))
