@@ -111,6 +111,7 @@ def inspect(
     for name, path in (("html", html), ("json", json)):
         if path is not None:
             outputs.require_text_file(Path(path), name)
+    outputs.require_distinct({"html": html, "json": json})
     from engine.inspection import inspecting
 
     return inspecting.inspect(

@@ -49,6 +49,7 @@ def _run(arguments: argparse.Namespace) -> int:
     for flag in CONTENTS:
         if (path := getattr(arguments, flag)) is not None:
             outputs.require_text_file(path, f"--{flag}")
+    outputs.require_distinct({f"--{flag}": getattr(arguments, flag) for flag in CONTENTS})
     from engine.inspection import display, inspecting
 
     found = inspecting.inspect(

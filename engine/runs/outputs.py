@@ -1,9 +1,10 @@
 """Where a command may write what a user wants, so that no run, ensemble or evaluation is lost by it.
 
-Both functions are called before any work begins, and create nothing.
+These functions are called before any work begins, and create nothing.
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from engine.base import output_paths
@@ -47,6 +48,24 @@ def require_directory(path: Path, flag: str) -> None:
     ):
         if held.is_file():
             raise UserError(f"{flag} {path}: holds {what}; give a directory of its own")
+
+
+def require_distinct(paths: Mapping[str, Path | str | None]) -> None:
+    """Makes sure that no file takes the place of another one of the same call.
+
+    Args:
+        paths: by the flags or arguments that gave them; None of those that were not given.
+
+    Raises:
+        UserError: two of them are one file.
+    """
+    seen: dict[str, str] = {}
+    for flag, path in paths.items():
+        if path is None:
+            continue
+        other = seen.setdefault(os.path.realpath(path), flag)
+        if other != flag:
+            raise UserError(f"{other} and {flag} are both {path}; expected two files")
 
 
 def _directories_above(path: Path) -> dict[Path, None]:

@@ -26,8 +26,7 @@ def write(
             f"{run.path}: no run directory; expected one that engine.train wrote (config.json)"
         )
     pages = {"page": _target(html, "--html"), "card": _target(output, "--output")}
-    if html is not None and output is not None and Path(html).resolve() == Path(output).resolve():
-        raise UserError(f"--html and --output are both {html}; expected two files")
+    outputs.require_distinct({"--html": html, "--output": output})
     written: dict[str, Path] = {}
     if template:
         card_text.write_template(run)

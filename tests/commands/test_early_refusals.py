@@ -86,6 +86,8 @@ CASES = [
     ("engine.report {trained} --html {other}", "it is a directory; expected the path of a file"),
     ("engine.report {trained} --output {file}/x.md", "is a file; expected a directory"),
     ("engine.report {trained} --htm x.html", "did you mean --html?"),
+    ("engine.report {trained} --html {tmp}/x --output {tmp}/x", "are both"),
+    ("engine.inspect_images {images} --html {tmp}/x --json {tmp}/./x", "are both"),
     ("engine.compare {run}", "expected two runs or more"),
     ("engine.compare {run} {tmp}/absent", "no such run directory"),
     ("engine.compare {run} {other}", "is no run"),
