@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.base.files import one_line
-from engine.base.wording import counted
 from engine.images.folder_contents import Contents
 from engine.images.groups import content_key
 from engine.images.image_folder import Example
@@ -28,18 +27,30 @@ def audit_tree(examples: Sequence[Example], contents: Contents) -> dict[str, Any
         "duplicate_images": sum(len(group) - 1 for group in copies),
         "duplicate_examples": _shown(copies),
         "duplicates_across_own_splits": len(across),
-        "duplicates_across_examples": _shown(across),
+        "duplicates_across_examples": _shown(across, "split"),
         "conflicting_labels": len(conflicts),
-        "conflicting_examples": _shown(conflicts),
+        "conflicting_examples": _shown(conflicts, "class_name"),
         "patients": len(by_patient),
         "patients_in_two_own_splits": len(patients),
         "patient_examples": list(map(one_line, patients[:5])),
     }
 
 
-def _shown(groups: Sequence[Sequence[Example]]) -> list[list[str]]:
+def differing_first(group: Sequence[Example], attribute: str) -> list[Example]:
+    """The first image of each value of an attribute, then all others: the first two show that values differ."""
+    firsts: dict[str, Example] = {}
+    for example in group:
+        firsts.setdefault(getattr(example, attribute), example)
+    shown = list(firsts.values())
+    return [*shown, *(example for example in group if all(example is not one for one in shown))]
+
+
+def _shown(groups: Sequence[Sequence[Example]], differ_in: str = "path") -> list[list[str]]:
     """The paths of the first five groups."""
-    return [[one_line(example.path) for example in group] for group in groups[:5]]
+    return [
+        [one_line(example.path) for example in differing_first(group, differ_in)]
+        for group in groups[:5]
+    ]
 
 
 def warnings(audit: Mapping[str, Any]) -> list[str]:
@@ -48,6 +59,6 @@ def warnings(audit: Mapping[str, Any]) -> list[str]:
         return []
     first = " = ".join(audit["conflicting_examples"][0][:2])
     return [
-        f"{counted(audit['conflicting_labels'], 'image')} stand under two classes with the very same "
-        f"content ({first}); remove the wrong copy"
+        f"images of the very same content under two classes: {audit['conflicting_labels']:,} ({first}); "
+        "remove the wrong copy"
     ]

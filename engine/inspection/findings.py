@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from engine.base.files import one_line
 from engine.base.wording import by_reason, counted, some_of
+from engine.images import tree_audit
 from engine.images.image_folder import Example
 from engine.inspection.copies import NearCopies
 from engine.inspection.inspection import Inspection
@@ -40,7 +41,7 @@ def _leaks(found: Inspection) -> Iterator[str]:
     if exact:
         yield (
             f"images of the very same content in two splits: {len(exact):,} "
-            f"({_equal(exact[0].images)}); engine.build_tfrecords --on-leak drop leaves them out"
+            f"({_equal(exact[0].images, 'split')}); engine.build_tfrecords --on-leak drop leaves them out"
         )
     near = [pair for pair in copies.near if pair.crosses_splits]
     if near:
@@ -55,7 +56,7 @@ def _conflicts(found: Inspection) -> Iterator[str]:
     if exact:
         yield (
             f"images of the very same content under two classes: {len(exact):,} "
-            f"({_equal(exact[0].images)}); one label is wrong"
+            f"({_equal(exact[0].images, 'class_name')}); one label is wrong"
         )
     near = [pair for pair in found.copies.near if pair.crosses_classes]
     if near:
@@ -133,8 +134,9 @@ def _unreadable(found: Inspection) -> Iterator[str]:
     yield from by_reason(found.doubts)
 
 
-def _equal(images: Sequence[Example]) -> str:
-    return " = ".join(one_line(image.path) for image in images[:2])
+def _equal(images: Sequence[Example], differ_in: str) -> str:
+    shown = tree_audit.differing_first(images, differ_in)
+    return " = ".join(one_line(image.path) for image in shown[:2])
 
 
 def _alike(pair: NearCopies) -> str:

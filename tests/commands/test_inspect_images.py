@@ -107,7 +107,7 @@ def test_warnings_name_leaks_copies_shortcuts_and_unreadable_files(inspected):
     said = "\n".join(found["warnings"])
     for text in (
         "patients in two splits: 1",
-        "very same content",
+        "very same content under two classes: 1 (train/a/person901_virus_1.png = train/b/",
         "near copies",
         "separate the classes",
         "cannot be read",

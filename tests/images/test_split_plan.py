@@ -159,6 +159,19 @@ def leaky(tmp_path) -> Path:
     return tmp_path
 
 
+def test_the_copies_that_are_named_are_under_two_classes_and_in_two_splits(tmp_path):
+    """Where there are several, the first two may agree."""
+    make(tmp_path, *(f"train/{name}/{number}" for name in "ab" for number in range(9)))
+    make(tmp_path, "train/a/x", "train/a/y", "train/b/z", "test/a/z", content=b"four")
+    plan = planned(tmp_path, group_by="none", validation_fraction=0)
+    assert plan.audit["conflicting_examples"][0][:2] == ["test/a/z", "train/b/z"]
+    assert plan.audit["duplicates_across_examples"][0][:2] == ["test/a/z", "train/a/x"]
+    assert sorted(plan.audit["duplicate_examples"][0]) == sorted(
+        plan.audit["conflicting_examples"][0]
+    )
+    assert any("two classes: 1 (test/a/z = train/b/z)" in text for text in plan.warnings)
+
+
 def test_audit_counts(leaky):
     plan = planned(leaky, validation_fraction=0)
     audit = plan.audit
