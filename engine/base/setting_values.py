@@ -129,17 +129,28 @@ def parse_figure_formats(text: str) -> tuple[str, ...]:
 
 
 def parse_class_mapping(text: str) -> dict[str, str]:
-    """`theirs=ours,other=ours` to a dictionary; names are without surrounding blanks."""
+    """`theirs=ours,other=ours` to a dictionary; names are without surrounding blanks.
+
+    What belongs to a name is written `\\,` and `\\=`, as `escaped_class` does.
+    """
     expected = (
         "expected SHARDS' NAME=RUN'S NAME[,...], such as 'No Finding=NORMAL,Infiltration=PNEUMONIA'"
     )
-    pairs = [[name.strip() for name in pair.split("=")] for pair in text.split(",")]
+    pairs = [
+        [re.sub(r"\\([,=])", r"\1", name).strip() for name in re.split(r"(?<!\\)=", pair)]
+        for pair in re.split(r"(?<!\\),", text)
+    ]
     if any(len(pair) != 2 or not all(pair) for pair in pairs):
         raise ValueError(expected)
     mapping = dict(pairs)
     if len(mapping) < len(pairs):
         raise ValueError("expected each class of the shards once")
     return mapping
+
+
+def escaped_class(name: str) -> str:
+    """A class name as part of a mapping of classes."""
+    return re.sub(r"([,=])", r"\\\1", name)
 
 
 def check_class_mapping(text: str) -> str:

@@ -1,6 +1,7 @@
 """Which class of a run each class of a data set is, where the two have different names or others besides."""
 
 import dataclasses
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,7 @@ def matched(
             raise UserError(
                 f"{shards}: got classes {list(found)}, but the run was trained on "
                 f"{list(trained_on)}; say which is which by --classes, such as "
-                f"--classes {example(found, trained_on)!r}"
+                f"--classes {shlex.quote(example(found, trained_on))}"
             )
         return ClassMapping(None, np.array([trained_on.index(name) for name in found]), {})
     names = setting_values.parse_class_mapping(text)
@@ -114,4 +115,4 @@ def example(found: Sequence[str], trained_on: Sequence[str]) -> str:
     others = [name for name in found if name not in same]
     free = [name for name in trained_on if name not in same]
     pairs = [(name, name) for name in same] + list(zip(others, free, strict=False))
-    return ",".join(f"{theirs}={ours}" for theirs, ours in pairs)
+    return ",".join("=".join(map(setting_values.escaped_class, pair)) for pair in pairs)

@@ -8,6 +8,7 @@ import pytest
 from engine import evaluate
 from engine.base import files
 from engine.base.setting_values import parse_class_mapping, parse_strata
+from engine.evaluation import class_mapping
 
 NAMES = ("Infiltration", "No Finding", "Pneumonia")
 LEVELS = [60, 50, 210, 70, 40, 190, 80, 45, 200, 90, 140, 120]
@@ -159,6 +160,9 @@ def test_figures_of_other_classes_neither_replace_those_of_the_set_nor_lead(tmp_
 
 def test_flags_of_classes_and_strata_are_read_as_written():
     assert parse_class_mapping("a b = N ,c=P") == {"a b": "N", "c": "P"}
+    assert parse_class_mapping(r"a\, b=N\=1,c=P") == {"a, b": "N=1", "c": "P"}
+    proposed = class_mapping.example(["a, b", "c=d", "e"], ["e", "N,1", "P"])
+    assert parse_class_mapping(proposed) == {"e": "e", "a, b": "N,1", "c=d": "P"}
     file, columns = parse_strata("C:\\x\\meta.csv:view,age:18,40.5,sex")
     assert str(file) == "C:\\x\\meta.csv"
     assert columns == [("view", None), ("age", (18, 40.5)), ("sex", None)]
