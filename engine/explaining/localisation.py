@@ -10,9 +10,12 @@ stand beside it: that of a place drawn at random, and that of the strongest plac
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
+from engine.base.config import UserError
+from engine.base.files import one_line
 from engine.explaining import body_mask, projection
 from engine.explaining.explained_files import Explanation
 from engine.images.boxes import Box
@@ -102,10 +105,12 @@ def located(
         with_body: whether to find the body.
 
     Raises:
-        UserError: the file cannot be read any more.
+        UserError: the file cannot be read any more, or a box lies outside of it.
     """
     image = explanation.image(max_pixels=max_pixels)
     size = image.shape[:2]
+    for box in boxes:
+        _require_within(box, size, explanation.path)
     return Located(
         path=str(explanation.path),
         target=explanation.target,
@@ -113,6 +118,19 @@ def located(
         size=size,
         boxes=tuple(boxes),
         body=body_mask.body_mask(image) if with_body else None,
+    )
+
+
+def _require_within(box: Box, size: tuple[int, int], path: Path) -> None:
+    """Raises `UserError` for a box that no place of the image lies in: its numbers are of an image of
+    another size, and every map would be counted as a miss."""
+    height, width = size
+    if box.x < width and box.y < height and box.x + box.width > 0 and box.y + box.height > 0:
+        return
+    numbers = ",".join(f"{number:g}" for number in (box.x, box.y, box.width, box.height))
+    raise UserError(
+        f"--boxes: the box {numbers} lies outside of {one_line(path)}, which is {width} x {height}; "
+        "expected pixels of the image file"
     )
 
 

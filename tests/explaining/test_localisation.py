@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from engine.base.config import UserError
 from engine.explaining import localisation
 from engine.explaining.explained_files import Explanation
 from engine.explaining.localisation import Located
@@ -63,14 +64,15 @@ def test_outside_the_body_is_counted_of_maps_with_evidence():
     assert localisation.rates_outside_body([one(None, body=body)]) == {}
 
 
-def test_a_file_is_looked_at_in_its_own_pixels(tmp_path):
+def explained(directory: Path) -> Explanation:
+    """An image of 200 x 100 whose evidence lies at its left edge, below the middle."""
     image = np.zeros((100, 200), np.uint8)
     image[:, 20:180] = 120
-    Image.fromarray(image).save(tmp_path / "a.png")
+    Image.fromarray(image).save(directory / "a.png")
     evidence = np.zeros((8, 8), np.float32)
     evidence[4, 0] = 1
-    explanation = Explanation(
-        path=Path(tmp_path / "a.png"),
+    return Explanation(
+        path=Path(directory / "a.png"),
         predicted="sick",
         probability=0.9,
         probability_of="P(sick)",
@@ -79,6 +81,17 @@ def test_a_file_is_looked_at_in_its_own_pixels(tmp_path):
         pixels=np.zeros((64, 64, 1), np.uint8),
         image_format=ImageFormat(image_size=(64, 64), channels=1),
     )
+
+
+@pytest.mark.parametrize("box", [(200, 5, 9, 9), (5, 100, 9, 9), (-9, 5, 9, 9), (5, -20, 9, 9)])
+def test_a_box_outside_of_its_image_is_refused(tmp_path, box):
+    """Boxes in the pixels of another size would make every map a miss."""
+    with pytest.raises(UserError, match=r"outside of .*a\.png, which is 200 x 100"):
+        localisation.located(explained(tmp_path), boxes=[Box(0, 0, 300, 300), Box(*box)])
+
+
+def test_a_file_is_looked_at_in_its_own_pixels(tmp_path):
+    explanation = explained(tmp_path)
     found = localisation.located(explanation, boxes=[Box(0, 40, 30, 30)], with_body=True)
     assert found.size == (100, 200) and found.in_box and found.outside_body
     assert found.place[0] < 25 and 50 <= found.place[1] <= 63
