@@ -12,6 +12,7 @@ from typing import Any
 
 from engine.base.config import UserError
 from engine.base.setting_names import closest
+from engine.base.wording import counted
 from engine.networks import layer_paths
 
 Observer = Callable[[str, Any, Any], None]  # (path, layer, output)
@@ -117,7 +118,8 @@ def choose(paths: list[str], layer: str | None, *, what: str = "feature map") ->
         raise UserError(f"--layer {layer}: means several of the model's: {', '.join(ending)}")
     meant = closest(layer, [*paths, *(path.rpartition("/")[2] for path in paths)])
     hint = f" (did you mean {meant}?)" if meant else ""
-    earlier = f"{len(paths) - _MOST_NAMES} earlier ones, " if len(paths) > _MOST_NAMES else ""
+    unnamed = len(paths) - _MOST_NAMES
+    earlier = f"{counted(unnamed, 'earlier one')}, " if unnamed > 0 else ""
     raise UserError(
         f"--layer: the model has no {what} {layer!r}{hint}; it has "
         f"{earlier}{', '.join(paths[-_MOST_NAMES:])}"

@@ -169,6 +169,26 @@ def test_a_session_as_in_the_server_loads_it_by_its_tensors(exports):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("shape", [(1, 31, 32, 1), (1, 64, 64, 1), (1, 32, 32, 3)])
+def test_pixels_of_another_size_are_refused(exports, shape):
+    """Most networks would take them, and answer for images that they were not trained on."""
+    import onnxruntime
+    import tensorflow as tf
+
+    assert shape[1:] != IMAGES.shape[1:]
+    pixels = np.zeros(shape, np.uint8)
+    loaded = tf.saved_model.load(str(exports / "saved_model/two/1"))
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        loaded.signatures["images"](tf.constant(pixels))
+    session = onnxruntime.InferenceSession(str(exports / "onnx/model.onnx"))
+    with pytest.raises(onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument):
+        session.run(None, {"image": pixels})
+    classifier = joblib_classifier.load(exports / "joblib/model.joblib")
+    with pytest.raises(ValueError, match="expected uint8"):
+        classifier.predict_proba(pixels)
+
+
+@pytest.mark.slow
 def test_the_copied_classifier_reads_files_as_the_engine_does(exports, run, tmp_path):
     model = joblib_classifier.load(exports / "joblib/model.joblib")
     path = tmp_path / "large.jpeg"

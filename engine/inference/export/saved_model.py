@@ -58,6 +58,8 @@ def write(
     most = decoding.DEFAULT_MAX_PIXELS if max_pixels is None else max_pixels
 
     def of_arrays(image: Any) -> dict[str, Any]:
+        # A signature's shape binds no caller, and most networks take images of any size.
+        image = tf.ensure_shape(image, [None, *image_format.image_shape])
         return _decided(model(image, training=False), class_names, threshold)
 
     def of_files(image_bytes: Any) -> dict[str, Any]:
