@@ -1,6 +1,7 @@
 """What can be checked of a run's maps over the images given, in lines to print and a table to keep."""
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -165,7 +166,8 @@ def _table(rates: Mapping[str, Rate], *, with_others: bool) -> list[str]:
         low, high = rate.interval
         shown = name if len(name) <= width else name[: width - 1] + "…"
         interval = f"{low:.1%} to {high:.1%}"
-        others = f" {rate.of_others:12.1%}" if with_others else ""
+        share = "-" if math.isnan(rate.of_others) else f"{rate.of_others:.1%}"
+        others = f" {share:>12}" if with_others else ""
         lines.append(
             f"  {shown:{width}} {rate.count:7,} {rate.value:7.1%}  {interval:17} {rate.at_random:10.1%}{others}"
         )

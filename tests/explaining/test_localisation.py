@@ -1,13 +1,14 @@
 """The pointing game: hits, what chance gives, and what maps of other images give."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from engine.base.config import UserError
-from engine.explaining import localisation
+from engine.explaining import checks, localisation
 from engine.explaining.explained_files import Explanation
 from engine.explaining.localisation import Located
 from engine.images.boxes import Box
@@ -95,3 +96,11 @@ def test_a_file_is_looked_at_in_its_own_pixels(tmp_path):
     found = localisation.located(explanation, boxes=[Box(0, 40, 30, 30)], with_body=True)
     assert found.size == (100, 200) and found.in_box and found.outside_body
     assert found.place[0] < 25 and 50 <= found.place[1] <= 63
+
+
+def test_of_one_image_there_is_no_map_of_another(tmp_path):
+    explanation = explained(tmp_path)
+    found = checks.Checks(boxes={explanation.path.as_posix(): [Box(0, 40, 30, 30)]})
+    found.add(explanation)
+    run = SimpleNamespace(explainer=SimpleNamespace(name="grad-cam"))
+    assert found.lines(run, seed=0)[-1].split()[-2:] == ["4.5%", "-"]
