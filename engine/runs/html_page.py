@@ -8,7 +8,6 @@ content security policy. Of HTML, folded parts alone are known, as GitHub folds 
 
 import base64
 import itertools
-import os
 import re
 from collections.abc import Iterator
 from html import escape
@@ -19,6 +18,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from engine.base import files
+from engine.runs import markdown
 from engine.runs.html_style import STYLE
 
 # Pictures that every browser shows. One in an `img` runs no script, an SVG included.
@@ -180,7 +180,7 @@ def _move_links(inline: Token, base: Path, directory: Path) -> None:
     for link in _links(inline):
         target = str(link.attrs.get("href", ""))
         if not _ELSEWHERE.match(target) and not target.startswith("/"):
-            from_page = Path(os.path.relpath(base, directory)).as_posix()
+            from_page = markdown.link(base, directory)
             if from_page != ".":
                 link.attrs["href"] = f"{from_page}/{target}"
 

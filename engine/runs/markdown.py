@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+_NOT_IN_LINKS = ' %#?&()<>"\\'
+
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> str:
     """A table: the first `left` columns to the left, the others to the right."""
@@ -34,7 +36,15 @@ def image(title: str, path: Path, base: Path) -> str:
 
 def link(path: Path, base: Path) -> str:
     """A path relative to the directory `base`, as the target of a link."""
-    return Path(os.path.relpath(path, base)).as_posix().replace(" ", "%20")
+    return target(os.path.relpath(path, base))
+
+
+def target(path: str) -> str:
+    """A relative path as the target of a link: what ends or changes one there is escaped."""
+    return "".join(
+        f"%{ord(character):02X}" if character in _NOT_IN_LINKS else character
+        for character in Path(path).as_posix()
+    )
 
 
 def text(value: Any) -> str:

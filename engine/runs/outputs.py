@@ -50,7 +50,7 @@ def require_directory(path: Path, flag: str) -> None:
             raise UserError(f"{flag} {path}: holds {what}; give a directory of its own")
 
 
-def require_distinct(paths: Mapping[str, Path | str | None]) -> None:
+def require_distinct(paths: Mapping[str, str | os.PathLike[str] | None]) -> None:
     """Makes sure that no file takes the place of another one of the same call.
 
     Args:

@@ -5,7 +5,6 @@ written at any time: after training, and after every evaluation. `model_card.md`
 that model hubs read. What only people know of a model comes from `card.md` (`engine.runs.card_text`).
 """
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -145,9 +144,8 @@ def _card(run: RunDirectory, text: CardText, evaluations: Evaluations) -> str:
 
 def _rebased(text: str, base: Path, directory: Path) -> str:
     """Markdown whose links are relative to `base`, with links relative to `directory`."""
-    step = Path(os.path.relpath(base.resolve(), directory.resolve())).as_posix()
-    prefix = step.replace(" ", "%20")
-    if step == ".":
+    prefix = markdown.link(base.resolve(), directory.resolve())
+    if prefix == ".":
         return text
     return _CODE_OR_LINK.sub(
         lambda found: (

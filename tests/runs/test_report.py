@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from urllib.parse import unquote
 
 import pytest
 from stored_results import SUBJECT, make_evaluation, store
@@ -329,6 +330,22 @@ def test_links_lead_from_elsewhere_to_the_same_files(run, tmp_path):
     assert "../my%20run/history.png" in links and len(links) == 3
     for link in links:
         assert (tmp_path / "hub" / link.replace("%20", " ")).is_file()
+
+
+@pytest.mark.parametrize("name", ["a #1", "50%25 (b)", "c?(", "d&amp;e"])
+def test_links_lead_into_directories_of_any_name(run, tmp_path, name):
+    run = RunDirectory(run.path.rename(tmp_path / name))
+    report.write_card(run, tmp_path / "README.md")
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    links = {link for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link}
+    assert len(links) == 3 and not any(character in link for link in links for character in "#?& ")
+    for link in links:
+        assert (tmp_path / unquote(link)).is_file()
+    report.write_page(run, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    there = [link for link in re.findall(r'href="([^"#]+)"', page) if "://" not in link]
+    for link in there:
+        assert (tmp_path / unquote(link)).is_file()
 
 
 def test_a_page_holds_the_report_and_its_figures(run, tmp_path):
