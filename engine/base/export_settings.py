@@ -52,9 +52,17 @@ class ExportConfig(Config):
         """Checks each field, and that they fit each other.
 
         Raises:
-            UserError: as for every configuration; or a quantization of a format that has none.
+            UserError: as for every configuration; a quantization of a format that has none, or a name or
+                a version of one that lies in a directory of its own.
         """
         super().__post_init__()
+        if self.format != "saved_model":
+            for flag, is_given in (("name", self.name is not None), ("version", self.version != 1)):
+                if is_given:
+                    raise UserError(
+                        f"--{flag}: is for --format saved_model, got --format {self.format}; say where it "
+                        "goes by --output"
+                    )
         if self.quantize is not None and self.format != "litert":
             raise UserError(
                 f"--quantize {self.quantize}: --format {self.format} is always float32; expected "

@@ -131,6 +131,8 @@ CASES = [
     ("engine.export {other}", "holds no model.keras"),
     ("engine.export {trained} --format tflite", "expected one of saved_model, litert, onnx"),
     ("engine.export {trained} --quantize int8", "is always float32"),
+    ("engine.export {trained} --format onnx --name chest", "is for --format saved_model"),
+    ("engine.export {trained} --format litert --version 2", "is for --format saved_model"),
     ("engine.export {trained} --output {file}", "is a file; expected a directory"),
     ("engine.export {trained} --format joblib --output {other}", "holds other files"),
     ("engine.export {trained} --shards {tmp}/absent", "no such directory"),
