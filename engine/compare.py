@@ -59,6 +59,11 @@ def _run(arguments: argparse.Namespace) -> int:
     with command_line.quiet_imports():
         from engine.evaluation import comparison, comparison_display
 
+    if None not in (arguments.json, arguments.output):
+        from engine.evaluation import comparison_files
+
+        report = arguments.output / comparison_files.REPORT
+        outputs.require_distinct({"--json": arguments.json, "the report in --output": report})
     values = dataclasses.asdict(settings)
     formats = values.pop("figures")
     found = comparison.compare_runs(arguments.runs, baseline=arguments.baseline, **values)

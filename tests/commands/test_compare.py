@@ -90,6 +90,7 @@ def test_the_baseline_flag_puts_a_run_first(runs, capsys):
         (["{first}", "{third}", "--split", "validation"], "no evaluation of the validation split"),
         (["{first}", "{third}", "--json", "{tmp}"], "it is a directory"),
         (["{first}", "{third}", "--output", "{first}/config.json"], "is a file"),
+        (["{first}", "{third}", "--json", "{tmp}/compare.md", "--output", "{tmp}"], "two files"),
         (["{first}", "{third}", "--name", "../x"], "--name"),
         (["{first}", "{third}", "--figures", "bmp"], "--figures"),
     ],
