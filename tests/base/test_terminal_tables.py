@@ -19,6 +19,17 @@ def test_columns_to_the_left_and_to_the_right(capsys):
     assert [line.rstrip() for line in lines] == [" x    y     1", " xx   yy   22"]
 
 
+def test_a_long_name_beside_numbers_is_folded_behind_its_hyphens(capsys):
+    heads = ["run", *("n" * 12 for _ in range(4))]
+    rows = [["first-baseline-of-many-runs", *["0.123"] * 4], ["unbreakable" * 3, *["0.123"] * 4]]
+    print_table(heads, rows, first_wraps=True)
+    lines = capsys.readouterr().out.splitlines()
+    firsts = [line.split()[0] for line in lines if line.strip()]
+    assert firsts[2:4] == ["first-baseline-of-", "many-runs"]
+    assert "".join(firsts[4:]) == "unbreakable" * 3
+    assert max(map(len, lines)) == 80
+
+
 def test_lines_are_folded_between_words(capsys):
     print_lines(["word " * 30, "a/path/" * 15])
     first, *rest = capsys.readouterr().out.splitlines()
