@@ -147,6 +147,8 @@ def prepare(
     Raises:
         UserError: the devices asked for are not there, or the batch does not divide among them.
     """
+    if deterministic:
+        _one_operation_at_a_time()
     devices = _devices(num_logical_devices)
     on_gpu = bool(tf.config.list_physical_devices("GPU"))
     if strategy == "auto" and cluster.num_workers() > 1:
@@ -174,6 +176,17 @@ def prepare(
         f"XLA {'on' if jit else 'off'} ({why_jit})"
     )
     return Runtime(chosen, precision, jit, summary, worker, num_workers, on_gpu)
+
+
+def _one_operation_at_a_time() -> None:
+    """Makes sums of gradients equal to the bit, which deterministic operations alone do not.
+
+    Where three gradients or more are added, TensorFlow begins with the first one whose memory may be
+    reused (the kernel of AddN), which depends on what else has ended by then. It has to be told before it
+    runs; in a process where it runs already, sums may differ in their last bit.
+    """
+    with contextlib.suppress(RuntimeError):
+        tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
 def choose_precision(precision: str, advice: str | None) -> tuple[str, str]:
