@@ -147,7 +147,9 @@ def prepare(
     Raises:
         UserError: the devices asked for are not there, or the batch does not divide among them.
     """
-    if deterministic:
+    if (
+        deterministic and cluster.num_workers() == 1
+    ):  # all-reduce over workers was not tried with it
         _one_operation_at_a_time()
     devices = _devices(num_logical_devices)
     on_gpu = bool(tf.config.list_physical_devices("GPU"))
@@ -183,8 +185,11 @@ def _one_operation_at_a_time() -> None:
 
     Where three gradients or more are added, TensorFlow begins with the first one whose memory may be
     reused (the kernel of AddN), which depends on what else has ended by then. It has to be told before it
-    runs; in a process where it runs already, sums may differ in their last bit.
+    runs; in a process where it runs already, sums may differ in their last bit. Several GPUs are left as
+    they are: one thread might wait for another GPU's part.
     """
+    if len(tf.config.list_physical_devices("GPU")) > 1:
+        return
     with contextlib.suppress(RuntimeError):
         tf.config.threading.set_inter_op_parallelism_threads(1)
 
