@@ -103,3 +103,20 @@ def test_two_and_four_devices_train_as_one(striped, tmp_path):
     one, two, four = ([loss for loss, _ in row] for row in rows)
     assert one == pytest.approx(two, rel=1e-5)
     assert one == pytest.approx(four, rel=1e-5)
+
+
+@pytest.mark.parametrize(("deterministic", "gpus", "expected"), [
+    (True, 0, [1]), (True, 2, []), (False, 0, []),
+])  # fmt: skip
+def test_operations_of_deterministic_runs_are_one_at_a_time(
+    monkeypatch, deterministic, gpus, expected
+):
+    asked = []
+    monkeypatch.setattr(tf.config.threading, "set_inter_op_parallelism_threads", asked.append)
+    monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: None)
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["a GPU"] * gpus)
+    monkeypatch.setattr(runtime, "_devices", lambda count: tf.config.list_logical_devices("CPU"))
+    monkeypatch.setattr(runtime, "_strategy", lambda *_, **__: tf.distribute.get_strategy())
+    monkeypatch.setattr(runtime, "_device_name", lambda on_gpu: "device")
+    prepare(deterministic=deterministic)
+    assert asked == expected
