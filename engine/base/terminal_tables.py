@@ -45,7 +45,7 @@ def print_table(
         )
     rows = list(rows)
     if first_wraps and left == 1:
-        numbers = zip(heads[1:], *(row[1:] for row in rows), strict=True)
+        numbers = zip(heads[1:], *(row[1:] for row in rows), strict=False)
         room = console.width - _EDGES - sum(_width(column) + _GAP for column in numbers)
         rows = [(_wrapped(row[0], room), *row[1:]) for row in rows]
     for row in rows:

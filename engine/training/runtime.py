@@ -147,9 +147,7 @@ def prepare(
     Raises:
         UserError: the devices asked for are not there, or the batch does not divide among them.
     """
-    if (
-        deterministic and cluster.num_workers() == 1
-    ):  # all-reduce over workers was not tried with it
+    if deterministic and cluster.num_workers() == 1:  # not tried with several
         _one_operation_at_a_time()
     devices = _devices(num_logical_devices)
     on_gpu = bool(tf.config.list_physical_devices("GPU"))
@@ -183,9 +181,9 @@ def prepare(
 def _one_operation_at_a_time() -> None:
     """Makes sums of gradients equal to the bit, which deterministic operations alone do not.
 
-    Where three gradients or more are added, TensorFlow begins with the first one whose memory may be
-    reused (the kernel of AddN), which depends on what else has ended by then. It has to be told before it
-    runs; in a process where it runs already, sums may differ in their last bit. Several GPUs are left as
+    With two operations at a time, float32 runs were seen to differ; with one they were equal. A cause that
+    would fit: where three gradients or more are added, TensorFlow begins with one whose memory may be
+    reused, which depends on what else has ended by then. It has to be told before it runs; in a process where it runs already, sums may differ in their last bit. Several GPUs are left as
     they are: one thread might wait for another GPU's part.
     """
     if len(tf.config.list_physical_devices("GPU")) > 1:
